@@ -1,0 +1,9 @@
+// Package plumbing answers one question: which small tools must be safe for everybody?
+//
+// Its rooms know nothing of models, people or policy, and every other house may use them:
+//
+//   - secret: a value that never prints, never encodes, compares in constant time and can be zeroed
+//   - httpsafe: servers and clients with limits, and a dialer that refuses private addresses
+//
+// The house holds no code itself.
+package plumbing
