@@ -1,0 +1,65 @@
+package decision
+
+import (
+	"time"
+
+	"sallyport"
+	"sallyport/internal/authz/policy"
+)
+
+// A Basis is the part of the facts that stays the same from call to call: who
+// the principal is, what the resource is, and the entities, grants and holds
+// that bear on the two. It is written to the trail once, under its content hash,
+// and decisions refer to it. A Basis never changes after Prepare.
+type Basis struct {
+	Principal   policy.UID            `json:"principal"`
+	PrincipalID sallyport.PrincipalID `json:"who"`
+	Person      sallyport.PrincipalID `json:"person"`
+	Active      bool                  `json:"active"` // the principal may act at all (not suspended)
+	Resource    sallyport.Resource    `json:"resource"`
+	ResourceUID policy.UID            `json:"resourceUID"`
+	Entities    []policy.Entity       `json:"entities"` // closure of both, sorted by UID
+	Grants      []Grant               `json:"grants,omitempty"`
+	Holds       []Hold                `json:"holds,omitempty"`
+	Policy      string                `json:"policy"` // version of the policy set
+
+	hash   string
+	loaded policy.Entities
+}
+
+// A Grant is a just-in-time grant of the principal that covers the resource.
+type Grant struct {
+	ID      string             `json:"id"`
+	Actions []sallyport.Action `json:"actions"`
+	From    time.Time          `json:"from"`
+	Until   time.Time          `json:"until"` // exclusive
+}
+
+// A Hold is a restriction on the principal, its session or token, or the resource.
+type Hold struct {
+	ID     string `json:"id"`
+	Target string `json:"target"` // "user:ana", "session:…", "token:…", "model:acme/fraud", …
+	Why    string `json:"why"`
+}
+
+// A Question is the part of the facts that is new in each call. It is recorded
+// with each decision.
+type Question struct {
+	Action    sallyport.Action
+	At        time.Time // wall clock of the decision, microseconds UTC
+	Door      string    // "hfhub", "openai", "admin", …
+	IP        string    // of the caller, textual; "" when unknown
+	File      string    // path inside the version, "" for the whole
+	Scope     sallyport.Scope
+	Assurance sallyport.Assurance
+	AuthTime  time.Time
+	Session   string
+	Family    string
+	Staleness time.Duration // age of the snapshot that the basis comes from
+}
+
+// Facts are everything a decision is made from, and all that a replay needs.
+type Facts struct {
+	*Basis
+	Question
+}

@@ -1,0 +1,113 @@
+// Package policy owns the contract of a policy engine (the language side of a
+// policy decision point, PDP): policy sets as text with a version, the entities
+// and questions an engine reads, and the Engine that evaluates them.
+//
+// It leaves the language to its subpackages (cedar), what an answer means to
+// authz/decision, and which set is in force to authz/change and the server.
+package policy
+
+// A UID names an entity of the policy schema, for example {"User", "ana"}.
+type UID struct {
+	Type string `json:"type"`
+	ID   string `json:"id"`
+}
+
+// String writes Type::"ID" without escaping; it is for messages and sorting.
+func (u UID) String() string { return u.Type + `::"` + u.ID + `"` }
+
+// A Value is an attribute's value. Exactly one field is used, chosen by Kind.
+// Records nest; sets hold values of one kind.
+type Value struct {
+	Kind   ValueKind        `json:"k"`
+	Bool   bool             `json:"b,omitempty"`
+	Long   int64            `json:"l,omitempty"`
+	String string           `json:"s,omitempty"` // also the text of IP
+	Entity UID              `json:"e,omitzero"`
+	Set    []Value          `json:"set,omitempty"`
+	Record map[string]Value `json:"r,omitempty"`
+}
+
+// A ValueKind says which field of a Value is used.
+type ValueKind uint8
+
+// The kinds of values. The zero kind is no value and is refused.
+const (
+	BoolValue ValueKind = iota + 1
+	LongValue
+	StringValue
+	EntityValue
+	SetValue
+	RecordValue
+	IPValue
+)
+
+// An Entity is a node of the hierarchy that policies speak about.
+type Entity struct {
+	UID     UID              `json:"uid"`
+	Parents []UID            `json:"in,omitempty"`
+	Attrs   map[string]Value `json:"attrs,omitempty"`
+}
+
+// Entities is a set of entities in the form that the engine which loaded it
+// evaluates against. It is immutable and safe for concurrent use.
+type Entities interface {
+	Len() int
+}
+
+// A Query is one question to an engine.
+type Query struct {
+	Principal UID
+	Action    UID // {"Action", "model.infer"}
+	Resource  UID
+	Context   map[string]Value
+}
+
+// An Effect is what a policy does when it applies.
+type Effect uint8
+
+// The effects. A policy has one of them.
+const (
+	Forbid Effect = iota
+	Permit
+)
+
+// A Result is what an engine found. It is not a decision: what a failing policy
+// means is decided in authz/decision.
+type Result struct {
+	Allowed bool     // some permit applies and no forbid does, errors aside
+	Reasons []string // ids of the policies that determined it, sorted
+	Errors  []string // ids of the policies that could not be evaluated, sorted
+}
+
+// Info describes one policy of a set.
+type Info struct {
+	ID           string
+	Effect       Effect
+	Owner        string            // annotation @owner
+	Requirements []string          // annotation @requirement, separated by commas
+	Annotations  map[string]string // all of them, @id and @owner among them
+	Text         string            // the policy in its own language
+}
+
+// An Engine is one policy set, compiled with its schema and published as a
+// whole. It never changes and is safe for concurrent use without locks.
+type Engine interface {
+	// Version is the content hash of schema and policies: "sha256:" and 64 hex digits.
+	Version() string
+	// Load checks entities against the schema and prepares them for Evaluate. An
+	// entity of an unknown type, a missing or mistyped attribute is an error.
+	Load(entities []Entity) (Entities, error)
+	// Evaluate answers q over entities that the same engine has loaded. It is
+	// pure and total; entities of another engine yield an error id "engine".
+	Evaluate(q Query, over Entities) Result
+	// Info returns the policy called id.
+	Info(id string) (Info, bool)
+	// Policies lists all policies, sorted by id.
+	Policies() []Info
+}
+
+// A Source is a policy set as text: what is hashed, stored and replayed.
+type Source struct {
+	Schema   string            // the schema in the engine's language
+	Policies map[string]string // file name -> text
+}
