@@ -1,0 +1,132 @@
+package sallyport
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+)
+
+// An EventType names what happened.
+type EventType string
+
+// The events of the guard. A decided event is durable before the effect it
+// permits; a completed event says what was really delivered.
+const (
+	EventFacts     EventType = "facts"     // a basis of decisions, written once, under its content hash
+	EventPolicy    EventType = "policy"    // a policy set, in parts, written when it becomes active
+	EventDecided   EventType = "decided"   // a decision, whatever its outcome
+	EventCompleted EventType = "completed" // the end of a permitted call
+	EventCut       EventType = "cut"       // a permit was withdrawn while its call was running
+	EventRefused   EventType = "refused"   // no decision was made: no valid proof, or an unreadable request
+	EventUnmapped  EventType = "route.unmapped"
+	EventAlarm     EventType = "alarm" // something an operator must look at
+)
+
+// The events of who asks.
+const (
+	EventSignedIn       EventType = "signin.succeeded"
+	EventSignInFailed   EventType = "signin.failed"
+	EventEnrolled       EventType = "credential.enrolled"
+	EventTokenIssued    EventType = "token.issued"
+	EventTokenReused    EventType = "token.reused" // a rotated refresh token came back: theft
+	EventTokenRevoked   EventType = "token.revoked"
+	EventSessionRevoked EventType = "session.revoked"
+)
+
+// The events of changing rights.
+const (
+	EventGrantRequested EventType = "grant.requested"
+	EventGrantVoted     EventType = "grant.voted"
+	EventGrantRevoked   EventType = "grant.revoked"
+	EventHoldPlaced     EventType = "hold.placed"
+	EventHoldLifted     EventType = "hold.lifted"
+	EventChanged        EventType = "changed" // directory, role, catalog or label, named in Detail
+)
+
+// An Event is one entry of the trail. It is written as a JSON object with short
+// names, because two of them are kept for every call. The trail adds the name of
+// the log and the sequence number as the first members.
+type Event struct {
+	Type        EventType         `json:"t"`
+	At          int64             `json:"at"` // microseconds since 1970, UTC
+	Decision    string            `json:"d,omitempty"`
+	Who         PrincipalID       `json:"who,omitempty"`
+	Action      Action            `json:"a,omitempty"`
+	On          string            `json:"on,omitempty"` // the resource's pinned name, or what was asked for
+	Outcome     string            `json:"o,omitempty"`
+	Facts       string            `json:"f,omitempty"` // content hash of the basis
+	Reasons     []string          `json:"r,omitempty"`
+	Errors      []string          `json:"e,omitempty"` // policies that could not be evaluated
+	Obligations []string          `json:"ob,omitempty"`
+	Needs       string            `json:"needs,omitempty"`
+	Asked       *Asked            `json:"q,omitempty"`
+	Delivered   *Delivered        `json:"n,omitempty"`
+	Detail      map[string]string `json:"x,omitempty"`
+	Basis       json.RawMessage   `json:"basis,omitempty"`
+}
+
+// Asked is the part of a question that is new in each call.
+type Asked struct {
+	Door      string `json:"w,omitempty"`
+	IP        string `json:"ip,omitempty"`
+	File      string `json:"p,omitempty"`
+	Scope     string `json:"sc,omitempty"`
+	Assurance int    `json:"al,omitempty"`
+	AuthTime  int64  `json:"au,omitempty"` // seconds since 1970
+	Session   string `json:"s,omitempty"`
+	Family    string `json:"fm,omitempty"`
+	Staleness int64  `json:"st,omitempty"` // milliseconds
+}
+
+// Delivered is what a permitted call really did.
+type Delivered struct {
+	Status    int    `json:"c,omitempty"` // of the protocol, for example 206
+	Bytes     int64  `json:"b,omitempty"` // of the body, handed to the client's connection
+	Ranges    string `json:"rg,omitempty"`
+	TokensIn  int64  `json:"ti,omitempty"`
+	TokensOut int64  `json:"to,omitempty"`
+	AfterCut  int64  `json:"ac,omitempty"` // bytes handed over after the order to stop
+	Micros    int64  `json:"us,omitempty"` // duration
+	End       string `json:"end,omitempty"` // "" when it ended well; "cut", "client", "upstream", "error"
+}
+
+// Time returns when the event happened.
+func (e Event) Time() time.Time { return time.UnixMicro(e.At).UTC() }
+
+// Encode returns the event as a JSON object.
+func (e Event) Encode() ([]byte, error) {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return nil, Wrap("encode event", Other, string(e.Type), err)
+	}
+	return b, nil
+}
+
+// A Logged event is an event as it stands in the trail.
+type Logged struct {
+	Log string `json:"log"`
+	Seq uint64 `json:"seq"`
+	Event
+}
+
+// DecodeLogged reads a leaf of the trail. It is strict about nothing but JSON:
+// leaves of later versions stay readable.
+func DecodeLogged(leaf []byte) (Logged, error) {
+	var l Logged
+	if err := json.Unmarshal(leaf, &l); err != nil {
+		return Logged{}, Wrap("decode event", Invalid, "the leaf is not an event", err)
+	}
+	return l, nil
+}
+
+// OneLine makes s safe for one line of a terminal or log: control characters and
+// line breaks become spaces, and it is clipped. What others wrote goes through it
+// before it is shown.
+func OneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r >= 0x7f && r < 0xa0 || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfeff {
+			return ' '
+		}
+		return r
+	}, clip(s))
+}
