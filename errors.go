@@ -38,6 +38,7 @@ type Error struct {
 	Message string // what is wrong, naming the argument
 	Hint    string // what to do next; may be empty
 	Err     error  // the private cause; may be nil
+	Reason  string // machine-readable cause for the record; may be empty
 }
 
 // E makes an Error without a private cause.
@@ -94,4 +95,20 @@ func PublicText(err error) string {
 		return e.Public()
 	}
 	return "internal error; the operator finds the cause in the server's log"
+}
+
+// Because returns a copy of the error whose machine-readable reason is r, such as
+// "token.expired". Reasons are recorded; they are not shown.
+func (e *Error) Because(r string) *Error {
+	c := *e
+	c.Reason = r
+	return &c
+}
+
+// ReasonOf returns the reason of the first Error in err's chain, or its kind's name.
+func ReasonOf(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok && e.Reason != "" {
+		return e.Reason
+	}
+	return KindOf(err).String()
 }

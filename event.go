@@ -85,8 +85,8 @@ type Delivered struct {
 	Ranges    string `json:"rg,omitempty"`
 	TokensIn  int64  `json:"ti,omitempty"`
 	TokensOut int64  `json:"to,omitempty"`
-	AfterCut  int64  `json:"ac,omitempty"` // bytes handed over after the order to stop
-	Micros    int64  `json:"us,omitempty"` // duration
+	AfterCut  int64  `json:"ac,omitempty"`  // bytes handed over after the order to stop
+	Micros    int64  `json:"us,omitempty"`  // duration
 	End       string `json:"end,omitempty"` // "" when it ended well; "cut", "client", "upstream", "error"
 }
 
