@@ -73,6 +73,7 @@ func TestCodeRulesNoteEveryOffence(t *testing.T) {
 		{"a mutable global", files("client/a.go", "package client\n\nvar cache = map[string]int{}\n"), "cache is a mutable global"},
 		{"a global with a reason", files("client/a.go", clientDoc+"\n// budget: written once by the linker\nvar version string\n"), ""},
 		{"a sentinel", files("client/a.go", clientDoc+"\nimport \"errors\"\n\nvar errGone = errors.New(\"gone\")\n"), ""},
+		{"an encoding", files("client/a.go", clientDoc+"\nimport \"encoding/base32\"\n\nvar ids = base32.NewEncoding(\"\").WithPadding('=')\n"), ""},
 		{"an assertion", files("client/a.go", clientDoc+"\ntype a struct{}\n\nvar _ any = a{}\n"), ""},
 		{"a panic", files("client/a.go", "package client\n\nfunc f() { panic(1) }\n"), "panic"},
 		{"a panic that cannot happen", files("client/a.go", clientDoc+"\nfunc f() {\n\tpanic(1) // cannot happen: always one\n}\n"), ""},
@@ -528,11 +529,26 @@ func (f *file) constant(value *ast.ValueSpec, decl *ast.GenDecl) bool {
 			return true
 		}
 	}
-	makers := []string{"errors.New", "fmt.Errorf", "regexp.MustCompile", "strings.NewReplacer", "template.Must", "sync.OnceFunc", "sync.OnceValue", "sync.OnceValues"}
-	return len(value.Values) > 0 && !slices.ContainsFunc(value.Values, func(expr ast.Expr) bool {
-		call, ok := expr.(*ast.CallExpr)
-		return !ok || !slices.Contains(makers, selected(call.Fun))
-	})
+	makers := []string{"errors.New", "fmt.Errorf", "regexp.MustCompile", "strings.NewReplacer", "template.Must", "sync.OnceFunc", "sync.OnceValue", "sync.OnceValues",
+		"base32.NewEncoding", "base32.StdEncoding", "base32.HexEncoding", "base64.NewEncoding", "base64.StdEncoding", "base64.URLEncoding", "base64.RawURLEncoding"}
+	return len(value.Values) > 0 && !slices.ContainsFunc(value.Values, func(expr ast.Expr) bool { return !slices.Contains(makers, origin(expr)) })
+}
+
+// origin is the pkg.Name at the beginning of an expression: base32.NewEncoding for base32.NewEncoding(x).WithPadding(y).
+func origin(expr ast.Expr) string {
+	for {
+		if name := selected(expr); name != "" {
+			return name
+		}
+		switch inner := expr.(type) {
+		case *ast.CallExpr:
+			expr = inner.Fun
+		case *ast.SelectorExpr:
+			expr = inner.X
+		default:
+			return ""
+		}
+	}
 }
 
 // selected spells pkg.Name, "" for any other expression.
