@@ -1,0 +1,6 @@
+// Package audit answers the question: what happened? It holds no code; its rooms do.
+//
+//   - trail: the append-only record of every action, durable before it is acknowledged
+//   - trail/tiles: the Merkle log of the trail as C2SP tlog-tiles files on a POSIX file system
+//   - tlog: tiles, checkpoints, proofs and receipts, as pure functions over bytes
+package audit
