@@ -140,6 +140,7 @@ class HubTest(Stage):
         self.assertTrue(pathlib.Path(self.place, "config.json").is_file())
 
     def test_command_line_denial(self):
+        # For a gated repository hf prints words of its own; ours reach the person in the X-HF-Warning header.
         done = run_hf("download", GUARDED, weights_of(GUARDED), "--local-dir", self.place)
         self.assertNotEqual(done.returncode, 0)
         self.assert_tells_the_way(done.stdout + done.stderr)
