@@ -35,6 +35,19 @@ type Grant struct {
 	Until   time.Time          `json:"until"` // exclusive
 }
 
+// covers reports whether the grant permits asking for action at the time at.
+func (g *Grant) covers(action sallyport.Action, at time.Time) bool {
+	if at.Before(g.From) || !at.Before(g.Until) {
+		return false
+	}
+	for _, a := range g.Actions {
+		if a == action {
+			return true
+		}
+	}
+	return false
+}
+
 // A Hold is a restriction on the principal, its session or token, or the resource.
 type Hold struct {
 	ID     string `json:"id"`
@@ -52,9 +65,9 @@ type Question struct {
 	File      string    // path inside the version, "" for the whole
 	Scope     sallyport.Scope
 	Assurance sallyport.Assurance
-	AuthTime  time.Time
+	AuthTime  time.Time // zero when unknown: older than any limit
 	Session   string
-	Family    string
+	Family    string        // token family
 	Staleness time.Duration // age of the snapshot that the basis comes from
 }
 

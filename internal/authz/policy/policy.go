@@ -6,6 +6,13 @@
 // authz/decision, and which set is in force to authz/change and the server.
 package policy
 
+import (
+	"net/netip"
+	"time"
+
+	"sallyport"
+)
+
 // A UID names an entity of the policy schema, for example {"User", "ana"}.
 type UID struct {
 	Type string `json:"type"`
@@ -59,7 +66,20 @@ type Query struct {
 	Principal UID
 	Action    UID // {"Action", "model.infer"}
 	Resource  UID
-	Context   map[string]Value
+	Context   Context
+}
+
+// A Context is what a policy may ask about the call itself. It is the same for
+// every action; the schema declares it under the names in the comments.
+type Context struct {
+	Now       time.Time           // now, UTC, to the millisecond
+	Assurance sallyport.Assurance // assurance, 0 to 3
+	AuthAge   int64               // authAge, seconds
+	IP        netip.Addr          // ip; absent where it is the zero Addr
+	Door      string              // door
+	File      string              // file
+	Granted   bool                // granted: a just-in-time grant covers the action
+	Session   bool                // session: a signed-in session stands behind the call
 }
 
 // An Effect is what a policy does when it applies.
@@ -72,21 +92,12 @@ const (
 )
 
 // A Result is what an engine found. It is not a decision: what a failing policy
-// means is decided in authz/decision.
+// means is decided in authz/decision. Ids that are no policy's name a fault of
+// the question or of the engine, such as "engine.budget"; they mean deny.
 type Result struct {
 	Allowed bool     // some permit applies and no forbid does, errors aside
 	Reasons []string // ids of the policies that determined it, sorted
 	Errors  []string // ids of the policies that could not be evaluated, sorted
-}
-
-// Info describes one policy of a set.
-type Info struct {
-	ID           string
-	Effect       Effect
-	Owner        string            // annotation @owner
-	Requirements []string          // annotation @requirement, separated by commas
-	Annotations  map[string]string // all of them, @id and @owner among them
-	Text         string            // the policy in its own language
 }
 
 // An Engine is one policy set, compiled with its schema and published as a
@@ -98,7 +109,9 @@ type Engine interface {
 	// entity of an unknown type, a missing or mistyped attribute is an error.
 	Load(entities []Entity) (Entities, error)
 	// Evaluate answers q over entities that the same engine has loaded. It is
-	// pure and total; entities of another engine yield an error id "engine".
+	// pure and total. Entities of another engine, an action that the schema does
+	// not know, or more work than the engine's budget yield an error id that
+	// begins with "engine." and nothing allowed.
 	Evaluate(q Query, over Entities) Result
 	// Info returns the policy called id.
 	Info(id string) (Info, bool)

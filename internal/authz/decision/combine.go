@@ -1,0 +1,154 @@
+package decision
+
+import (
+	"slices"
+	"strings"
+
+	"sallyport"
+	"sallyport/internal/authz/policy"
+)
+
+// Ids of the reasons that the decision point gives by itself, in the order in
+// which the rules are tried. A hold's reason is "hold:" and its id.
+const (
+	FactsUnprepared   = "facts.unprepared"
+	ActionUnknown     = "action.unknown"
+	QuestionInvalid   = "question.invalid"
+	PrincipalInactive = "principal.inactive"
+	PolicyVersion     = "policy.version"
+	FactsStale        = "facts.stale"
+	TokenScope        = "token.scope"
+	ForbidError       = "forbid.error"
+	DefaultDeny       = "default.deny"
+)
+
+// Combine says what an engine's result means, before holds, scopes and remedies:
+// permitted only where the engine allows it, every reason is a permit of the set
+// and nothing failed but permits. A forbid that could not be evaluated denies,
+// where the engine alone would have gone on without it.
+func Combine(engine policy.Engine, r policy.Result) sallyport.Decision {
+	d := sallyport.Decision{Errors: r.Errors, Policy: engine.Version()}
+	if failed := failedForbids(engine, r.Errors); len(failed) > 0 {
+		if !r.Allowed {
+			failed = append(failed, r.Reasons...)
+		}
+		d.Reasons = reasons(engine, failed)
+		return d
+	}
+	if len(r.Reasons) == 0 {
+		d.Reasons = reasons(engine, []string{DefaultDeny})
+		return d
+	}
+	d.Reasons = reasons(engine, r.Reasons)
+	applied := make([]policy.Info, 0, len(r.Reasons))
+	for _, id := range r.Reasons {
+		i, ok := engine.Info(id)
+		if !ok || (i.Effect == policy.Permit) != r.Allowed {
+			return d // not a result of this engine
+		}
+		applied = append(applied, i)
+	}
+	if r.Allowed {
+		d.Outcome, d.Obligations = sallyport.Allow, strictest(applied)
+	} else {
+		d.Outcome, d.Needs = mildest(applied)
+	}
+	return d
+}
+
+// failedForbids returns the ids among errors that are not a permit's: of forbids,
+// led by ForbidError, and of what is no policy at all.
+func failedForbids(engine policy.Engine, errors []string) []string {
+	var ids []string
+	named := false
+	for _, id := range errors {
+		i, ok := engine.Info(id)
+		if ok && i.Effect == policy.Permit {
+			continue
+		}
+		if ok && !named {
+			ids, named = append(ids, ForbidError), true
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// mildest is the outcome of the forbids that apply: one without @outcome denies.
+func mildest(forbids []policy.Info) (sallyport.Outcome, sallyport.Assurance) {
+	outcome, needs := sallyport.StepUp, sallyport.NoAssurance
+	for _, f := range forbids {
+		switch f.Outcome {
+		case sallyport.StepUp:
+			needs = max(needs, f.Needs)
+		case sallyport.Hold:
+			outcome = sallyport.Hold
+		default:
+			return sallyport.Deny, sallyport.NoAssurance
+		}
+	}
+	if outcome == sallyport.Hold {
+		needs = sallyport.NoAssurance
+	}
+	return outcome, needs
+}
+
+// strictest joins the obligations of the permits: the smallest of each kind.
+func strictest(permits []policy.Info) []sallyport.Obligation {
+	var all []sallyport.Obligation
+	for _, p := range permits {
+		for _, o := range p.Obligations {
+			at := slices.IndexFunc(all, func(x sallyport.Obligation) bool { return x.Kind == o.Kind })
+			if at < 0 {
+				all = append(all, o)
+			} else {
+				all[at].Value = min(all[at].Value, o.Value)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b sallyport.Obligation) int { return strings.Compare(string(a.Kind), string(b.Kind)) })
+	return all
+}
+
+// reasons sorts ids and adds their texts; each id stands once.
+func reasons(engine policy.Engine, ids []string) []sallyport.Reason {
+	list := make([]sallyport.Reason, len(ids))
+	for i, id := range ids {
+		list[i] = sallyport.Reason{ID: id, Text: textOf(engine, id)}
+	}
+	slices.SortFunc(list, func(a, b sallyport.Reason) int { return strings.Compare(a.ID, b.ID) })
+	return slices.Compact(list)
+}
+
+// textOf is a reason for people.
+func textOf(engine policy.Engine, id string) string {
+	if engine != nil {
+		if i, ok := engine.Info(id); ok {
+			return i.Annotations["text"]
+		}
+	}
+	switch id {
+	case FactsUnprepared:
+		return "the question reached the decision point without its facts"
+	case ActionUnknown:
+		return "this action does not exist"
+	case QuestionInvalid:
+		return "the question is not well formed"
+	case PrincipalInactive:
+		return "this account may not act"
+	case PolicyVersion:
+		return "the policies changed while the question was asked; ask again"
+	case FactsStale:
+		return "what is known is too old to decide on; try again"
+	case TokenScope:
+		return "the token is not for this action on this resource"
+	case ForbidError:
+		return "a policy that may forbid this could not be evaluated"
+	case DefaultDeny:
+		return "no policy permits this"
+	}
+	if strings.HasPrefix(id, "engine.") {
+		return "the policies could not be evaluated"
+	}
+	return ""
+}

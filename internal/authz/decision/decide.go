@@ -1,0 +1,147 @@
+package decision
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"sallyport"
+	"sallyport/internal/authz/policy"
+)
+
+// Limits on the texts of a question, in bytes.
+const (
+	maxDoor  = 64
+	maxFile  = 1024
+	maxProof = 256 // session, family
+)
+
+// ageUnknown is the age of a proof whose time is not known, in seconds.
+const ageUnknown = 1 << 40
+
+// StalenessLimit is how old the snapshot behind a decision may be. What has no
+// class counts as restricted.
+func StalenessLimit(c sallyport.Class) time.Duration {
+	switch c {
+	case sallyport.Public:
+		return 10 * time.Minute
+	case sallyport.Internal:
+		return time.Minute
+	}
+	return 5 * time.Second
+}
+
+// Decide answers the question. It never fails and permits only what the policies
+// permit on whole, fresh facts; see the package comment for the order of the
+// rules. It is safe for concurrent use.
+func Decide(engine policy.Engine, f Facts) sallyport.Decision {
+	if engine == nil || f.Basis == nil || f.loaded == nil {
+		return refuse(engine, sallyport.Deny, FactsUnprepared)
+	}
+	f.At, f.AuthTime = stamp(f.At), stamp(f.AuthTime)
+	if !f.Action.Valid() {
+		return refuse(engine, sallyport.Deny, ActionUnknown)
+	}
+	ip, ok := f.wellFormed()
+	if !ok {
+		return refuse(engine, sallyport.Deny, QuestionInvalid)
+	}
+	if !f.Active {
+		return withAsk(refuse(engine, sallyport.Deny, PrincipalInactive), "an administrator can say why this account may not act")
+	}
+	if ids := f.holds(); len(ids) > 0 {
+		return withAsk(refuse(engine, sallyport.Hold, ids...), "a hold stands until somebody else lifts it; ask a security reviewer")
+	}
+	if f.Policy != engine.Version() {
+		return refuse(engine, sallyport.Deny, PolicyVersion)
+	}
+	if f.Staleness > StalenessLimit(f.Resource.Class) {
+		return refuse(engine, sallyport.Deny, FactsStale)
+	}
+	s := search{engine: engine, facts: &f, query: f.query(ip), scoped: f.Scope.Covers(f.Action, f.Resource)}
+	return s.decide()
+}
+
+// refuse is a decision without evaluation.
+func refuse(engine policy.Engine, o sallyport.Outcome, ids ...string) sallyport.Decision {
+	d := sallyport.Decision{Outcome: o, Reasons: reasons(engine, ids)}
+	if engine != nil {
+		d.Policy = engine.Version()
+	}
+	return d
+}
+
+// withAsk adds the remedy that is left when nothing automatic helps.
+func withAsk(d sallyport.Decision, text string) sallyport.Decision {
+	d.Remedies = []sallyport.Remedy{{Kind: sallyport.RemedyAsk, Text: text}}
+	return d
+}
+
+// wellFormed checks the limits of the question and reads the address.
+func (f *Facts) wellFormed() (netip.Addr, bool) {
+	ok := !f.At.IsZero() && f.Staleness >= 0 &&
+		f.Assurance >= sallyport.NoAssurance && f.Assurance <= sallyport.Hardware &&
+		len(f.Door) <= maxDoor && len(f.File) <= maxFile && len(f.Session) <= maxProof && len(f.Family) <= maxProof &&
+		utf8.ValidString(f.Door) && utf8.ValidString(f.File)
+	if !ok || f.IP == "" {
+		return netip.Addr{}, ok
+	}
+	ip, err := netip.ParseAddr(f.IP)
+	return ip, err == nil
+}
+
+// holds returns the reasons of the holds that bear on the call. Those of sessions
+// and tokens bear on their own only; every other one in the basis bears. A hold on
+// a resource does not keep a reviewer from placing or lifting holds on it.
+func (f *Facts) holds() []string {
+	var ids []string
+	for _, h := range f.Holds {
+		kind, name, _ := strings.Cut(h.Target, ":")
+		switch kind {
+		case "session":
+			if name != f.Session {
+				continue
+			}
+		case "token":
+			if name != f.Family {
+				continue
+			}
+		case "user", "service":
+		default:
+			if f.Action == sallyport.HoldLift || f.Action == sallyport.HoldPlace {
+				continue
+			}
+		}
+		ids = append(ids, "hold:"+h.ID)
+	}
+	return ids
+}
+
+// query is the question as the engine reads it.
+func (f *Facts) query(ip netip.Addr) policy.Query {
+	granted := false
+	for i := range f.Grants {
+		granted = granted || f.Grants[i].covers(f.Action, f.At)
+	}
+	return policy.Query{
+		Principal: f.Principal,
+		Action:    policy.UID{Type: "Action", ID: string(f.Action)},
+		Resource:  f.ResourceUID,
+		Context: policy.Context{
+			Now: f.At, Assurance: f.Assurance, AuthAge: f.authAge(), IP: ip,
+			Door: f.Door, File: f.File, Granted: granted, Session: f.Session != "",
+		},
+	}
+}
+
+// authAge is how long ago the caller proved themselves, in whole seconds. A proof
+// from the future counts as fresh within a minute of clock skew, as unknown beyond.
+func (f *Facts) authAge() int64 {
+	const skew = time.Minute
+	age := f.At.Sub(f.AuthTime)
+	if f.AuthTime.IsZero() || age < -skew {
+		return ageUnknown
+	}
+	return max(0, int64(age/time.Second))
+}

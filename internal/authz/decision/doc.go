@@ -1,0 +1,43 @@
+// Package decision owns the policy decision point (PDP, NIST SP 800-162): Decide
+// turns facts into one of four outcomes with reasons, obligations and remedies.
+// It is pure, total and closed by default: the same facts under the same policies
+// give the same decision, whatever is missing or fails gives none that permits.
+//
+// It leaves gathering the facts to authz/facts, the language of policies to the
+// engine, recording to audit/trail and carrying out to enforce/guard.
+//
+// # Order
+//
+// The first rule that refuses decides, in this order; its name is the reason's id:
+//
+//	facts.unprepared    no engine, or facts that Prepare has not seen
+//	action.unknown      not one of sallyport.Actions
+//	question.invalid    a time, level, address or text outside its limits
+//	principal.inactive  suspended, or never active
+//	hold:ID             a hold bears on the call: outcome Hold
+//	policy.version      the facts were gathered for another policy set
+//	facts.stale         older than the resource's class allows; a door answers 503
+//	token.scope         the token is not for this action on this resource
+//	forbid.error        a forbid could not be evaluated, with the policy's id
+//	the ids of policies that forbid, or "default.deny" where none permits
+//
+// A permit that cannot be evaluated does not permit; like every failing policy it
+// is listed in Errors.
+//
+// # Outcomes of a forbid
+//
+// Where every forbid that applies is annotated @outcome("step-up"), and trying the
+// same question after the step-up permits it, the outcome is StepUp; where at
+// least one is annotated @outcome("hold") and the others are annotated too, it is
+// Hold; otherwise Deny.
+//
+// # Obligations
+//
+// The obligations of all permits that apply are joined, and of each kind the
+// smallest value counts: a permit without a limit does not cancel another's.
+//
+// # Remedies
+//
+// A remedy was tried on the same facts before it is named: stronger proof, a
+// grant, a wider token, or two or three of them together.
+package decision

@@ -1,0 +1,14 @@
+// Package authz answers one question: may they?
+//
+// Its rooms, from the text of a policy to the answer:
+//
+//   - policy: policy sets as text with a version, and the contract of the engines that evaluate them
+//   - decision: the policy decision point (PDP); pure, total, closed by default
+//   - facts: the policy information point (PIP); gathers once a call what a decision is made from
+//   - role: roles, their inheritance and who holds them on what
+//   - approval: a question to named people who are not the asker
+//   - grant: rights for a time, on top of an approval
+//   - hold: restrictions for now, with a reason and an end
+//
+// The house holds no code itself.
+package authz

@@ -1,0 +1,152 @@
+package cedar
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/types"
+	"github.com/cedar-policy/cedar-go/x/exp/schema/resolved"
+	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
+
+	"sallyport/internal/authz/policy"
+)
+
+// Engine is one compiled policy set: schema, policies, index and version,
+// published together and never changed. It implements policy.Engine and is safe
+// for concurrent use.
+type Engine struct {
+	version   string
+	schema    *resolved.Schema
+	validator *validate.Validator
+	actions   types.EntityMap // every action with its groups
+	index     *index
+	infos     map[string]policy.Info
+	ids       []string // sorted
+	warnings  []string
+	budget    int // bytes of policy text an evaluation may touch
+}
+
+var _ policy.Engine = (*Engine)(nil)
+
+// publish ends compilation.
+func (e *Engine) publish(policies map[string]entry) {
+	e.infos = make(map[string]policy.Info, len(policies))
+	for id, p := range policies {
+		e.infos[id] = p.info
+	}
+	e.ids = slices.Sorted(maps.Keys(policies))
+	slices.Sort(e.warnings)
+	e.index = newIndex(func(yield func(entry) bool) {
+		for _, id := range e.ids {
+			if !yield(policies[id]) {
+				return
+			}
+		}
+	})
+}
+
+// readActions takes the action entities out of the schema.
+func (e *Engine) readActions() {
+	e.actions = types.EntityMap{}
+	for uid, a := range e.schema.Actions {
+		e.actions[uid] = a.Entity
+	}
+}
+
+// Version is the content hash of schema and policies: "sha256:" and 64 hex digits.
+func (e *Engine) Version() string { return e.version }
+
+// Warnings are remarks on the set that do not keep it from being used, sorted.
+func (e *Engine) Warnings() []string { return slices.Clone(e.warnings) }
+
+// Info returns the policy called id.
+func (e *Engine) Info(id string) (policy.Info, bool) {
+	i, ok := e.infos[id]
+	return i, ok
+}
+
+// Policies lists all policies, sorted by id.
+func (e *Engine) Policies() []policy.Info {
+	list := make([]policy.Info, len(e.ids))
+	for i, id := range e.ids {
+		list[i] = e.infos[id]
+	}
+	return list
+}
+
+// Evaluate answers q over entities that this engine has loaded.
+func (e *Engine) Evaluate(q policy.Query, over policy.Entities) policy.Result {
+	snap, ok := over.(*entities)
+	if !ok || snap == nil || snap.engine != e {
+		return fault("engine.entities")
+	}
+	r := cedar.Request{Principal: uidOf(q.Principal), Action: uidOf(q.Action), Resource: uidOf(q.Resource)}
+	action, known := e.schema.Actions[r.Action]
+	if !known || action.AppliesTo == nil ||
+		!slices.Contains(action.AppliesTo.Principals, r.Principal.Type) || !slices.Contains(action.AppliesTo.Resources, r.Resource.Type) {
+		return fault("engine.request")
+	}
+	r.Context = contextOf(&q.Context)
+	return e.evaluate(&r, snap)
+}
+
+// evaluate answers a request through the index.
+func (e *Engine) evaluate(r *cedar.Request, over types.EntityGetter) policy.Result {
+	if r.Principal.Type == "" || r.Action.Type == "" || r.Resource.Type == "" {
+		return fault("engine.request")
+	}
+	candidates := e.index.query(r, over)
+	if candidates.weight()*(1+longest(r)/128) > e.budget {
+		return fault("engine.budget")
+	}
+	return authorize(candidates, over, r)
+}
+
+// longest is the length of the file's path, the text of a question that a
+// policy's "like" may have to walk through many times.
+func longest(r *cedar.Request) int {
+	file, _ := r.Context.Get("file")
+	text, _ := file.(types.String)
+	return len(text)
+}
+
+// authorize asks cedar-go and sorts what it says: its order is that of a map.
+func authorize(policies cedar.PolicyIterator, over types.EntityGetter, r *cedar.Request) policy.Result {
+	decision, diag := cedar.Authorize(policies, over, *r)
+	result := policy.Result{Allowed: decision == cedar.Allow}
+	for _, reason := range diag.Reasons {
+		result.Reasons = append(result.Reasons, string(reason.PolicyID))
+	}
+	for _, failed := range diag.Errors {
+		result.Errors = append(result.Errors, string(failed.PolicyID))
+	}
+	slices.Sort(result.Reasons)
+	slices.Sort(result.Errors)
+	return result
+}
+
+// fault is the result for a question that was not evaluated.
+func fault(id string) policy.Result { return policy.Result{Errors: []string{id}} }
+
+func uidOf(u policy.UID) types.EntityUID {
+	return types.EntityUID{Type: types.EntityType(u.Type), ID: types.String(u.ID)}
+}
+
+// contextOf writes the context under the names of the schema.
+func contextOf(c *policy.Context) types.Record {
+	m := types.RecordMap{
+		"now":       types.NewDatetime(c.Now),
+		"assurance": types.Long(c.Assurance),
+		"authAge":   types.Long(c.AuthAge),
+		"door":      types.String(c.Door),
+		"file":      types.String(c.File),
+		"granted":   types.Boolean(c.Granted),
+		"session":   types.Boolean(c.Session),
+	}
+	if ip := c.IP.Unmap().WithZone(""); ip.IsValid() {
+		m["ip"] = types.IPAddr(netip.PrefixFrom(ip, ip.BitLen()))
+	}
+	return types.NewRecord(m)
+}
