@@ -307,7 +307,7 @@ func libraries() []library {
 		home("github.com/transparency-dev/tessera", "the log's driver stays behind the trail's interface", "internal/audit/trail/tiles"),
 		home("k8s.io", "klog comes with tessera and is silenced there", "internal/audit/trail/tiles"),
 		home("database/sql", "a room declares the Store it needs", "internal/store/sqldb", "internal/store/storetest"),
-		home("github.com/jackc/pgx/v5", "SQL has one home", "internal/store/sqldb"),
+		home("github.com/jackc/pgx/v5", "SQL has one home", "internal/store/sqldb", "internal/store/storetest"),
 		home("modernc.org/sqlite", "SQL has one home", "internal/store/sqldb"),
 		home("github.com/spf13/cobra", "only the command reads flags", "cmd/sallyport"),
 		home("flag", "only the command reads flags", "cmd/sallyport"),
@@ -331,7 +331,7 @@ func libraries() []library {
 		{path: "unsafe", why: "the types are the first wall"},
 		{path: "C", why: "the binary is pure Go"},
 		{path: "log", why: "log/slog, with the logger as a field"},
-		{path: "text/template", why: "it escapes nothing"},
+		home("text/template", "it escapes nothing", "cmd/sallyport", "internal/demo"),
 	}
 }
 
