@@ -1,0 +1,177 @@
+package token
+
+import (
+	"context"
+	"io"
+	"strings"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/plumbing/secret"
+)
+
+// Polling of a device code (RFC 8628, section 3.5).
+const (
+	PollInterval = 5 * time.Second // at first
+	SlowDown     = 5 * time.Second // what each hurried poll adds
+)
+
+// userLetters have no vowels, so that no code is a word, and nothing that looks like something else.
+const (
+	userLetters = "BCDFGHJKLMNPQRSTVWXZ"
+	userLength  = 8 // 34 bits: guessable, and so throttled
+)
+
+// newUserCode draws letters without favouring any: bytes from 240 on are drawn again.
+func newUserCode(random io.Reader) (string, error) {
+	var code [userLength]byte
+	var b [1]byte
+	for i := 0; i < userLength; {
+		if _, err := io.ReadFull(random, b[:]); err != nil {
+			return "", sallyport.Wrap("draw a user code", sallyport.Unavailable, "no randomness", err)
+		}
+		if b[0] < 240 {
+			code[i] = userLetters[b[0]%20]
+			i++
+		}
+	}
+	return string(code[:]), nil
+}
+
+// NormalUserCode accepts a user code as people type it, in any case, with spaces and hyphens, and returns the eight
+// letters, or false where it cannot be one.
+func NormalUserCode(s string) (string, bool) {
+	if len(s) > 32 {
+		return "", false
+	}
+	s = strings.ToUpper(strings.NewReplacer("-", "", " ", "").Replace(s))
+	if len(s) != userLength || strings.Trim(s, userLetters) != "" {
+		return "", false
+	}
+	return s, true
+}
+
+// ShowUserCode spells a user code for people: XXXX-XXXX.
+func ShowUserCode(code string) string {
+	if len(code) != userLength {
+		return code
+	}
+	return code[:4] + "-" + code[4:]
+}
+
+// A Started is what a client gets that asked for a device code.
+type Started struct {
+	Code     secret.Text
+	UserCode string // XXXX-XXXX
+	Expires  time.Time
+	Interval time.Duration
+}
+
+// StartDevice notes that a client without a browser of its own asks for an approval.
+func (s *Issuer) StartDevice(ctx context.Context, by By, scope sallyport.Scope, audiences []string) (Started, error) {
+	if !by.Client.Allows(GrantDevice) {
+		return Started{}, fault("unauthorized_client", "the client may not use device codes", "")
+	}
+	scope, audiences, err := by.Client.Resolve(scope, audiences)
+	if err != nil {
+		return Started{}, err
+	}
+	now := s.now()
+	for range 8 { // two of 25,600,000,000 codes meet now and then
+		raw, hash, err := newSecret(s.Rand)
+		if err != nil {
+			return Started{}, err
+		}
+		user, err := newUserCode(s.Rand)
+		if err != nil {
+			return Started{}, err
+		}
+		err = s.Codes.AddDevice(ctx, Device{
+			Hash: hash, UserHash: HashOf(user), Client: by.Client.ID, Scope: scope, Audiences: audiences, From: by.IP,
+			State: DevicePending, Created: now, Expires: now.Add(DeviceLifetime), Interval: PollInterval,
+		})
+		if sallyport.KindOf(err) == sallyport.Conflict {
+			continue
+		}
+		if err != nil {
+			return Started{}, err
+		}
+		return Started{Code: raw, UserCode: ShowUserCode(user), Expires: now.Add(DeviceLifetime), Interval: PollInterval}, nil
+	}
+	return Started{}, sallyport.E("start device request", sallyport.Busy, "no free user code", "try again later")
+}
+
+// Device returns the request that a user code stands for. The caller throttles: a user code can be guessed.
+func (s *Issuer) Device(ctx context.Context, userCode string) (Device, error) {
+	code, ok := NormalUserCode(userCode)
+	if ok {
+		d, err := s.Codes.FindDevice(ctx, HashOf(code), s.now())
+		if sallyport.KindOf(err) != sallyport.NotFound {
+			return d, err
+		}
+	}
+	return Device{}, sallyport.E("device code", sallyport.NotFound, "no request has this code", "check the letters; a code is good for ten minutes")
+}
+
+// ApproveDevice starts a family for the request behind a user code.
+func (s *Issuer) ApproveDevice(ctx context.Context, who sallyport.Principal, userCode string) error {
+	d, err := s.Device(ctx, userCode)
+	if err != nil {
+		return err
+	}
+	c, ok := s.Clients.Find(d.Client)
+	if !ok {
+		return fault("invalid_client", "the client is not registered any more", "")
+	}
+	scope, audiences, err := c.Resolve(d.Scope, d.Audiences)
+	if err != nil {
+		return err
+	}
+	f, err := s.start(ctx, who, c, scope, audiences)
+	if err != nil {
+		return err
+	}
+	return s.Codes.DecideDevice(ctx, d.UserHash, DeviceApproved, f.ID, s.now())
+}
+
+// DenyDevice refuses the request behind a user code.
+func (s *Issuer) DenyDevice(ctx context.Context, userCode string) error {
+	d, err := s.Device(ctx, userCode)
+	if err != nil {
+		return err
+	}
+	return s.Codes.DecideDevice(ctx, d.UserHash, DeviceDenied, "", s.now())
+}
+
+// PollDevice answers a client that waits (RFC 8628, section 3.5): tokens, once, or an error whose reason is
+// authorization_pending, slow_down, access_denied, expired_token or invalid_grant.
+func (s *Issuer) PollDevice(ctx context.Context, by By, code secret.Text, want Want) (Issued, error) {
+	if !by.Client.Allows(GrantDevice) {
+		return Issued{}, fault("unauthorized_client", "the client may not use device codes", "")
+	}
+	now := s.now()
+	d, err := s.Codes.PollDevice(ctx, HashOf(code.Reveal()), by.Client.ID, now)
+	if sallyport.KindOf(err) == sallyport.NotFound {
+		return Issued{}, fault("invalid_grant.unknown", "the device code is not valid", "start again")
+	}
+	if err != nil {
+		return Issued{}, err
+	}
+	switch {
+	case d.State == DeviceDone:
+		return Issued{}, fault("invalid_grant.used", "the device code was used", "start again")
+	case !now.Before(d.Expires):
+		return Issued{}, fault("expired_token", "the device code has expired", "start again")
+	case d.State == DeviceDenied:
+		return Issued{}, fault("access_denied", "the person refused", "")
+	case d.Slow:
+		return Issued{}, fault("slow_down", "asked too soon", "wait five seconds longer between two requests")
+	case d.State != DeviceApproved:
+		return Issued{}, fault("authorization_pending", "nobody has decided yet", "ask again after the interval")
+	}
+	f, err := s.family(ctx, d.Family)
+	if err != nil {
+		return Issued{}, err
+	}
+	return s.first(ctx, f, want, by)
+}

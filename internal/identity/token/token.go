@@ -1,0 +1,199 @@
+// Package token owns what a client shows in place of a person: access tokens (JWT, RFC 9068), refresh tokens
+// (RFC 6749, section 6, rotated as RFC 9700 asks), authorization codes (with PKCE, RFC 7636), device codes
+// (RFC 8628), and the keys that sign (JWKS, RFC 7517).
+//
+// The unit of revocation is the family: one row for one approval by one person for one client. Every code, refresh
+// token and access token belongs to a family and dies with it. What is handed out is 256 bits of chance and kept
+// as its SHA-256 only.
+//
+// It leaves to others who may have a token (the session and the doors decide before they ask), what a token
+// permits (policy intersects its scope) and every word of HTTP.
+package token
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"io"
+	"slices"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/plumbing/secret"
+)
+
+// The lifetimes that are no matter of taste: short enough that a leak is over soon, long enough to be used.
+const (
+	AccessLifetime = 10 * time.Minute // of an access token
+	CodeLifetime   = time.Minute      // of an authorization code (RFC 6749, section 4.1.2 asks for at most 10 minutes)
+	DeviceLifetime = 10 * time.Minute // of a device code and its user code
+	RefreshIdle    = 7 * 24 * time.Hour
+	FamilyLifetime = 30 * 24 * time.Hour
+)
+
+// A Hash is the SHA-256 of an opaque code or token: all that is kept of it.
+type Hash [sha256.Size]byte
+
+// HashOf returns the hash of a whole opaque value. A prefix, a truncation or an extension has another hash.
+func HashOf(s string) Hash { return sha256.Sum256([]byte(s)) }
+
+// A Family is one approval: this person, for this client, by this session, for at most this scope and these doors.
+type Family struct {
+	ID         string // 26 characters, random; stands in tokens as the claim fam
+	Principal  sallyport.PrincipalID
+	Person     sallyport.PrincipalID
+	Client     string // id of a registered client
+	Session    string // id of the browser session that approved; never its cookie
+	Scope      sallyport.Scope
+	Audiences  []string // what tokens may be asked for, the default first
+	Assurance  sallyport.Assurance
+	Methods    []string // RFC 8176 names
+	AuthTime   time.Time
+	Created    time.Time
+	Expires    time.Time // absolute: no refresh goes past it
+	LastIssued time.Time // zero until the first token
+	Revoked    time.Time // zero while it lives
+	Reason     string    // of the revocation
+}
+
+// Live reports whether tokens of the family may be issued and used at now.
+func (f Family) Live(now time.Time) bool { return f.Revoked.IsZero() && now.Before(f.Expires) }
+
+// A Refresh is the row of one refresh token.
+type Refresh struct {
+	Hash    Hash
+	Family  string
+	Created time.Time
+	Expires time.Time
+	Used    time.Time // zero until it was rotated
+}
+
+// A Code is the row of one authorization code.
+type Code struct {
+	Hash        Hash
+	Family      string
+	Client      string
+	RedirectURI string // exactly as at the authorization request
+	Challenge   string // PKCE S256, 43 characters
+	Expires     time.Time
+}
+
+// A DeviceState is where a device code stands.
+type DeviceState string
+
+// The states of a device code.
+const (
+	DevicePending  DeviceState = "pending"
+	DeviceApproved DeviceState = "approved"
+	DeviceDenied   DeviceState = "denied"
+	DeviceDone     DeviceState = "done" // exchanged; never again
+)
+
+// A Device is the row of one device authorization request.
+type Device struct {
+	Hash      Hash // of the device code
+	UserHash  Hash // of the user code, eight letters without the hyphen
+	Client    string
+	Scope     sallyport.Scope
+	Audiences []string
+	From      string // IP address that asked, for the person to compare; may be empty
+	State     DeviceState
+	Family    string // set by approval
+	Created   time.Time
+	Expires   time.Time
+	Interval  time.Duration // between polls; grows when the client hurries
+	Slow      bool          // in the answer of PollDevice: this poll came too early
+}
+
+// A Selector names families: exactly one of its fields is set.
+type Selector struct {
+	Family    string
+	Session   string
+	Principal sallyport.PrincipalID
+	Person    sallyport.PrincipalID
+}
+
+// A Revoked is a family that died before its time.
+type Revoked struct {
+	Family string
+	At     time.Time
+	Reason string
+}
+
+// A FamilyStore keeps families and their refresh tokens. Every method is safe for concurrent use, durable when it
+// returns, and answers Unavailable when the store cannot be used. Times are kept to the microsecond.
+type FamilyStore interface {
+	// StartFamily adds a family.
+	StartFamily(ctx context.Context, f Family) error
+	// Families returns the families that a selector names, newest first, the dead ones too, at most 1,000.
+	Families(ctx context.Context, sel Selector) ([]Family, error)
+	// AddRefresh adds the first refresh token of a family and notes the time of issue. It answers Conflict when
+	// the family is not live.
+	AddRefresh(ctx context.Context, r Refresh) error
+	// FindRefresh returns a refresh token, used or not, and its family, or NotFound. It changes nothing.
+	FindRefresh(ctx context.Context, h Hash) (Refresh, Family, error)
+	// RotateRefresh marks the token used and adds next, in one transaction whose first statement decides: of any
+	// number of callers at once, on any number of nodes, exactly one succeeds. The others get Conflict, as does
+	// who comes for a family that is not live or with a token that has expired.
+	RotateRefresh(ctx context.Context, used Hash, next Refresh) error
+	// RevokeFamilies marks live families dead, tells all nodes through the outbox, and returns those it marked.
+	RevokeFamilies(ctx context.Context, sel Selector, at time.Time, reason string) ([]Revoked, error)
+	// Revoked returns the families that were revoked at or after since.
+	Revoked(ctx context.Context, since time.Time) ([]Revoked, error)
+}
+
+// A CodeStore keeps authorization codes and device codes, under the same conditions as a FamilyStore.
+type CodeStore interface {
+	// AddCode adds an authorization code.
+	AddCode(ctx context.Context, c Code) error
+	// TakeCode burns a code of this client, in one statement. It answers NotFound for an unknown code and for that
+	// of another client, which it leaves untouched; Conflict together with the code when it was burned before.
+	TakeCode(ctx context.Context, h Hash, client string, at time.Time) (Code, error)
+	// AddDevice adds a request; Conflict when the user code is in use.
+	AddDevice(ctx context.Context, d Device) error
+	// FindDevice returns the pending, unexpired request with this user code, or NotFound.
+	FindDevice(ctx context.Context, user Hash, at time.Time) (Device, error)
+	// DecideDevice moves a pending, unexpired request to approved, with its family, or to denied; else Conflict.
+	DecideDevice(ctx context.Context, user Hash, to DeviceState, family string, at time.Time) error
+	// PollDevice notes a poll by this client and returns the request as it stood, or NotFound. A poll before the
+	// interval is over is marked Slow and makes the interval five seconds longer. An approved request is done
+	// after it was returned once.
+	PollDevice(ctx context.Context, h Hash, client string, at time.Time) (Device, error)
+	// Sweep removes codes, device codes, refresh tokens and families that expired before the given time.
+	Sweep(ctx context.Context, before time.Time) error
+}
+
+// newSecret draws 256 bits and spells them as 43 characters of base64url.
+func newSecret(random io.Reader) (secret.Text, Hash, error) {
+	var b [32]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		return secret.Text{}, Hash{}, sallyport.Wrap("draw a secret", sallyport.Unavailable, "no randomness", err)
+	}
+	s := base64.RawURLEncoding.EncodeToString(b[:])
+	return secret.NewText(s), HashOf(s), nil
+}
+
+// newID draws 130 bits and spells them as 26 letters and digits.
+func newID(random io.Reader) (string, error) {
+	const letters = "abcdefghijklmnopqrstuvwxyz234567"
+	var b [26]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		return "", sallyport.Wrap("draw an id", sallyport.Unavailable, "no randomness", err)
+	}
+	for i := range b {
+		b[i] = letters[b[i]&31]
+	}
+	return string(b[:]), nil
+}
+
+// fault makes an error for an OAuth client. The reason is the error code of RFC 6749, 8628 or 8707, followed where
+// it helps the record by a dot and more detail, which the client does not see.
+func fault(reason, message, hint string) error {
+	return sallyport.E("token request", sallyport.Invalid, message, hint).Because(reason)
+}
+
+// clone copies the slices of a family, so that no two holders share memory.
+func (f Family) clone() Family {
+	f.Scope, f.Audiences, f.Methods = slices.Clone(f.Scope), slices.Clone(f.Audiences), slices.Clone(f.Methods)
+	return f
+}

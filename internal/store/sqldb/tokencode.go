@@ -1,0 +1,112 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/identity/token"
+)
+
+// AddCode implements token.CodeStore.
+func (s Tokens) AddCode(ctx context.Context, c token.Code) error {
+	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
+		_, err := exec(ctx, tx, "INSERT INTO token_code (hash, family, client, redirect, challenge, expires, used) VALUES ($1, $2, $3, $4, $5, $6, 0)",
+			c.Hash[:], c.Family, c.Client, c.RedirectURI, c.Challenge, toMicros(c.Expires))
+		return err
+	})
+}
+
+// TakeCode implements token.CodeStore.
+func (s Tokens) TakeCode(ctx context.Context, h token.Hash, client string, at time.Time) (token.Code, error) {
+	const columns = "family, client, redirect, challenge, expires"
+	scan := func(row scanner) (token.Code, error) {
+		c := token.Code{Hash: h}
+		var expires int64
+		err := row.Scan(&c.Family, &c.Client, &c.RedirectURI, &c.Challenge, &expires)
+		c.Expires = fromMicros(expires)
+		return c, err
+	}
+	var code token.Code
+	used := false
+	err := s.db.write(ctx, nil, func(tx *sql.Tx) error {
+		var err error
+		code, err = queryOne(ctx, tx, scan, "UPDATE token_code SET used = $1 WHERE hash = $2 AND client = $3 AND used = 0 RETURNING "+columns,
+			toMicros(at), h[:], client)
+		if sallyport.KindOf(err) == sallyport.NotFound {
+			code, err = queryOne(ctx, tx, scan, "SELECT "+columns+" FROM token_code WHERE hash = $1 AND client = $2", h[:], client)
+			used = err == nil
+		}
+		return err
+	})
+	if err == nil && used {
+		err = sallyport.E("take code", sallyport.Conflict, "the code was used before", "")
+	}
+	return code, err
+}
+
+// AddDevice implements token.CodeStore.
+func (s Tokens) AddDevice(ctx context.Context, d token.Device) error {
+	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
+		_, err := exec(ctx, tx, `INSERT INTO token_device (hash, user_hash, client, scope, audiences, ip, state, family, created, expires, pause, next_poll, slow)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, '', $8, $9, $10, 0, 0)`,
+			d.Hash[:], d.UserHash[:], d.Client, d.Scope.String(), strings.Join(d.Audiences, " "), d.From, string(d.State),
+			toMicros(d.Created), toMicros(d.Expires), d.Interval.Microseconds())
+		return err
+	})
+}
+
+const deviceColumns = "hash, user_hash, client, scope, audiences, ip, state, family, created, expires, pause, slow"
+
+func scanDevice(row scanner) (token.Device, error) {
+	var d token.Device
+	var hash, user []byte
+	var scope, audiences string
+	var created, expires, pause, slow int64
+	err := row.Scan(&hash, &user, &d.Client, &scope, &audiences, &d.From, &d.State, &d.Family, &created, &expires, &pause, &slow)
+	copy(d.Hash[:], hash)
+	copy(d.UserHash[:], user)
+	d.Scope, d.Audiences = strings.Fields(scope), strings.Fields(audiences)
+	d.Created, d.Expires, d.Interval, d.Slow = fromMicros(created), fromMicros(expires), time.Duration(pause)*time.Microsecond, slow != 0
+	return d, err
+}
+
+// FindDevice implements token.CodeStore.
+func (s Tokens) FindDevice(ctx context.Context, user token.Hash, at time.Time) (token.Device, error) {
+	return queryOne(ctx, s.db.reader, scanDevice, "SELECT "+deviceColumns+" FROM token_device WHERE user_hash = $1 AND state = $2 AND expires > $3",
+		user[:], string(token.DevicePending), toMicros(at))
+}
+
+// DecideDevice implements token.CodeStore.
+func (s Tokens) DecideDevice(ctx context.Context, user token.Hash, to token.DeviceState, family string, at time.Time) error {
+	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
+		n, err := exec(ctx, tx, "UPDATE token_device SET state = $1, family = $2 WHERE user_hash = $3 AND state = $4 AND expires > $5",
+			string(to), family, user[:], string(token.DevicePending), toMicros(at))
+		if err == nil && n == 0 {
+			err = sallyport.E("decide device request", sallyport.Conflict, "it was decided before, or has expired", "start again on the device")
+		}
+		return err
+	})
+}
+
+// PollDevice implements token.CodeStore. The right-hand sides of a SET see the
+// row as it was.
+func (s Tokens) PollDevice(ctx context.Context, h token.Hash, client string, at time.Time) (token.Device, error) {
+	var d token.Device
+	now := toMicros(at)
+	err := s.db.write(ctx, nil, func(tx *sql.Tx) error {
+		var err error
+		d, err = queryOne(ctx, tx, scanDevice, `UPDATE token_device SET
+			slow = CASE WHEN $1 < next_poll THEN 1 ELSE 0 END,
+			pause = CASE WHEN $1 < next_poll THEN pause + $2 ELSE pause END,
+			next_poll = CASE WHEN $1 < next_poll THEN $1 + pause + $2 ELSE $1 + pause END
+			WHERE hash = $3 AND client = $4 RETURNING `+deviceColumns, now, token.SlowDown.Microseconds(), h[:], client)
+		if err != nil || d.Slow || d.State != token.DeviceApproved || !at.Before(d.Expires) {
+			return err
+		}
+		return execOne(ctx, tx, "UPDATE token_device SET state = $1 WHERE hash = $2 AND state = $3", string(token.DeviceDone), h[:], string(token.DeviceApproved))
+	})
+	return d, err
+}
