@@ -1,0 +1,247 @@
+// Package directory owns people, services and groups: who there is, which person answers for each identity, who is
+// suspended or removed (the joiner, mover and leaver of NIST SP 800-53 AC-2).
+//
+// A member is keyed by its name and by (issuer, subject) pairs of upstream identity providers, never by e-mail.
+// Names are never recycled: a removed member keeps its row for ever, so that no old right finds a new owner.
+//
+// It leaves to others what members may do (roles, grants), how they prove themselves (credential) and that they are
+// signed in (session).
+package directory
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"sallyport"
+)
+
+// Limits on what one record may hold.
+const (
+	maxDisplay    = 128 // characters
+	maxEmail      = 254 // bytes, RFC 5321 section 4.5.3.1.3 less the angle brackets
+	maxIssuer     = 512 // bytes
+	maxSubject    = 255 // bytes, OpenID Connect Core section 2
+	maxIdentities = 16
+	maxGroups     = 256 // of one member
+)
+
+// A State is where a member stands between joining and leaving.
+type State string
+
+// The states. Removed is final.
+const (
+	Active    State = "active"
+	Suspended State = "suspended"
+	Removed   State = "removed"
+)
+
+// ParseState reads a state; there is no default.
+func ParseState(s string) (State, error) {
+	switch st := State(s); st {
+	case Active, Suspended, Removed:
+		return st, nil
+	}
+	return "", sallyport.E("parse state", sallyport.Invalid, fmt.Sprintf("no state is called %.40q", s), "use active, suspended or removed")
+}
+
+// An Identity is how an upstream provider names a member. Both parts are compared byte by byte.
+type Identity struct {
+	Issuer  string
+	Subject string
+}
+
+// A Member is a person's or a service's record.
+type Member struct {
+	ID sallyport.PrincipalID
+	// Person answers for what the member does: the member itself for a person's main account, the main account for
+	// a second account of the same person, the owner for a service. It never changes.
+	Person     sallyport.PrincipalID
+	Org        string // the organisation it belongs to
+	Display    string // for people to read; at most 128 characters; never compared
+	Email      string // for people to write to; never a key
+	State      State
+	Groups     []string   // "acme/risk-team", sorted, direct membership only
+	Identities []Identity // upstream names
+	Created    time.Time
+	Updated    time.Time
+}
+
+// A Dump is the whole directory at one moment, for in-memory snapshots.
+type Dump struct {
+	Members []Member // sorted by id
+	Groups  []Group  // sorted by name
+}
+
+// A Store keeps the directory. Every change is durable when the method returns, happens wholly or not at all, and is
+// announced to followers of the directory in the same transaction. Methods are safe for concurrent use.
+type Store interface {
+	// InsertMember adds a member. A name or an identity that was ever used is a Conflict.
+	InsertMember(ctx context.Context, m Member) error
+	// Member returns one member, NotFound where there is none.
+	Member(ctx context.Context, id sallyport.PrincipalID) (Member, error)
+	// MemberByIdentity returns the member of an upstream identity, NotFound where there is none.
+	MemberByIdentity(ctx context.Context, i Identity) (Member, error)
+	// UpdateMember applies change to display, e-mail, state, groups and update time of one member while nobody else
+	// can change it or the groups. The error of change is returned as it is and nothing is written.
+	UpdateMember(ctx context.Context, id sallyport.PrincipalID, change func(*Member, []Group) error) error
+	// DefineGroup calls change with all groups and writes the one that it returns, in place of one of the same name.
+	DefineGroup(ctx context.Context, change func([]Group) (Group, error)) error
+	// Dump returns everything as of one moment.
+	Dump(ctx context.Context) (Dump, error)
+}
+
+// A Service is the directory. Its methods are safe for concurrent use.
+type Service struct {
+	Store Store
+	Now   func() time.Time
+}
+
+// Create adds a member. State, Created and Updated are set here; an empty Person of a user means the user itself. A
+// service needs a Person: the user who owns it.
+func (s *Service) Create(ctx context.Context, m Member) (Member, error) {
+	const op = "create member"
+	if m.Person == "" && m.ID.Kind() == sallyport.User {
+		m.Person = m.ID
+	}
+	if err := m.check(op); err != nil {
+		return Member{}, err
+	}
+	if m.Person != m.ID {
+		// No race: members are never deleted and their Person never changes.
+		owner, err := s.Store.Member(ctx, m.Person)
+		if err != nil && sallyport.KindOf(err) != sallyport.NotFound {
+			return Member{}, err
+		}
+		if err != nil || owner.Person != owner.ID || owner.State == Removed {
+			return Member{}, sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%s is not a person's main account", m.Person), "name the account of the person who answers for it")
+		}
+	}
+	groups := m.Groups
+	m.State, m.Groups = Active, nil
+	m.Created = s.Now().UTC().Truncate(time.Microsecond)
+	m.Updated = m.Created
+	if err := s.Store.InsertMember(ctx, m); err != nil {
+		return Member{}, err
+	}
+	for _, g := range groups {
+		if err := s.AddGroup(ctx, m.ID, g); err != nil {
+			return Member{}, err
+		}
+	}
+	return s.Store.Member(ctx, m.ID)
+}
+
+// Get returns one member, whatever its state; NotFound where there is none.
+func (s *Service) Get(ctx context.Context, id sallyport.PrincipalID) (Member, error) {
+	return s.Store.Member(ctx, id)
+}
+
+// ByIdentity returns the member whom an upstream provider knows by subject, whatever its state.
+func (s *Service) ByIdentity(ctx context.Context, issuer, subject string) (Member, error) {
+	return s.Store.MemberByIdentity(ctx, Identity{Issuer: issuer, Subject: subject})
+}
+
+// List returns all members, sorted by id.
+func (s *Service) List(ctx context.Context) ([]Member, error) {
+	d, err := s.Store.Dump(ctx)
+	return d.Members, err
+}
+
+// Dump returns the whole directory as of one moment.
+func (s *Service) Dump(ctx context.Context) (Dump, error) { return s.Store.Dump(ctx) }
+
+// SetState suspends a member, brings one back, or removes one for good. A removed member leaves its groups and keeps
+// its name. Ending sessions and tokens is the caller's next step.
+func (s *Service) SetState(ctx context.Context, id sallyport.PrincipalID, to State) error {
+	const op = "set state"
+	if _, err := ParseState(string(to)); err != nil {
+		return err
+	}
+	return s.update(ctx, id, func(m *Member, _ []Group) error {
+		if m.State == Removed && to != Removed {
+			return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s was removed for good", id), "create a member under another name")
+		}
+		if m.State = to; to == Removed {
+			m.Groups = nil
+		}
+		return nil
+	})
+}
+
+// AddGroup makes a member a direct member of a group of its own organisation. Doing it twice is no error.
+func (s *Service) AddGroup(ctx context.Context, id sallyport.PrincipalID, group string) error {
+	const op = "add to group"
+	return s.update(ctx, id, func(m *Member, all []Group) error {
+		switch org, _, _ := strings.Cut(group, "/"); {
+		case m.State == Removed:
+			return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s was removed for good", id), "")
+		case !slices.ContainsFunc(all, func(g Group) bool { return g.Name == group }):
+			return sallyport.E(op, sallyport.NotFound, fmt.Sprintf("no group is called %.130q", group), "define it first")
+		case org != m.Org:
+			return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%s belongs to %s, the group %s to another organisation", id, m.Org, group), "")
+		case slices.Contains(m.Groups, group):
+			return nil
+		case len(m.Groups) >= maxGroups:
+			return sallyport.E(op, sallyport.TooLarge, fmt.Sprintf("%s is in %d groups already", id, maxGroups), "use a group of groups")
+		}
+		m.Groups = append(m.Groups, group)
+		slices.Sort(m.Groups)
+		return nil
+	})
+}
+
+// RemoveGroup ends a direct membership. Ending one that is not there is no error.
+func (s *Service) RemoveGroup(ctx context.Context, id sallyport.PrincipalID, group string) error {
+	return s.update(ctx, id, func(m *Member, _ []Group) error {
+		m.Groups = slices.DeleteFunc(m.Groups, func(g string) bool { return g == group })
+		return nil
+	})
+}
+
+func (s *Service) update(ctx context.Context, id sallyport.PrincipalID, change func(*Member, []Group) error) error {
+	return s.Store.UpdateMember(ctx, id, func(m *Member, all []Group) error {
+		m.Updated = s.Now().UTC().Truncate(time.Microsecond)
+		return change(m, all)
+	})
+}
+
+// check refuses a record with a field that is not understood. It does not look at groups: AddGroup does.
+func (m *Member) check(op string) error {
+	bad := func(message, hint string) error { return sallyport.E(op, sallyport.Invalid, message, hint) }
+	for _, id := range []sallyport.PrincipalID{m.ID, m.Person} {
+		if parsed, err := sallyport.ParsePrincipalID(string(id)); err != nil || parsed != id {
+			return bad(fmt.Sprintf("%.80q is not the id of a principal", string(id)), "write user:NAME or service:NAME; a service also needs the person who owns it")
+		}
+	}
+	if m.Person.Kind() != sallyport.User || m.ID.Kind() == sallyport.Service && m.Person == m.ID {
+		return bad(fmt.Sprintf("%s cannot answer for %s", m.Person, m.ID), "name a person, user:NAME")
+	}
+	if err := sallyport.CheckName(op, m.Org); err != nil {
+		return err
+	}
+	if !printable(m.Display, maxDisplay) {
+		return bad("the display name is too long or holds characters that do not print", fmt.Sprintf("use at most %d printing characters", maxDisplay))
+	}
+	if m.Email != "" && (len(m.Email) > maxEmail || !printable(m.Email, maxEmail) || strings.Count(m.Email, "@") != 1 || strings.ContainsAny(m.Email, " <>,;\"")) {
+		return bad("the e-mail address is not one plain address", "write local@domain")
+	}
+	if len(m.Identities) > maxIdentities {
+		return sallyport.E(op, sallyport.TooLarge, fmt.Sprintf("more than %d upstream identities", maxIdentities), "")
+	}
+	for n, i := range m.Identities {
+		if i.Issuer == "" || i.Subject == "" || len(i.Issuer) > maxIssuer || len(i.Subject) > maxSubject || slices.Contains(m.Identities[:n], i) {
+			return bad("an upstream identity is empty, too long or named twice", "write issuer and subject as the provider does")
+		}
+	}
+	return nil
+}
+
+// printable tells whether s is at most most characters that print, plain spaces included.
+func printable(s string, most int) bool {
+	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= most && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+}

@@ -1,0 +1,93 @@
+package directory
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sallyport"
+)
+
+// MaxDepth is how many groups may stand on one chain from a group to its furthest ancestor, both counted.
+const MaxDepth = 8
+
+const maxParents = 16
+
+// A Group is a named set of members and groups of one organisation. Members of a group are members of its parents.
+type Group struct {
+	Name    string   // "acme/risk-team"
+	Parents []string // names of groups of the same organisation, sorted
+}
+
+// CheckGroupName refuses a name that is not ORG/NAME.
+func CheckGroupName(op, name string) error {
+	org, rest, ok := strings.Cut(name, "/")
+	if !ok {
+		return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%.130q is not the name of a group", name), "write ORG/NAME")
+	}
+	if err := sallyport.CheckName(op, org); err != nil {
+		return err
+	}
+	return sallyport.CheckName(op, rest)
+}
+
+// DefineGroup adds a group or replaces its parents. Circles and chains longer than MaxDepth are refused.
+func (s *Service) DefineGroup(ctx context.Context, g Group) error {
+	g.Parents = slices.Compact(slices.Sorted(slices.Values(g.Parents)))
+	return s.Store.DefineGroup(ctx, func(all []Group) (Group, error) { return g, g.check(all) })
+}
+
+// check refuses a group that cannot stand among all the others.
+func (g Group) check(all []Group) error {
+	const op = "define group"
+	if err := CheckGroupName(op, g.Name); err != nil {
+		return err
+	}
+	if len(g.Parents) > maxParents {
+		return sallyport.E(op, sallyport.TooLarge, fmt.Sprintf("%s has more than %d parents", g.Name, maxParents), "")
+	}
+	parents := map[string][]string{}
+	for _, o := range all {
+		parents[o.Name] = o.Parents
+	}
+	org, _, _ := strings.Cut(g.Name, "/")
+	for _, p := range g.Parents {
+		if _, known := parents[p]; !known && p != g.Name {
+			return sallyport.E(op, sallyport.NotFound, fmt.Sprintf("no group is called %.130q", p), "define parents first")
+		}
+		if !strings.HasPrefix(p, org+"/") {
+			return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%s and %s belong to different organisations", g.Name, p), "")
+		}
+	}
+	parents[g.Name] = g.Parents
+	heights := map[string]int{}
+	for name := range parents {
+		if height(parents, heights, name, 1) > MaxDepth {
+			return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%s would close a circle or a chain of more than %d groups", g.Name, MaxDepth), "choose other parents")
+		}
+	}
+	return nil
+}
+
+// height is the number of groups on the longest chain upwards from name. A circle shows as a chain without an end: the
+// walk gives up at MaxDepth, and remembers heights so that a lattice of many groups is walked once.
+func height(parents map[string][]string, known map[string]int, name string, depth int) int {
+	if h, ok := known[name]; ok {
+		return h
+	}
+	if depth > MaxDepth {
+		return MaxDepth + 1 // not remembered: it is not a height, only a reason to stop
+	}
+	tallest := 0
+	for _, p := range parents[name] {
+		if h := height(parents, known, p, depth+1); h > tallest {
+			tallest = h
+		}
+		if tallest > MaxDepth {
+			return MaxDepth + 1
+		}
+	}
+	known[name] = tallest + 1
+	return tallest + 1
+}

@@ -1,0 +1,12 @@
+// Package identity answers one question: who is asking, and how strongly was it proved?
+//
+// Its rooms keep people and services, the proofs that they give, and what follows from a proof:
+//
+//   - directory: people, services, groups; active, suspended, removed
+//   - credential: passwords, one-time codes, enrolment links, and the one throttle for all guesses
+//   - session: who stands behind a cookie, how strongly, for how long; revocation
+//   - token: access, refresh and device tokens, their keys and families
+//   - signin: the ceremony from first proof to session, and step-up
+//
+// The house holds no code itself.
+package identity

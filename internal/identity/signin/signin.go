@@ -1,0 +1,382 @@
+// Package signin owns the ceremony that leads from a first proof to a session (the authentication process of NIST SP
+// 800-63B-4): sign-in, enrolment and step-up, as one state machine.
+//
+//	sign-in    nothing --Password--> [flow: code] --Code--> session aal2
+//	                   \--------- no code generator and none required --------> session aal1
+//	enrolment  link --Enrol--> [flow: enrol] --Confirm--> session aal2
+//	step-up    session --StepUp--> the same session, aal2, under a new bearer value
+//
+// Each arrow checks one proof and is recorded before its result is handed out: what cannot be recorded did not happen.
+// A state in brackets is a row on the server, found by a handle of 256 bits that only the browser's cookie holds. A
+// handle works once: a wrong code gives a new one, five give none. Enrolment stores nothing before its last arrow, so
+// that one that is left half-way changes nothing.
+//
+// Somebody unknown, suspended, or without a password gets the answer of a wrong password, after the same work.
+//
+// The package leaves HTTP and HTML to web/login, proofs to credential, limits to session.
+package signin
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"strings"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/identity/credential"
+	"sallyport/internal/identity/directory"
+	"sallyport/internal/identity/session"
+	"sallyport/internal/plumbing/secret"
+)
+
+const (
+	flowLife    = 10 * time.Minute
+	mostCodes   = 5 // wrong codes in one flow
+	maxReturn   = 4096
+	maxUserName = 63
+)
+
+// A Stage is a state between two proofs.
+type Stage string
+
+// The stages.
+const (
+	Done       Stage = ""      // there is a session
+	NeedsCode  Stage = "code"  // the password was right, the code is next
+	Confirming Stage = "enrol" // the password is chosen, the generator's first code is next
+)
+
+// A Flow is what is kept between two proofs.
+type Flow struct {
+	Hash     session.Hash // of the handle
+	Stage    Stage
+	Member   sallyport.PrincipalID
+	Return   string              // where the browser wanted to go, as web/login checked it
+	Attempts int                 // wrong codes so far
+	Chosen   credential.Password // enrolment: stored at the end
+	Sealed   []byte              // enrolment: the generator's sealed secret
+	Expires  time.Time
+}
+
+// A Store keeps flows. Methods are safe for concurrent use.
+type Store interface {
+	// PutFlow keeps a flow and forgets those that have expired at a time.
+	PutFlow(ctx context.Context, f Flow, now time.Time) error
+	// Flow returns a flow, NotFound where there is none.
+	Flow(ctx context.Context, h session.Hash) (Flow, error)
+	// TakeFlow removes a flow and returns it, NotFound where there is none. Of parallel calls one wins.
+	TakeFlow(ctx context.Context, h session.Hash) (Flow, error)
+}
+
+// A Service runs the ceremony. All fields are needed; methods are safe for concurrent use.
+type Service struct {
+	Directory   *directory.Service
+	Credentials *credential.Service
+	Sessions    *session.Service
+	Flows       Store
+	Require     sallyport.Assurance // people with less cannot sign in; MultiFactor asks everybody for a code
+	// Note writes an event down, durably. Its error ends the ceremony.
+	Note   func(ctx context.Context, e sallyport.Event) error
+	Now    func() time.Time
+	Random io.Reader
+}
+
+// A Client is the browser on the other side.
+type Client struct {
+	Source string      // shortened network address
+	Agent  string      // for people to recognise
+	Bearer secret.Text // of the session that it has, if any; a new sign-in ends it
+}
+
+// A Step is where a proof has led.
+type Step struct {
+	Next    Stage
+	Flow    secret.Text     // handle for the next proof; empty when done
+	Bearer  secret.Text     // of the session; empty before
+	Session session.Session // when done
+	Return  string          // where the browser wanted to go
+}
+
+// Password takes the first proof of a sign-in. name is what was typed.
+func (s *Service) Password(ctx context.Context, c Client, name string, password secret.Text, back string) (Step, error) {
+	id := memberID(name)
+	factors, err := s.Credentials.VerifyPassword(ctx, id, password)
+	if err != nil {
+		return Step{}, s.failed(ctx, c, id, err)
+	}
+	m, err := s.active(ctx, id)
+	if err != nil {
+		return Step{}, s.failed(ctx, c, id, err)
+	}
+	if factors.TOTP.Sealed != nil {
+		return s.next(ctx, Flow{Stage: NeedsCode, Member: id, Return: back})
+	}
+	if s.Require > sallyport.SingleFactor || !factors.Password.Alone {
+		err := sallyport.E("sign in", sallyport.Unknown, "this account needs a second factor and has none", "ask an administrator for an enrolment link").Because("factor.missing")
+		return Step{}, s.failed(ctx, c, id, err)
+	}
+	return s.start(ctx, c, m, proof(m, "pwd"), back)
+}
+
+// Code takes the second proof of a sign-in. With a wrong code comes the Step for the next attempt, while there is one.
+func (s *Service) Code(ctx context.Context, c Client, handle secret.Text, code string) (Step, error) {
+	f, err := s.take(ctx, handle, NeedsCode)
+	if err != nil {
+		return Step{}, err
+	}
+	if err := s.Credentials.VerifyTOTP(ctx, f.Member, code); err != nil {
+		return s.again(ctx, c, f, err)
+	}
+	m, err := s.active(ctx, f.Member)
+	if err != nil {
+		return Step{}, s.failed(ctx, c, f.Member, err)
+	}
+	return s.start(ctx, c, m, proof(m, "pwd", "otp", "mfa"), f.Return)
+}
+
+// StepUp raises the client's session by a code.
+func (s *Service) StepUp(ctx context.Context, c Client, code string) (Step, error) {
+	one, m, err := s.Session(ctx, c.Bearer)
+	if err != nil {
+		return Step{}, err
+	}
+	if err := s.Credentials.VerifyTOTP(ctx, m.ID, code); err != nil {
+		return Step{}, s.failed(ctx, c, m.ID, err)
+	}
+	p := proof(m, "otp", "mfa")
+	if !contains(one.Methods, "pwd") {
+		return Step{}, s.failed(ctx, c, m.ID, sallyport.E("step up", sallyport.Unknown, "this session did not begin with a password", "sign in again").Because("factor.missing"))
+	}
+	bearer, raised, err := s.Sessions.Raise(ctx, c.Bearer, p)
+	if err != nil {
+		return Step{}, err
+	}
+	if err := s.note(ctx, c, sallyport.EventSignedIn, raised, map[string]string{"ceremony": "step-up"}); err != nil {
+		return Step{}, s.undo(ctx, raised, err)
+	}
+	return Step{Bearer: bearer, Session: raised}, nil
+}
+
+// Session returns the live session of a bearer value and its member, who must be active.
+func (s *Service) Session(ctx context.Context, bearer secret.Text) (session.Session, directory.Member, error) {
+	one, err := s.Sessions.Lookup(ctx, bearer)
+	if err != nil {
+		return session.Session{}, directory.Member{}, err
+	}
+	m, err := s.active(ctx, one.Principal)
+	if err != nil {
+		return session.Session{}, directory.Member{}, err
+	}
+	return one, m, nil
+}
+
+// Revoke ends one session of the client's own principal, the present one included.
+func (s *Service) Revoke(ctx context.Context, c Client, id, why string) error {
+	one, err := s.Sessions.Lookup(ctx, c.Bearer)
+	if err != nil {
+		return err
+	}
+	target, err := s.Sessions.Get(ctx, id)
+	if err != nil && sallyport.KindOf(err) != sallyport.Unknown {
+		return err
+	}
+	if err != nil || target.Principal != one.Principal {
+		return sallyport.E("revoke session", sallyport.NotFound, "you have no such session", "")
+	}
+	if err := s.Sessions.Revoke(ctx, id, why); err != nil {
+		return err
+	}
+	return s.note(ctx, c, sallyport.EventSessionRevoked, target, map[string]string{"why": why})
+}
+
+// RevokeAll ends all sessions of the client's own principal.
+func (s *Service) RevokeAll(ctx context.Context, c Client, why string) error {
+	one, err := s.Sessions.Lookup(ctx, c.Bearer)
+	if err != nil {
+		return err
+	}
+	ids, err := s.Sessions.RevokeAll(ctx, one.Principal, why)
+	if err != nil {
+		return err
+	}
+	return s.note(ctx, c, sallyport.EventSessionRevoked, one, map[string]string{"why": why, "sessions": strings.Join(ids, " ")})
+}
+
+// start ends a ceremony: the session that the browser had is over, the new one is written down, then handed out.
+func (s *Service) start(ctx context.Context, c Client, m directory.Member, p session.Proof, back string) (Step, error) {
+	p.Source, p.Agent = c.Source, c.Agent
+	if old, err := s.Sessions.Lookup(ctx, c.Bearer); err == nil {
+		if err := s.Sessions.Revoke(ctx, old.ID, "another sign-in took its place"); err != nil {
+			return Step{}, err
+		}
+	} else if sallyport.KindOf(err) != sallyport.Unknown {
+		return Step{}, err
+	}
+	bearer, one, err := s.Sessions.Start(ctx, p)
+	if err != nil {
+		return Step{}, err
+	}
+	if err := s.note(ctx, c, sallyport.EventSignedIn, one, nil); err != nil {
+		return Step{}, s.undo(ctx, one, err)
+	}
+	return Step{Bearer: bearer, Session: one, Return: back}, nil
+}
+
+// undo ends a session whose beginning could not be recorded. Its bearer value was not handed out, so that a store that
+// fails now leaves nothing open.
+func (s *Service) undo(ctx context.Context, one session.Session, cause error) error {
+	_ = s.Sessions.Revoke(context.WithoutCancel(ctx), one.ID, "its beginning could not be recorded")
+	return cause
+}
+
+// next keeps a flow under a new handle.
+func (s *Service) next(ctx context.Context, f Flow) (Step, error) {
+	handle, hash, err := session.NewToken(s.Random)
+	if err != nil {
+		return Step{}, err
+	}
+	now := s.Now().UTC().Truncate(time.Microsecond)
+	if f.Hash = hash; f.Expires.IsZero() {
+		f.Expires = now.Add(flowLife)
+	}
+	if len(f.Return) > maxReturn {
+		f.Return = ""
+	}
+	if err := s.Flows.PutFlow(ctx, f, now); err != nil {
+		return Step{}, err
+	}
+	return Step{Next: f.Stage, Flow: handle, Return: f.Return}, nil
+}
+
+// again records a wrong code and opens the way to another attempt, while one is left.
+func (s *Service) again(ctx context.Context, c Client, f Flow, cause error) (Step, error) {
+	if err := s.failed(ctx, c, f.Member, cause); err != cause {
+		return Step{}, err
+	}
+	if k := sallyport.KindOf(cause); k != sallyport.Unknown && k != sallyport.Busy {
+		return Step{}, cause
+	}
+	if f.Attempts++; f.Attempts >= mostCodes {
+		return Step{}, cause
+	}
+	step, err := s.next(ctx, f)
+	if err != nil {
+		return Step{}, err
+	}
+	return step, cause
+}
+
+// take uses a handle up. One of another stage is used up too: it has no other use.
+func (s *Service) take(ctx context.Context, handle secret.Text, stage Stage) (Flow, error) {
+	hash, ok := session.HashToken(handle)
+	if !ok {
+		return Flow{}, flowEnded()
+	}
+	f, err := s.Flows.TakeFlow(ctx, hash)
+	return s.usable(f, err, stage)
+}
+
+func (s *Service) peek(ctx context.Context, handle secret.Text, stage Stage) (Flow, error) {
+	hash, ok := session.HashToken(handle)
+	if !ok {
+		return Flow{}, flowEnded()
+	}
+	f, err := s.Flows.Flow(ctx, hash)
+	return s.usable(f, err, stage)
+}
+
+// Waiting tells whether a handle stands at a stage, without using it up.
+func (s *Service) Waiting(ctx context.Context, handle secret.Text, stage Stage) error {
+	_, err := s.peek(ctx, handle, stage)
+	return err
+}
+
+func (s *Service) usable(f Flow, err error, stage Stage) (Flow, error) {
+	if err != nil && sallyport.KindOf(err) != sallyport.NotFound {
+		return Flow{}, err
+	}
+	if err != nil || f.Stage != stage || !s.Now().Before(f.Expires) {
+		return Flow{}, flowEnded()
+	}
+	return f, nil
+}
+
+func flowEnded() error {
+	return sallyport.E("sign in", sallyport.Unknown, "this sign-in has ended", "begin again").Because("flow.unknown")
+}
+
+// active returns a member who may sign in. Whoever may not is answered like a wrong password.
+func (s *Service) active(ctx context.Context, id sallyport.PrincipalID) (directory.Member, error) {
+	m, err := s.Directory.Get(ctx, id)
+	if err != nil && sallyport.KindOf(err) != sallyport.NotFound {
+		return directory.Member{}, err
+	}
+	if err != nil || m.State != directory.Active || m.ID.Kind() != sallyport.User {
+		return directory.Member{}, sallyport.E("sign in", sallyport.Unknown, "the user name or the password is wrong", "try again, or ask an administrator for an enrolment link").Because("member.inactive")
+	}
+	return m, nil
+}
+
+// failed records a failure and returns its cause, or why it could not be recorded. A name is recorded only where a member
+// has it: people type passwords into the wrong field.
+func (s *Service) failed(ctx context.Context, c Client, id sallyport.PrincipalID, cause error) error {
+	if k := sallyport.KindOf(cause); k != sallyport.Unknown && k != sallyport.Busy {
+		return cause
+	}
+	if _, err := s.Directory.Get(ctx, id); err != nil {
+		if sallyport.KindOf(err) != sallyport.NotFound {
+			return err
+		}
+		id = ""
+	}
+	e := sallyport.Event{
+		Type: sallyport.EventSignInFailed, At: s.Now().UnixMicro(), Who: id, Reasons: []string{sallyport.ReasonOf(cause)},
+		Asked: &sallyport.Asked{Door: "login", IP: c.Source}, Detail: map[string]string{"agent": sallyport.OneLine(c.Agent)},
+	}
+	if err := s.Note(ctx, e); err != nil {
+		return unrecorded(err)
+	}
+	return cause
+}
+
+func (s *Service) note(ctx context.Context, c Client, what sallyport.EventType, one session.Session, detail map[string]string) error {
+	all := map[string]string{"agent": sallyport.OneLine(c.Agent), "amr": strings.Join(one.Methods, " "), "acr": one.Assurance.String()}
+	for k, v := range detail {
+		all[k] = v
+	}
+	e := sallyport.Event{
+		Type: what, At: s.Now().UnixMicro(), Who: one.Principal, Detail: all,
+		Asked: &sallyport.Asked{Door: "login", IP: c.Source, Session: one.ID, Assurance: int(one.Assurance), AuthTime: one.AuthTime.Unix()},
+	}
+	if err := s.Note(ctx, e); err != nil {
+		return unrecorded(err)
+	}
+	return nil
+}
+
+func unrecorded(err error) error {
+	return sallyport.Wrap("sign in", sallyport.Unavailable, "it cannot be written down at this moment; try again later", err)
+}
+
+// memberID is the id of the person of a typed name. A name that nobody can have becomes an id that nobody has, so that
+// it costs and counts like any other; two such names are two ids, of bounded length.
+func memberID(typed string) sallyport.PrincipalID {
+	name := strings.ToLower(strings.TrimSpace(typed))
+	if len(name) <= maxUserName {
+		if id, err := sallyport.NewPrincipalID(sallyport.User, name); err == nil {
+			return id
+		}
+	}
+	sum := sha256.Sum256([]byte(name))
+	return sallyport.PrincipalID("user:?" + hex.EncodeToString(sum[:8]))
+}
+
+func proof(m directory.Member, methods ...string) session.Proof {
+	level := sallyport.SingleFactor
+	if contains(methods, "mfa") {
+		level = sallyport.MultiFactor
+	}
+	return session.Proof{Principal: m.ID, Person: m.Person, Assurance: level, Methods: methods}
+}

@@ -1,0 +1,10 @@
+// Package web answers one question: what do people and their clients see of us?
+//
+// Its rooms speak HTTP and hold no decision of their own:
+//
+//   - page: the look that all pages share: layout, style sheet, security headers
+//   - login: the forms of sign-in, enrolment, step-up and the account page
+//   - oidc: the authorization server's endpoints
+//
+// The house holds no code itself.
+package web
