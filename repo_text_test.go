@@ -86,8 +86,9 @@ func TestVersionsArePinned(t *testing.T) {
 			t.Errorf("go.mod requires %s %q, pinned is %s", module, got, version)
 		}
 	}
+	built := chosen(t)
 	for module, want := range required {
-		if got := chosen(t)[module]; got != "" && got != want.version {
+		if got := built[module]; got != "" && got != want.version {
 			t.Errorf("the build uses %s %s, go.mod requires %s", module, got, want.version)
 		}
 	}
@@ -116,13 +117,14 @@ func TestDependenciesHaveReasons(t *testing.T) {
 		}
 		reasons[module] = cells[len(cells)-1]
 	}
-	for module, requirement := range requirements(t, "go.mod") {
+	required := requirements(t, "go.mod")
+	for module, requirement := range required {
 		if !requirement.indirect && len(strings.Fields(reasons[module])) < 4 {
 			t.Errorf("%s: no reason for %s", page, module)
 		}
 	}
 	for module := range reasons {
-		if requirement, found := requirements(t, "go.mod")[module]; !found || requirement.indirect {
+		if requirement, found := required[module]; !found || requirement.indirect {
 			if module != "honnef.co/go/tools" { // a tool: indirect for go.mod
 				t.Errorf("%s: %s is no direct requirement of go.mod", page, module)
 			}
