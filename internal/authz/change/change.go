@@ -1,0 +1,153 @@
+// Package change owns which policy set is in force (policy administration point,
+// PAP; XACML 3.0, section 3.1): it validates a set, keeps every set that was ever
+// in force under its content hash, writes it to the trail, and puts it in force.
+//
+// It leaves the language to authz/policy/cedar and decisions to authz/decision.
+package change
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/authz/facts"
+	"sallyport/internal/authz/policy"
+)
+
+// A Set is a policy set that is or was in force.
+type Set struct {
+	Version   string                `json:"version"` // content hash, "sha256:…"
+	Source    policy.Source         `json:"source"`
+	By        sallyport.PrincipalID `json:"by"`
+	Why       string                `json:"why"`
+	Activated time.Time             `json:"activated"` // the last time it was put in force
+}
+
+// A Store keeps policy sets for ever. Its methods are durable when they return
+// and may be called concurrently.
+type Store interface {
+	// Activate keeps the set and makes it the one in force, in one transaction.
+	Activate(ctx context.Context, s Set) error
+	// Active returns the set in force, NotFound when there was none yet.
+	Active(ctx context.Context) (Set, error)
+	// Get returns the set of a version, NotFound when it was never in force.
+	Get(ctx context.Context, version string) (Set, error)
+	// List returns all sets, newest first, without their sources.
+	List(ctx context.Context) ([]Set, error)
+}
+
+// A Service changes the policy set in force. Its methods may be called from many
+// goroutines; activations happen one after the other in the store's order.
+type Service struct {
+	Store   Store
+	Compile func(policy.Source) (policy.Engine, error)
+	Note    func(context.Context, sallyport.Event) (uint64, error)
+	Clock   func() time.Time
+}
+
+// Current compiles the set in force. With none yet it puts first in force, on
+// behalf of nobody: the set that the program ships with.
+func (s *Service) Current(ctx context.Context, first policy.Source) (policy.Engine, error) {
+	set, err := s.Store.Active(ctx)
+	if sallyport.KindOf(err) == sallyport.NotFound {
+		return s.Activate(ctx, nil, first, "", "the set that the program ships with")
+	}
+	if err != nil {
+		return nil, err
+	}
+	engine, err := s.Compile(set.Source)
+	if err != nil {
+		return nil, fmt.Errorf("the policy set in force, %s: %w", set.Version, err)
+	}
+	if engine.Version() != set.Version {
+		return nil, sallyport.E("open policy", sallyport.Unavailable, "the policy set in force does not have the content its version names",
+			"put a set in force again with 'sallyport policy activate DIR'")
+	}
+	return engine, s.write(ctx, set)
+}
+
+// Activate validates a set, writes it to the trail, keeps it and puts it in force
+// in keeper (nil before there is one). The set is in the trail before any
+// decision is made by it.
+func (s *Service) Activate(ctx context.Context, keeper *facts.Keeper, src policy.Source, by sallyport.PrincipalID, why string) (policy.Engine, error) {
+	engine, err := s.Compile(src)
+	if err != nil {
+		return nil, err
+	}
+	set := Set{Version: engine.Version(), Source: src, By: by, Why: why, Activated: s.Clock().UTC().Truncate(time.Microsecond)}
+	if err := s.write(ctx, set); err != nil {
+		return nil, err
+	}
+	if err := s.Store.Activate(ctx, set); err != nil {
+		return nil, err
+	}
+	if keeper != nil {
+		keeper.Use(engine)
+	}
+	return engine, nil
+}
+
+// partSize is how much of a set one event carries: an event has at most 65,535
+// bytes, and JSON may double what it quotes.
+const partSize = 24 << 10
+
+// write puts the set into the trail, in parts, so that a replay needs nothing but
+// the trail.
+func (s *Service) write(ctx context.Context, set Set) error {
+	text, err := json.Marshal(set.Source)
+	if err != nil {
+		return sallyport.Wrap("activate policy", sallyport.Other, "encode", err)
+	}
+	parts := (len(text) + partSize - 1) / partSize
+	for i := range parts {
+		piece := text[i*partSize : min(len(text), (i+1)*partSize)]
+		_, err := s.Note(ctx, sallyport.Event{Type: sallyport.EventPolicy, Who: set.By, On: set.Version, Detail: map[string]string{
+			"part": fmt.Sprint(i), "of": fmt.Sprint(parts), "why": set.Why, "text": string(piece)}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Join puts the parts of policy events together again. It returns the sources of
+// all complete sets by version.
+func Join(events []sallyport.Event) (map[string]policy.Source, error) {
+	type half struct {
+		parts []string
+		seen  int
+	}
+	open := map[string]*half{}
+	sources := map[string]policy.Source{}
+	for _, e := range events {
+		var i, of int
+		if _, err := fmt.Sscan(e.Detail["part"]+" "+e.Detail["of"], &i, &of); err != nil || of < 1 || of > 1<<12 || i < 0 || i >= of {
+			return nil, sallyport.E("read policy", sallyport.Invalid, "a policy event does not say which part it is", "")
+		}
+		h := open[e.On]
+		if h == nil || i == 0 {
+			h = &half{parts: make([]string, of)}
+			open[e.On] = h
+		}
+		if len(h.parts) != of {
+			return nil, sallyport.E("read policy", sallyport.Invalid, "the parts of "+e.On+" do not fit together", "")
+		}
+		h.parts[i] = e.Detail["text"]
+		if h.seen++; h.seen < of {
+			continue
+		}
+		var text []byte
+		for _, p := range h.parts {
+			text = append(text, p...)
+		}
+		var src policy.Source
+		if err := json.Unmarshal(text, &src); err != nil {
+			return nil, sallyport.Wrap("read policy", sallyport.Invalid, "the text of "+e.On+" cannot be read", err)
+		}
+		sources[e.On] = src
+		delete(open, e.On)
+	}
+	return sources, nil
+}

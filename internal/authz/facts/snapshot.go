@@ -1,0 +1,169 @@
+package facts
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/artifact/catalog"
+	"sallyport/internal/authz/decision"
+	"sallyport/internal/authz/grant"
+	"sallyport/internal/authz/hold"
+	"sallyport/internal/authz/policy"
+	"sallyport/internal/authz/role"
+	"sallyport/internal/identity/directory"
+)
+
+// A Snapshot is everything known at one moment. It never changes (its cache of
+// bases apart) and is safe for concurrent use.
+type Snapshot struct {
+	keeper  *Keeper
+	engine  policy.Engine
+	catalog *catalog.Index
+	people  peopleIndex
+	roles   roleIndex
+	grants  map[sallyport.PrincipalID][]grant.Grant
+	holds   []hold.Hold
+	revoked map[string]bool
+	bases   *baseCache
+}
+
+type peopleIndex struct {
+	members map[sallyport.PrincipalID]directory.Member
+	groups  map[string]directory.Group
+}
+
+func indexPeople(d directory.Dump) peopleIndex {
+	x := peopleIndex{members: make(map[sallyport.PrincipalID]directory.Member, len(d.Members)), groups: make(map[string]directory.Group, len(d.Groups))}
+	for _, m := range d.Members {
+		x.members[m.ID] = m
+	}
+	for _, g := range d.Groups {
+		x.groups[g.Name] = g
+	}
+	return x
+}
+
+type roleIndex struct {
+	roles     map[string]role.Role
+	bySubject map[string][]role.Assignment
+	until     time.Time // when the first of the assignments ends; zero when none does
+}
+
+// indexRoles keeps the assignments that hold at now.
+func indexRoles(state role.State, now time.Time) roleIndex {
+	x := roleIndex{roles: map[string]role.Role{}, bySubject: map[string][]role.Assignment{}}
+	for _, r := range state.Roles {
+		x.roles[r.Name] = r
+	}
+	for _, a := range state.Assignments {
+		if !a.Active(now) {
+			continue
+		}
+		x.bySubject[a.Subject] = append(x.bySubject[a.Subject], a)
+		if !a.Until.IsZero() && (x.until.IsZero() || a.Until.Before(x.until)) {
+			x.until = a.Until
+		}
+	}
+	return x
+}
+
+// ended reports whether an assignment has ended since the index was made.
+func (x roleIndex) ended(now time.Time) bool { return !x.until.IsZero() && !now.Before(x.until) }
+
+func indexGrants(grants []grant.Grant) map[sallyport.PrincipalID][]grant.Grant {
+	x := map[sallyport.PrincipalID][]grant.Grant{}
+	for _, g := range grants {
+		x[g.Principal] = append(x[g.Principal], g)
+	}
+	return x
+}
+
+func indexRevoked(ids []string) map[string]bool {
+	x := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		x[id] = true
+	}
+	return x
+}
+
+// Engine is the policy engine in force.
+func (s *Snapshot) Engine() policy.Engine { return s.engine }
+
+// Catalog is the index of what is protected.
+func (s *Snapshot) Catalog() *catalog.Index { return s.catalog }
+
+// Age is how long ago the snapshot was last seen to be current.
+func (s *Snapshot) Age(now time.Time) time.Duration {
+	return max(0, now.Sub(time.Unix(0, s.keeper.confirmed.Load())))
+}
+
+// Resolve turns a name into one resource.
+func (s *Snapshot) Resolve(r sallyport.Ref) (sallyport.Resource, bool) { return s.catalog.Resolve(r) }
+
+// Member returns a member of the directory.
+func (s *Snapshot) Member(id sallyport.PrincipalID) (directory.Member, bool) {
+	m, ok := s.people.members[id]
+	return m, ok
+}
+
+// Members calls yield with every member, in no order.
+func (s *Snapshot) Members(yield func(directory.Member) bool) {
+	for _, m := range s.people.members {
+		if !yield(m) {
+			return
+		}
+	}
+}
+
+// Live reports, as an error of kind Unknown, that whoever p proves to be can no
+// longer act: unknown, not active, or by a session or token family that ended.
+func (s *Snapshot) Live(p sallyport.Principal) error {
+	m, ok := s.people.members[p.ID]
+	switch {
+	case !ok || m.State == directory.Removed:
+		return unknown("this account is not known here", "principal.unknown")
+	case m.State != directory.Active:
+		return unknown("this account is suspended", "principal.suspended")
+	case m.Person != m.ID && s.people.members[m.Person].State != directory.Active:
+		return unknown("the person who answers for this account is not active", "person.inactive")
+	case p.Session != "" && s.revoked[p.Session], p.Family != "" && s.revoked[p.Family]:
+		return unknown("this session was ended", "session.revoked")
+	}
+	return nil
+}
+
+func unknown(text, reason string) error {
+	return sallyport.E("sign in", sallyport.Unknown, text, "sign in again with 'sallyport login', or ask your administrator").Because(reason)
+}
+
+// baseCache keeps the bases of one snapshot, so that the second question of the
+// same principal about the same resource gathers nothing.
+type baseCache struct {
+	bases sync.Map // baseKey -> *decision.Basis
+	size  atomic.Int64
+}
+
+type baseKey struct {
+	principal sallyport.PrincipalID
+	resource  sallyport.Resource
+}
+
+const maxBases = 1 << 16
+
+// Basis gathers what bears on p and x, prepared for the snapshot's engine.
+func (s *Snapshot) Basis(p sallyport.Principal, x sallyport.Resource) (*decision.Basis, error) {
+	key := baseKey{p.ID, x}
+	if b, ok := s.bases.bases.Load(key); ok {
+		return b.(*decision.Basis), nil
+	}
+	b, err := decision.Prepare(s.engine, s.gather(p.ID, x))
+	if err != nil {
+		return nil, err
+	}
+	if s.bases.size.Add(1) <= maxBases {
+		s.bases.bases.Store(key, b)
+	}
+	return b, nil
+}

@@ -1,0 +1,133 @@
+// Package whatif owns questions that are asked without being acted on: may they,
+// what can somebody do, who can do what (the access matrix), and what a recorded
+// decision would be if it were made again. Nothing it answers permits anything.
+//
+// It asks authz/decision on the facts that a guard would use, and leaves showing
+// and recording the answers to whoever asks.
+package whatif
+
+import (
+	"slices"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/authz/decision"
+	"sallyport/internal/authz/facts"
+	"sallyport/internal/authz/policy"
+)
+
+// An Asker is who a question is about, and how strongly they would be proved.
+type Asker struct {
+	Principal sallyport.Principal
+	At        time.Time
+	IP        string
+}
+
+// Everything is the scope of questions about a person rather than about a token.
+func Everything() sallyport.Scope { return sallyport.Scope{"*"} }
+
+// Can answers whether the asker may do a on what r names. Of a name that does not
+// resolve the decision says so.
+func Can(s *facts.Snapshot, who Asker, a sallyport.Action, r sallyport.Ref) (sallyport.Decision, sallyport.Resource, error) {
+	x, _ := s.Resolve(r)
+	d, err := can(s, who, a, x)
+	return d, x, err
+}
+
+func can(s *facts.Snapshot, who Asker, a sallyport.Action, x sallyport.Resource) (sallyport.Decision, error) {
+	basis, err := s.Basis(who.Principal, x)
+	if err != nil {
+		return sallyport.Decision{}, err
+	}
+	p := who.Principal
+	return decision.Decide(s.Engine(), decision.Facts{Basis: basis, Question: decision.Question{
+		Action: a, At: who.At, Door: "whatif", IP: who.IP, Scope: p.Scope, Assurance: p.Assurance, AuthTime: p.AuthTime,
+		Session: p.Session, Family: p.Family, Staleness: s.Age(who.At),
+	}}), nil
+}
+
+// A Cell is the short answer to one question.
+type Cell string
+
+// The cells of a matrix. A cell says the least that would be needed.
+const (
+	Allowed   Cell = "allow"
+	AfterStep Cell = "step-up"
+	OnHold    Cell = "hold"
+	OnRequest Cell = "request" // a grant would do, with step-up if need be
+	Denied    Cell = "deny"
+)
+
+// cellOf reads the least way out from a decision's tried remedies.
+func cellOf(d sallyport.Decision) Cell {
+	switch d.Outcome {
+	case sallyport.Allow:
+		return Allowed
+	case sallyport.Hold:
+		return OnHold
+	}
+	cell := Denied
+	if d.Outcome == sallyport.StepUp {
+		cell = AfterStep
+	}
+	for _, r := range d.Remedies {
+		switch r.Kind {
+		case sallyport.RemedyRequest:
+			return OnRequest
+		case sallyport.RemedyStepUp:
+			cell = AfterStep
+		}
+	}
+	return cell
+}
+
+// Rights returns the cell of every action that makes sense on x.
+func Rights(s *facts.Snapshot, who Asker, x sallyport.Resource) (map[sallyport.Action]Cell, error) {
+	cells := map[sallyport.Action]Cell{}
+	for _, a := range ActionsOn(x.Kind) {
+		d, err := can(s, who, a, x)
+		if err != nil {
+			return nil, err
+		}
+		cells[a] = cellOf(d)
+	}
+	return cells, nil
+}
+
+// ActionsOn returns the actions that people ask for on a kind of resource, in the
+// order of the vocabulary.
+func ActionsOn(k sallyport.ResourceKind) []sallyport.Action {
+	var groups []string
+	switch k {
+	case sallyport.ModelKind, sallyport.VersionKind:
+		groups = []string{"model"}
+	case sallyport.DatasetKind:
+		groups = []string{"dataset"}
+	case sallyport.EndpointKind:
+		groups = []string{"endpoint"}
+	case sallyport.SystemKind, sallyport.OrganisationKind, sallyport.ProjectKind:
+		groups = []string{"policy", "identity", "system", "audit"}
+	}
+	var actions []sallyport.Action
+	for _, a := range sallyport.Actions() {
+		if slices.Contains(groups, a.Group()) {
+			actions = append(actions, a)
+		}
+	}
+	switch k {
+	case sallyport.ModelKind, sallyport.VersionKind:
+		actions = append(actions, sallyport.GrantApprove, sallyport.HoldPlace, sallyport.LabelChange, sallyport.AuditRead)
+		actions = slices.DeleteFunc(actions, func(a sallyport.Action) bool {
+			return a == sallyport.ModelList || a == sallyport.ModelRegister // of a container, not of a model
+		})
+	case sallyport.DatasetKind:
+		actions = slices.DeleteFunc(actions, func(a sallyport.Action) bool { return a == sallyport.DatasetList })
+	}
+	return actions
+}
+
+// Replay makes a recorded decision again from its own facts, under an engine made
+// of the policy set that it names.
+func Replay(engine policy.Engine, basis []byte, q decision.Question) (sallyport.Decision, error) {
+	return decision.Replay(engine, basis, q)
+}

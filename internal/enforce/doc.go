@@ -1,0 +1,10 @@
+// Package enforce is the house that answers: how is it made so?
+//
+// Its rooms:
+//
+//   - guard: the phases that no door may skip, the permits it makes, and the cut.
+//   - obligation: carries out what a permit obliges, on the bytes that go out.
+//   - gateway: the door for model traffic and the order of its work.
+//   - gateway/hfhub: the dialect of Hugging Face Hub clients.
+//   - gateway/openai: the dialect of OpenAI clients.
+package enforce

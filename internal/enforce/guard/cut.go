@@ -1,0 +1,160 @@
+package guard
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/authz/decision"
+	"sallyport/internal/authz/facts"
+)
+
+// openCalls are the calls that have entered and not left.
+type openCalls struct {
+	mu    sync.Mutex
+	calls map[*Permit]struct{}
+}
+
+func (o *openCalls) enter(p *Permit) {
+	p.ended = make(chan struct{})
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.calls == nil {
+		o.calls = map[*Permit]struct{}{}
+	}
+	o.calls[p] = struct{}{}
+}
+
+func (o *openCalls) leave(p *Permit) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.calls, p)
+}
+
+func (o *openCalls) list() []*Permit {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := make([]*Permit, 0, len(o.calls))
+	for p := range o.calls {
+		all = append(all, p)
+	}
+	return all
+}
+
+// A CutCall is one call that a sweep ended.
+type CutCall struct {
+	Decision string                `json:"decision"`
+	Who      sallyport.PrincipalID `json:"who"`
+	Action   sallyport.Action      `json:"action"`
+	On       string                `json:"on"`
+	Reason   string                `json:"reason"`
+	Bytes    int64                 `json:"bytes"`    // delivered in all
+	AfterCut int64                 `json:"afterCut"` // of these, after the order to stop
+	Ended    bool                  `json:"ended"`    // it had finished when the sweep returned
+}
+
+// Open returns how many calls are running.
+func (g *Guard) Open() int { return len(g.open.list()) }
+
+// Sweep decides every running call again on the present facts and cuts those that
+// would not be permitted now. It waits up to wait for them to end and reports
+// what it cut. It is safe to call at any time and from many goroutines.
+func (g *Guard) Sweep(ctx context.Context, wait time.Duration) []CutCall {
+	snap := g.Facts.Snapshot()
+	var cut []*Permit
+	for _, p := range g.open.list() {
+		if c := g.recheck(p, snap); c != nil && p.cut.CompareAndSwap(nil, c) {
+			p.cancel(c)
+			cut = append(cut, p)
+		}
+	}
+	if len(cut) == 0 {
+		return nil
+	}
+	g.recordCuts(ctx, cut)
+	return await(ctx, cut, wait)
+}
+
+// recheck returns why p must end, nil when it may go on.
+func (g *Guard) recheck(p *Permit, snap *facts.Snapshot) *Cut {
+	if p.basis.Load() == nil {
+		return nil // entered, not decided yet: its own decision reads facts no older than these
+	}
+	if err := snap.Live(p.who); err != nil {
+		return &Cut{Decision: p.id, Reason: sallyport.ReasonOf(err), Text: sallyport.PublicText(err)}
+	}
+	f, err := g.gather(p, snap)
+	if err != nil {
+		return &Cut{Decision: p.id, Reason: "facts.missing", Text: sallyport.PublicText(err)}
+	}
+	if f.Resource.Digest != p.resource.Digest {
+		f.Basis = nil // the name moved; what is being read has been replaced or removed
+		if f, err = g.gatherPinned(p, snap); err != nil {
+			return &Cut{Decision: p.id, Reason: "resource.gone", Text: "what is being read was removed"}
+		}
+	}
+	d := decision.Decide(snap.Engine(), f)
+	if d.Outcome == sallyport.Allow {
+		p.basis.Store(f.Basis)
+		return nil
+	}
+	return &Cut{Decision: p.id, Reason: d.Reasons[0].ID, Text: d.Reasons[0].Text}
+}
+
+// gatherPinned gathers the facts for exactly what p was decided on.
+func (g *Guard) gatherPinned(p *Permit, snap *facts.Snapshot) (decision.Facts, error) {
+	pinned := &Permit{call: p.call, who: p.who}
+	pinned.call.Target = p.resource.Ref()
+	return g.gather(pinned, snap)
+}
+
+func (g *Guard) recordCuts(ctx context.Context, cut []*Permit) {
+	bodies := make([][]byte, 0, len(cut))
+	for _, p := range cut {
+		e := sallyport.Event{Type: sallyport.EventCut, At: g.now().UnixMicro(), Decision: p.id, Who: p.who.ID,
+			Action: p.call.Action, On: p.resource.String(), Reasons: []string{p.cut.Load().Reason}}
+		if b, err := e.Encode(); err == nil {
+			bodies = append(bodies, b)
+		}
+	}
+	if _, err := g.append(ctx, bodies...); err != nil {
+		g.Logger.ErrorContext(ctx, "cuts were made and could not be recorded", "calls", len(cut), "err", err)
+	}
+}
+
+// await gives the cut calls time to end, so that the report can say how many
+// bytes left after the order.
+func await(ctx context.Context, cut []*Permit, wait time.Duration) []CutCall {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	report := make([]CutCall, len(cut))
+	for i, p := range cut {
+		r := CutCall{Decision: p.id, Who: p.who.ID, Action: p.call.Action, On: p.resource.String(), Reason: p.cut.Load().Reason}
+		select {
+		case <-p.ended:
+			r.Ended = true
+		case <-ctx.Done():
+		}
+		r.Bytes, r.AfterCut = p.bytes.Load(), p.afterCut.Load()
+		report[i] = r
+	}
+	return report
+}
+
+// Watch sweeps whenever the facts change and once every interval, until ctx ends.
+// The interval bounds how long a call outlives an expired grant.
+func (g *Guard) Watch(ctx context.Context, interval time.Duration) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		changed := g.Facts.Changed()
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-tick.C:
+		}
+		g.Sweep(ctx, 0)
+	}
+}

@@ -1,0 +1,430 @@
+// Package guard owns the one way through: the phases that no door may skip
+// (policy enforcement point, PEP; NIST SP 800-207), the Permit that opens what is
+// guarded, and the cut that ends it.
+//
+// A call goes through Check: who is asking, what is asked for, enter, what is
+// known, may they, write it down. Only then is there a Permit. A call is entered
+// before its facts are gathered, so that no revocation falls between the two:
+// Sweep, which runs whenever the facts change and every second, decides every
+// entered call again and cuts those that would not be permitted now.
+//
+// The guard leaves protocols, HTTP and bytes to the doors, decisions to
+// authz/decision, facts to authz/facts and durability to audit/trail.
+package guard
+
+import (
+	"context"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/authz/decision"
+	"sallyport/internal/authz/facts"
+	"sallyport/internal/plumbing/secret"
+)
+
+// A Proof is what a caller presented to say who they are.
+type Proof struct {
+	Bearer   secret.Text // an access token, without the scheme
+	Audience string      // the door's own name, which the token must be for
+}
+
+// A Call is one canonical question, as a door has read it.
+type Call struct {
+	Door     string // name of the door, for the record
+	Action   sallyport.Action
+	Target   sallyport.Ref
+	File     string // path inside a version, "" for the whole
+	Proof    Proof
+	IP       string                     // textual address of the peer
+	CarryOut []sallyport.ObligationKind // what the door is able to carry out
+}
+
+// An Answer is what Check found. A refusal is an answer, not an error.
+type Answer struct {
+	sallyport.Decision
+	ID       string // decision id, "D-…"
+	Seq      uint64 // its place in the trail
+	Hidden   bool   // with a refusal: the caller may not know that the target exists
+	Resource sallyport.Resource
+	Permit   *Permit // nil unless the outcome is Allow
+}
+
+// A Recorder appends events to the trail and returns when they are durable. It
+// must not give up because the caller did.
+type Recorder func(ctx context.Context, bodies ...[]byte) (first uint64, err error)
+
+// A Guard makes permits. Its fields are set once, before the first call; its
+// methods may be called from many goroutines.
+type Guard struct {
+	Who    func(ctx context.Context, p Proof, now time.Time) (sallyport.Principal, error)
+	Facts  *facts.Keeper
+	Record Recorder
+	Clock  func() time.Time
+	Rand   io.Reader
+	Logger *slog.Logger
+
+	open  openCalls
+	known knownBases
+}
+
+// Check takes one call through every phase. An error means that no decision could
+// be made: sallyport.Unknown when nobody was proved, sallyport.Unavailable when
+// facts or record cannot be had. In both cases nothing was permitted.
+func (g *Guard) Check(ctx context.Context, c Call) (Answer, error) {
+	now := g.now()
+	who, err := g.identify(ctx, c, now)
+	if err != nil {
+		return Answer{}, err
+	}
+	p := &Permit{guard: g, call: c, who: who, began: now}
+	p.ctx, p.cancel = context.WithCancelCause(ctx)
+	g.open.enter(p)
+
+	snap := g.Facts.Snapshot() // after entering: a change from here on finds the call in Sweep
+	a, err := g.decide(ctx, p, snap)
+	if err != nil || a.Outcome != sallyport.Allow {
+		g.open.leave(p)
+		p.cancel(nil)
+		return a, err
+	}
+	if g.Facts.Snapshot() != snap {
+		g.Sweep(ctx, 0) // the facts changed while it was being decided, perhaps before Sweep could judge it
+	}
+	a.Permit = p
+	return a, nil
+}
+
+// Identify proves who is asking and nothing more, for doors that answer questions
+// about the caller themselves.
+func (g *Guard) Identify(ctx context.Context, c Call) (sallyport.Principal, error) {
+	return g.identify(ctx, c, g.now())
+}
+
+func (g *Guard) identify(ctx context.Context, c Call, now time.Time) (sallyport.Principal, error) {
+	who, err := g.Who(ctx, c.Proof, now)
+	if err == nil {
+		err = g.Facts.Snapshot().Live(who)
+	}
+	if err == nil || sallyport.KindOf(err) != sallyport.Unknown {
+		return who, err
+	}
+	e := g.event(sallyport.EventRefused, c, who.ID)
+	e.Reasons = []string{sallyport.ReasonOf(err)}
+	if _, rerr := g.write(ctx, e); rerr != nil {
+		return who, rerr
+	}
+	return who, err
+}
+
+// decide runs the phases after entering: resolve, gather, decide, write down. The
+// caller has entered p.
+func (g *Guard) decide(ctx context.Context, p *Permit, snap *facts.Snapshot) (Answer, error) {
+	id, err := g.newID()
+	if err != nil {
+		return Answer{}, err
+	}
+	if err := snap.Live(p.who); err != nil {
+		return Answer{}, err
+	}
+	f, err := g.gather(p, snap)
+	if err != nil {
+		return Answer{}, err
+	}
+	d := carry(decision.Decide(snap.Engine(), f), p.call.CarryOut)
+	a := Answer{Decision: d, ID: id, Resource: f.Resource}
+	if d.Outcome != sallyport.Allow {
+		a.Hidden = !g.mayKnow(p, snap, f)
+	}
+	p.id, p.resource, p.obligations = id, f.Resource, d.Obligations
+	p.basis.Store(f.Basis)
+	if a.Seq, err = g.writeDecision(ctx, p, f, d); err != nil {
+		return Answer{}, err
+	}
+	if stale(d) {
+		return a, sallyport.E("check", sallyport.Unavailable, "what is known about this is too old to decide on", "try again shortly")
+	}
+	return a, nil
+}
+
+// gather resolves the target and collects the facts from one snapshot.
+func (g *Guard) gather(p *Permit, snap *facts.Snapshot) (decision.Facts, error) {
+	now := g.now()
+	resource, _ := snap.Resolve(p.call.Target)
+	basis, err := snap.Basis(p.who, resource)
+	if err != nil {
+		return decision.Facts{}, sallyport.Wrap("gather facts", sallyport.Unavailable, "the facts for this decision cannot be had", err)
+	}
+	return decision.Facts{Basis: basis, Question: decision.Question{
+		Action: p.call.Action, At: now, Door: p.call.Door, IP: p.call.IP, File: p.call.File,
+		Scope: p.who.Scope, Assurance: p.who.Assurance, AuthTime: p.who.AuthTime,
+		Session: p.who.Session, Family: p.who.Family, Staleness: snap.Age(now),
+	}}, nil
+}
+
+// mayKnow asks whether the caller could read about the target, so that a door can
+// withhold that it exists. Of a revision that is not there, whoever may read the
+// model may know.
+func (g *Guard) mayKnow(p *Permit, snap *facts.Snapshot, f decision.Facts) bool {
+	if f.Resource.Kind == "" {
+		bare := p.call.Target
+		bare.Revision = ""
+		if p.call.Target.Revision == "" {
+			return false
+		}
+		x, ok := snap.Resolve(bare)
+		basis, err := snap.Basis(p.who, x)
+		if !ok || err != nil {
+			return false
+		}
+		f.Basis = basis
+	}
+	if f.Resource.Kind == sallyport.SystemKind {
+		return true
+	}
+	f.Action = knowing(f.Resource.Kind)
+	return decision.Decide(snap.Engine(), f).Outcome != sallyport.Deny
+}
+
+func knowing(k sallyport.ResourceKind) sallyport.Action {
+	switch k {
+	case sallyport.DatasetKind:
+		return sallyport.DatasetRead
+	case sallyport.EndpointKind:
+		return sallyport.EndpointUse
+	case sallyport.OrganisationKind, sallyport.ProjectKind:
+		return sallyport.ModelList
+	}
+	return sallyport.ModelRead
+}
+
+// carry denies a permission that obliges to what the door cannot carry out.
+func carry(d sallyport.Decision, can []sallyport.ObligationKind) sallyport.Decision {
+	if d.Outcome != sallyport.Allow {
+		return d
+	}
+	for _, o := range d.Obligations {
+		if !contains(can, o.Kind) {
+			return sallyport.Decision{Outcome: sallyport.Deny, Policy: d.Policy, Errors: d.Errors, Reasons: []sallyport.Reason{{
+				ID: "obligation.unsupported", Text: "the policy obliges to " + o.String() + ", which this door cannot carry out"}}}
+		}
+	}
+	return d
+}
+
+func contains(kinds []sallyport.ObligationKind, k sallyport.ObligationKind) bool {
+	for _, x := range kinds {
+		if x == k {
+			return true
+		}
+	}
+	return false
+}
+
+// stale reports whether the only reason is the age of the facts, which is our
+// failure and not the caller's.
+func stale(d sallyport.Decision) bool {
+	return len(d.Reasons) == 1 && d.Reasons[0].ID == "facts.stale"
+}
+
+// Visible returns those of refs, resolved, on which the permit's holder may do a.
+// It is for filtering the answer to a permitted question; nothing is recorded.
+func (g *Guard) Visible(p *Permit, a sallyport.Action, refs []sallyport.Ref) []sallyport.Resource {
+	snap := g.Facts.Snapshot()
+	var visible []sallyport.Resource
+	for _, r := range refs {
+		x, ok := snap.Resolve(r)
+		if !ok {
+			continue
+		}
+		asked := &Permit{call: p.call, who: p.who}
+		asked.call.Target, asked.call.Action = r, a
+		f, err := g.gather(asked, snap)
+		if err == nil && decision.Decide(snap.Engine(), f).Outcome == sallyport.Allow {
+			visible = append(visible, x)
+		}
+	}
+	return visible
+}
+
+// Unmapped records a request that no route of the door's table covers. It was
+// refused whoever asked.
+func (g *Guard) Unmapped(ctx context.Context, c Call, method, path string) (string, error) {
+	id, err := g.newID()
+	if err != nil {
+		return "", err
+	}
+	var who sallyport.PrincipalID
+	if p, err := g.Who(ctx, c.Proof, g.now()); err == nil {
+		who = p.ID
+	}
+	e := g.event(sallyport.EventUnmapped, c, who)
+	e.Decision, e.Outcome, e.Reasons = id, sallyport.Deny.String(), []string{"route.unmapped"}
+	e.Detail = map[string]string{"method": sallyport.OneLine(method), "path": sallyport.OneLine(path)}
+	_, err = g.write(ctx, e)
+	return id, err
+}
+
+// Note records an event that is not a call: a sign-in, a token, a change.
+func (g *Guard) Note(ctx context.Context, e sallyport.Event) (uint64, error) {
+	if e.At == 0 {
+		e.At = g.now().UnixMicro()
+	}
+	return g.write(ctx, e)
+}
+
+func (g *Guard) event(t sallyport.EventType, c Call, who sallyport.PrincipalID) sallyport.Event {
+	e := sallyport.Event{Type: t, At: g.now().UnixMicro(), Who: who, Action: c.Action,
+		Asked: &sallyport.Asked{Door: c.Door, IP: c.IP, File: c.File}}
+	if c.Target.Kind != "" {
+		e.On = c.Target.String()
+	}
+	return e
+}
+
+func (g *Guard) write(ctx context.Context, e sallyport.Event) (uint64, error) {
+	body, err := e.Encode()
+	if err != nil {
+		return 0, err
+	}
+	return g.append(ctx, body)
+}
+
+func (g *Guard) append(ctx context.Context, bodies ...[]byte) (uint64, error) {
+	seq, err := g.Record(context.WithoutCancel(ctx), bodies...)
+	if err != nil {
+		return 0, sallyport.Wrap("record", sallyport.Unavailable, "the audit log cannot be written, so nothing is served", err)
+	}
+	return seq, nil
+}
+
+// writeDecision makes the decided event durable, with the basis before it when
+// the trail does not hold it yet.
+func (g *Guard) writeDecision(ctx context.Context, p *Permit, f decision.Facts, d sallyport.Decision) (uint64, error) {
+	e := decidedEvent(p, f, d)
+	body, err := e.Encode()
+	if err != nil {
+		return 0, err
+	}
+	hash := f.Basis.Hash()
+	if g.known.has(hash) {
+		return g.append(ctx, body)
+	}
+	basis, err := decision.Marshal(f.Basis)
+	if err != nil {
+		return 0, err
+	}
+	fact, err := sallyport.Event{Type: sallyport.EventFacts, At: e.At, Facts: hash, Basis: basis}.Encode()
+	if err != nil {
+		return 0, err
+	}
+	seq, err := g.append(ctx, fact, body)
+	if err != nil {
+		return 0, err
+	}
+	g.known.add(hash)
+	return seq + 1, nil
+}
+
+func decidedEvent(p *Permit, f decision.Facts, d sallyport.Decision) sallyport.Event {
+	e := sallyport.Event{
+		Type: sallyport.EventDecided, At: f.At.UnixMicro(), Decision: p.id, Who: p.who.ID, Action: f.Action,
+		On: p.call.Target.String(), Outcome: d.Outcome.String(), Facts: f.Basis.Hash(),
+		Reasons: d.ReasonIDs(), Errors: d.Errors,
+		Asked: &sallyport.Asked{Door: f.Door, IP: f.IP, File: f.File, Scope: f.Scope.String(), Assurance: int(f.Assurance),
+			Session: f.Session, Family: f.Family, Staleness: f.Staleness.Milliseconds()},
+	}
+	if !f.AuthTime.IsZero() {
+		e.Asked.AuthTime = f.AuthTime.Unix()
+	}
+	if f.Resource.Kind != "" {
+		e.On = f.Resource.String()
+	}
+	for _, o := range d.Obligations {
+		e.Obligations = append(e.Obligations, o.String())
+	}
+	if d.Outcome == sallyport.StepUp {
+		e.Needs = d.Needs.String()
+	}
+	return e
+}
+
+// Question returns the question that a decided event recorded, for a replay.
+func Question(e sallyport.Event) (decision.Question, error) {
+	if e.Type != sallyport.EventDecided || e.Asked == nil {
+		return decision.Question{}, sallyport.E("replay", sallyport.Invalid, "the event is no decision", "name a decision id, D-…")
+	}
+	scope, err := sallyport.ParseScope(e.Asked.Scope)
+	if err != nil {
+		return decision.Question{}, err
+	}
+	q := decision.Question{
+		Action: e.Action, At: e.Time(), Door: e.Asked.Door, IP: e.Asked.IP, File: e.Asked.File, Scope: scope,
+		Assurance: sallyport.Assurance(e.Asked.Assurance), Session: e.Asked.Session, Family: e.Asked.Family,
+		Staleness: time.Duration(e.Asked.Staleness) * time.Millisecond,
+	}
+	if e.Asked.AuthTime != 0 {
+		q.AuthTime = time.Unix(e.Asked.AuthTime, 0).UTC()
+	}
+	return q, nil
+}
+
+// now is the clock cut to what the trail keeps, so that a replay sees the same.
+func (g *Guard) now() time.Time { return g.Clock().UTC().Truncate(time.Microsecond) }
+
+var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+
+// newID draws 60 random bits: enough that two decisions of one log do not meet,
+// short enough to be read out.
+func (g *Guard) newID() (string, error) {
+	var b [8]byte
+	if _, err := io.ReadFull(g.Rand, b[:]); err != nil {
+		return "", sallyport.Wrap("check", sallyport.Unavailable, "no randomness for a decision id", err)
+	}
+	return "D-" + idEncoding.EncodeToString(b[:])[:12], nil
+}
+
+// knownBases remembers which bases this process has made durable. Forgetting one
+// costs a repeated entry, never a missing one.
+type knownBases struct {
+	mu     sync.RWMutex
+	hashes map[string]struct{}
+}
+
+const maxKnownBases = 1 << 16
+
+func (k *knownBases) has(h string) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	_, ok := k.hashes[h]
+	return ok
+}
+
+func (k *knownBases) add(h string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.hashes == nil || len(k.hashes) >= maxKnownBases {
+		k.hashes = map[string]struct{}{}
+	}
+	k.hashes[h] = struct{}{}
+}
+
+// A Cut is the cause with which a permit's context ends when it is withdrawn.
+type Cut struct {
+	Decision string // id of the decision that was withdrawn
+	Reason   string // id of the reason, for example "hold:H-…"
+	Text     string // for people
+}
+
+// Error says what the caller may read.
+func (c *Cut) Error() string {
+	return fmt.Sprintf("sallyport %s: the permission was withdrawn: %s", c.Decision, c.Text)
+}
+
+// AsCut returns the cut that ended ctx, if one did.
+func AsCut(ctx context.Context) (*Cut, bool) { return errors.AsType[*Cut](context.Cause(ctx)) }
