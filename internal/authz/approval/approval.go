@@ -1,0 +1,351 @@
+// Package approval owns questions put to m people who are not the asker, and
+// their votes: dual control with separation of duties in the sense of NIST SP
+// 800-53 AC-3(2) and AC-5. It leaves to others who may vote at all (the guard
+// decides that like any action) and what an approved question brings about.
+package approval
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"sallyport"
+)
+
+// The limits on what is kept.
+const (
+	MaxSubject   = 200                 // bytes of a subject
+	MaxReason    = 500                 // bytes of a vote's reason and of the rule
+	MaxCanonical = 16 << 10            // bytes of what exactly is asked
+	MaxNeed      = 16                  // approvals
+	MaxPending   = 20                  // open questions of one person: more prompts tire approvers out
+	MaxList      = 200                 // entries of one answer
+	maxOpen      = 31 * 24 * time.Hour // how long a question may stay open
+)
+
+// A State is where a request stands.
+type State string
+
+// The states. All but Pending and Approved are final; an Approved request
+// becomes Used once.
+const (
+	Pending   State = "pending"
+	Approved  State = "approved"
+	Denied    State = "denied"
+	Expired   State = "expired" // told by the clock, never stored
+	Withdrawn State = "withdrawn"
+	Used      State = "used"
+)
+
+// A Request is one question. All but State, Decided and Votes never changes.
+type Request struct {
+	ID          string // "R-" and 10 characters
+	Topic       string // what kind of question: "grant", "policy"
+	Asker       sallyport.PrincipalID
+	AskerPerson sallyport.PrincipalID // the person behind the asker when it was asked
+	Subject     string                // for people: one line
+	Canonical   []byte                // what exactly is asked, in the spelling of the topic
+	Hash        string                // of all the fields above and below, 64 hex digits: what a vote is for
+	Need        int                   // distinct people who must say yes, at least 1
+	Approvers   string                // for people: who may vote
+	Created     time.Time
+	Expires     time.Time // exclusive: at this instant neither a vote nor a use counts
+	State       State
+	Decided     time.Time // when the last vote or the withdrawal came; zero while pending
+	Votes       []Vote    // in order
+}
+
+// A Vote is what one person said.
+type Vote struct {
+	Voter  sallyport.PrincipalID `json:"voter"`
+	Person sallyport.PrincipalID `json:"person"`
+	Yes    bool                  `json:"yes"`
+	Reason string                `json:"reason,omitempty"`
+	At     time.Time             `json:"at"`
+}
+
+// A Filter selects requests; the zero Filter selects all.
+type Filter struct {
+	Topic  string                // "" = any
+	Person sallyport.PrincipalID // who asked; "" = anybody
+	State  State                 // "" = any
+	At     time.Time             // with State Pending: still open at this time
+	Newest int                   // how many at most; 0 and more than MaxList are MaxList
+}
+
+// A Store keeps requests. Writes are durable when they return, and atomic: of
+// two updates of one request the second sees what the first wrote. All methods
+// may be called concurrently, from several nodes on one store.
+type Store interface {
+	// Insert keeps a new request; Conflict when its id is taken.
+	Insert(ctx context.Context, r Request) error
+	// Get returns a request as it was written; NotFound.
+	Get(ctx context.Context, id string) (Request, error)
+	// List returns what f selects, newest first.
+	List(ctx context.Context, f Filter) ([]Request, error)
+	// Update reads a request, lets change alter its State, Decided and Votes, and
+	// writes them, in one transaction. An error of change is returned, and nothing is written.
+	Update(ctx context.Context, id string, change func(*Request) error) (Request, error)
+}
+
+// A Service asks and counts. Its fields are set before its first use.
+type Service struct {
+	Store Store
+	Clock func() time.Time
+	Rand  io.Reader
+	// Person returns who stands behind a principal today. A question is refused
+	// to the person who asked and to the one who would profit from the answer now.
+	Person func(ctx context.Context, id sallyport.PrincipalID) (sallyport.PrincipalID, error)
+}
+
+// Ask puts a question. Of r it takes Topic, Asker, AskerPerson, Subject,
+// Canonical, Need, Approvers and Expires.
+func (s *Service) Ask(ctx context.Context, r Request) (Request, error) {
+	now := s.now()
+	r.Created, r.State, r.Decided, r.Votes = now, Pending, time.Time{}, nil
+	r.Expires = r.Expires.UTC().Truncate(time.Microsecond)
+	if err := r.check(); err != nil {
+		return Request{}, err
+	}
+	open, err := s.Store.List(ctx, Filter{Person: r.AskerPerson, State: Pending, At: now, Newest: MaxPending})
+	if err != nil {
+		return Request{}, err
+	}
+	if len(open) >= MaxPending {
+		return Request{}, sallyport.E("ask for approval", sallyport.Busy, fmt.Sprintf("%d requests of yours are open", len(open)),
+			"withdraw one, or wait for the answers")
+	}
+	if r.ID, err = newID(s.Rand); err != nil {
+		return Request{}, err
+	}
+	r.Hash = r.hash()
+	return r, s.Store.Insert(ctx, r)
+}
+
+// A Ballot is a vote to be cast.
+type Ballot struct {
+	Request string
+	Voter   sallyport.PrincipalID // a user: programs do not approve
+	Person  sallyport.PrincipalID // the person behind the voter
+	Yes     bool
+	Reason  string // may be empty
+	Hash    string // of the request that the voter has read
+}
+
+// Vote counts a ballot and returns the request as it stands then. It is refused
+// to whoever asked, through any identity; for any other text than the one that
+// stands; when the question is decided or its time is over; and a second time to
+// one person. One no denies; the last yes that is needed approves.
+func (s *Service) Vote(ctx context.Context, b Ballot) (Request, error) {
+	const op = "vote"
+	if err := checkText(op, "reason", b.Reason, 0, MaxReason); err != nil {
+		return Request{}, err
+	}
+	if b.Voter.Kind() != sallyport.User || b.Person.Kind() != sallyport.User {
+		return Request{}, sallyport.E(op, sallyport.Invalid, "only a person votes", "sign in as yourself and vote again")
+	}
+	r, err := s.get(ctx, op, b.Request)
+	if err != nil {
+		return Request{}, err
+	}
+	askerToday, err := s.Person(ctx, r.Asker)
+	if err != nil {
+		return Request{}, err
+	}
+	return s.Store.Update(ctx, r.ID, func(r *Request) error {
+		if b.Person == askerToday {
+			return errSelf()
+		}
+		vote := Vote{Voter: b.Voter, Person: b.Person, Yes: b.Yes, Reason: b.Reason, At: s.now()}
+		return r.count(vote, b.Hash)
+	})
+}
+
+// Withdraw takes a pending question back; only the person who asked may.
+func (s *Service) Withdraw(ctx context.Context, id string, person sallyport.PrincipalID) (Request, error) {
+	const op = "withdraw"
+	if _, err := s.get(ctx, op, id); err != nil {
+		return Request{}, err
+	}
+	return s.Store.Update(ctx, id, func(r *Request) error {
+		if person != r.AskerPerson {
+			return sallyport.E(op, sallyport.Conflict, "somebody else asked for "+r.ID, "deny it instead")
+		}
+		if err := r.expect(op, Pending, s.now()); err != nil {
+			return err
+		}
+		r.State, r.Decided = Withdrawn, s.now()
+		return nil
+	})
+}
+
+// Use spends an approved request: of all callers on all nodes one succeeds, and
+// only before it expires, for the very text that was approved.
+func (s *Service) Use(ctx context.Context, id, hash string) (Request, error) {
+	const op = "use approval"
+	if _, err := s.get(ctx, op, id); err != nil {
+		return Request{}, err
+	}
+	return s.Store.Update(ctx, id, func(r *Request) error {
+		if err := r.matches(op, hash); err != nil {
+			return err
+		}
+		if err := r.expect(op, Approved, s.now()); err != nil {
+			return err
+		}
+		r.State = Used
+		return nil
+	})
+}
+
+// Get returns a request as it stands now.
+func (s *Service) Get(ctx context.Context, id string) (Request, error) {
+	r, err := s.get(ctx, "read request", id)
+	r.State = r.stateAt(s.now())
+	return r, err
+}
+
+// List returns what f selects as it stands now, newest first.
+func (s *Service) List(ctx context.Context, f Filter) ([]Request, error) {
+	f.At = s.now()
+	all, err := s.Store.List(ctx, f)
+	for i := range all {
+		all[i].State = all[i].stateAt(f.At)
+	}
+	return all, err
+}
+
+func (s *Service) get(ctx context.Context, op, id string) (Request, error) {
+	r, err := s.Store.Get(ctx, id)
+	if sallyport.KindOf(err) == sallyport.NotFound {
+		return Request{}, sallyport.E(op, sallyport.NotFound, "there is no such request", "run 'sallyport inbox' to see the open ones")
+	}
+	return r, err
+}
+
+func (s *Service) now() time.Time { return s.Clock().UTC().Truncate(time.Microsecond) }
+
+// Intact reports whether the request is, to the byte, the one that was asked.
+func (r Request) Intact() bool { return r.Hash == r.hash() }
+
+// count adds a vote where it may be cast.
+func (r *Request) count(v Vote, hash string) error {
+	const op = "vote"
+	if err := r.matches(op, hash); err != nil {
+		return err
+	}
+	if v.Person == r.AskerPerson || v.Voter == r.Asker {
+		return errSelf()
+	}
+	if err := r.expect(op, Pending, v.At); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(r.Votes, func(old Vote) bool { return old.Person == v.Person || old.Voter == v.Voter }) {
+		return sallyport.E(op, sallyport.Conflict, "you have voted on "+r.ID+" already", "another person votes next")
+	}
+	r.Votes = append(slices.Clone(r.Votes), v)
+	switch {
+	case !v.Yes:
+		r.State, r.Decided = Denied, v.At
+	case len(r.Votes) >= r.Need: // a no would have ended it
+		r.State, r.Decided = Approved, v.At
+	}
+	return nil
+}
+
+// matches refuses a request that is not the one somebody has read, or that was
+// altered where it is kept.
+func (r *Request) matches(op, hash string) error {
+	if hash != r.Hash || !r.Intact() {
+		return sallyport.E(op, sallyport.Conflict, r.ID+" is not the request that was read", "read it again and decide anew")
+	}
+	return nil
+}
+
+// expect refuses a request in another state, or past its time.
+func (r *Request) expect(op string, want State, now time.Time) error {
+	if is := r.stateAt(now); is != want {
+		return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s is %s", r.ID, is), "ask again")
+	}
+	if !now.Before(r.Expires) {
+		return sallyport.E(op, sallyport.Conflict, "the time of "+r.ID+" is over", "ask again")
+	}
+	return nil
+}
+
+func (r *Request) stateAt(now time.Time) State {
+	if r.State == Pending && !now.Before(r.Expires) {
+		return Expired
+	}
+	return r.State
+}
+
+func (r *Request) check() error {
+	const op = "ask for approval"
+	if r.Need < 1 || r.Need > MaxNeed {
+		return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%d approvals are asked for", r.Need), fmt.Sprintf("ask for 1 to %d", MaxNeed))
+	}
+	if r.Asker == "" || r.AskerPerson.Kind() != sallyport.User {
+		return sallyport.E(op, sallyport.Invalid, "nobody asks", "name the asker and the person behind it")
+	}
+	if len(r.Canonical) == 0 || len(r.Canonical) > MaxCanonical {
+		return sallyport.E(op, sallyport.TooLarge, fmt.Sprintf("the question has %d bytes", len(r.Canonical)), fmt.Sprintf("keep it to 1 to %d", MaxCanonical))
+	}
+	if !r.Created.Before(r.Expires) || r.Expires.Sub(r.Created) > maxOpen {
+		return sallyport.E(op, sallyport.Invalid, "the question expires at the wrong time", "let it expire within a month")
+	}
+	if err := sallyport.CheckName(op, r.Topic); err != nil {
+		return err
+	}
+	if err := checkText(op, "subject", r.Subject, 1, MaxSubject); err != nil {
+		return err
+	}
+	return checkText(op, "rule for approvers", r.Approvers, 1, MaxReason)
+}
+
+// hash covers each field that a vote is for, each behind its length, so that no
+// two requests read the same.
+func (r *Request) hash() string {
+	h := sha256.New()
+	number := func(n int64) { binary.Write(h, binary.BigEndian, n) }
+	for _, field := range []string{"sallyport approval 1", r.ID, r.Topic, string(r.Asker), string(r.AskerPerson), r.Subject, string(r.Canonical), r.Approvers} {
+		number(int64(len(field)))
+		io.WriteString(h, field)
+	}
+	number(int64(r.Need))
+	number(r.Created.UnixMicro())
+	number(r.Expires.UnixMicro())
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func errSelf() error {
+	return sallyport.E("vote", sallyport.Conflict, "nobody approves their own request, through any identity", "ask somebody else to look at it")
+}
+
+// checkText refuses what is too short or long, not UTF-8, or moves the cursor.
+func checkText(op, what, s string, least, most int) error {
+	if len(s) < least || len(s) > most {
+		return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("the %s has %d bytes", what, len(s)), fmt.Sprintf("write %d to %d", least, most))
+	}
+	if !utf8.ValidString(s) || slices.ContainsFunc([]rune(s), func(c rune) bool { return !unicode.IsPrint(c) }) {
+		return sallyport.E(op, sallyport.Invalid, "the "+what+" holds characters that cannot be printed", "write one line of text")
+	}
+	return nil
+}
+
+// newID makes an identifier that is easy to read out: no I, L, O, U.
+func newID(random io.Reader) (string, error) {
+	var b [10]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		return "", sallyport.Wrap("ask for approval", sallyport.Unavailable, "no randomness", err)
+	}
+	return "R-" + base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").EncodeToString(b[:])[:10], nil
+}
