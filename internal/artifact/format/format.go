@@ -17,6 +17,9 @@ import (
 	"strings"
 )
 
+// budget: about 1,450 lines, because five formats, each validated to its last byte, share one strict JSON reader and
+// one decision by name.
+
 // Kind says what a file is for. The zero value is unknown and counts as weights.
 type Kind string
 

@@ -477,7 +477,8 @@ func FuzzSafetensors(f *testing.F) {
 }
 
 func FuzzGGUF(f *testing.F) {
-	f.Add(read(f, "small.gguf"))
+	f.Add(ggufFile(3, [][]byte{pair("general.alignment", 4, []byte{8, 0, 0, 0})}, []ggufTensor{{"q", []uint64{32}, 2, 0}}, 8, 18))
+	f.Add(ggufFile(3, [][]byte{pair("l", 9, append([]byte{8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, ggufString8("x")...))}, nil, 1, 0))
 	f.Add(ggufFile(2, [][]byte{pair("general.name", 8, ggufString8("x"))}, []ggufTensor{{"a", []uint64{4, 2}, 0, 0}}, 32, 32))
 	fuzzFormat(f, "m.gguf")
 }
