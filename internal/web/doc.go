@@ -5,6 +5,8 @@
 //   - page: the look that all pages share: layout, style sheet, security headers
 //   - login: the forms of sign-in, enrolment, step-up and the account page
 //   - oidc: the authorization server's endpoints
+//   - api: the words of the management API, shared with its clients
+//   - admin: the management API, behind the guard like every door
 //
 // The house holds no code itself.
 package web

@@ -227,18 +227,26 @@ func (m *Member) check(op string) error {
 	if !printable(m.Display, maxDisplay) {
 		return bad("the display name is too long or holds characters that do not print", fmt.Sprintf("use at most %d printing characters", maxDisplay))
 	}
-	if m.Email != "" && (len(m.Email) > maxEmail || !printable(m.Email, maxEmail) || strings.Count(m.Email, "@") != 1 || strings.ContainsAny(m.Email, " <>,;\"")) {
+	if m.Email != "" && !plainAddress(m.Email) {
 		return bad("the e-mail address is not one plain address", "write local@domain")
 	}
+	return m.checkIdentities(op)
+}
+
+func (m *Member) checkIdentities(op string) error {
 	if len(m.Identities) > maxIdentities {
 		return sallyport.E(op, sallyport.TooLarge, fmt.Sprintf("more than %d upstream identities", maxIdentities), "")
 	}
 	for n, i := range m.Identities {
 		if i.Issuer == "" || i.Subject == "" || len(i.Issuer) > maxIssuer || len(i.Subject) > maxSubject || slices.Contains(m.Identities[:n], i) {
-			return bad("an upstream identity is empty, too long or named twice", "write issuer and subject as the provider does")
+			return sallyport.E(op, sallyport.Invalid, "an upstream identity is empty, too long or named twice", "write issuer and subject as the provider does")
 		}
 	}
 	return nil
+}
+
+func plainAddress(s string) bool {
+	return len(s) <= maxEmail && printable(s, maxEmail) && strings.Count(s, "@") == 1 && !strings.ContainsAny(s, " <>,;\"")
 }
 
 // printable tells whether s is at most most characters that print, plain spaces included.

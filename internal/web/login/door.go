@@ -1,0 +1,182 @@
+// Package login owns the pages on which people prove who they are: sign-in, enrolment, step-up, sign-out and the account
+// page, as forms in HTML 5 that need no script.
+//
+//	GET  /login            the form; return=/path says where to go afterwards, again=1 asks even who is signed in
+//	POST /login            username, password, return
+//	GET  /login/code       POST: code
+//	GET  /enrol/TOKEN      an enrolment link; its token moves into a cookie, so that it leaves the address
+//	GET  /enrol            POST: password, again
+//	GET  /enrol/code       the code generator; POST: code
+//	GET  /stepup           POST: code, return
+//	GET  /logout           POST: ends the session
+//	GET  /account          the sessions; POST /account/revoke: id; POST /account/revoke-all
+//
+// Nothing but a POST changes anything; every POST is held against [http.CrossOriginProtection] and answered with 303 See
+// Other where it succeeds (RFC 9700 section 4.12). The session travels in one __Host- cookie.
+//
+// The package leaves the ceremony to identity/signin, the look to web/page, authorization requests to web/oidc.
+package login
+
+import (
+	"embed"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/identity/credential"
+	"sallyport/internal/identity/session"
+	"sallyport/internal/identity/signin"
+	"sallyport/internal/plumbing/secret"
+	"sallyport/internal/web/page"
+)
+
+//go:embed pages
+var pageFiles embed.FS
+
+const (
+	maxBody  = 16 << 10 // bytes of a form
+	flowLife = 10 * time.Minute
+	linkLife = credential.LinkLife
+)
+
+// A Config says how the door is set up.
+type Config struct {
+	SignIn *signin.Service
+	Log    *slog.Logger
+	// Plain leaves Secure and the __Host- prefix off the cookies. It is for plain HTTP on loopback only.
+	Plain bool
+	// FormAction lists origins of clients to whose redirect addresses a sign-in may lead, beside loopback.
+	FormAction []string
+	Now        func() time.Time // for "last used 5 minutes ago"
+}
+
+// A Door serves the pages. It is safe for concurrent use.
+type Door struct {
+	config Config
+	pages  *page.Set
+	cross  *http.CrossOriginProtection
+}
+
+// New makes the door.
+func New(c Config) (*Door, error) {
+	if c.SignIn == nil || c.Log == nil || c.Now == nil {
+		return nil, errors.New("new login door: sign-in, log and clock are needed")
+	}
+	dir, err := fs.Sub(pageFiles, "pages")
+	if err != nil {
+		return nil, err
+	}
+	pages, err := page.New(dir, append([]string{"http://127.0.0.1:*", "http://localhost:*"}, c.FormAction...)...)
+	if err != nil {
+		return nil, err
+	}
+	return &Door{config: c, pages: pages, cross: http.NewCrossOriginProtection()}, nil
+}
+
+// Routes adds the pages, the style sheet and the icon to mux.
+func (d *Door) Routes(mux *http.ServeMux) {
+	for pattern, serve := range map[string]handler{
+		"GET /login": d.showLogin, "POST /login": d.takePassword,
+		"GET /login/code": d.showCode, "POST /login/code": d.takeCode,
+		"GET /enrol/{token}": d.openLink, "GET /enrol": d.showEnrol, "POST /enrol": d.takeChosen,
+		"GET /enrol/code": d.showGenerator, "POST /enrol/code": d.takeFirstCode,
+		"GET /stepup": d.showStepUp, "POST /stepup": d.takeStepUp,
+		"GET /logout": d.showLogout, "POST /logout": d.logout,
+		"GET /account": d.account, "POST /account/revoke": d.revoke, "POST /account/revoke-all": d.revokeAll,
+	} {
+		mux.Handle(pattern, d.protect(serve))
+	}
+	page.Routes(mux)
+}
+
+// Session returns the live session of the browser's cookie. Without one the error is of kind Unknown; a store that
+// cannot be read is Unavailable, which is not the same as nobody.
+func (d *Door) Session(r *http.Request) (session.Session, error) {
+	one, _, err := d.config.SignIn.Session(r.Context(), d.bearer(r))
+	return one, err
+}
+
+// Current returns the live session of the browser's cookie, false where there is none or it cannot be looked up.
+func (d *Door) Current(r *http.Request) (session.Session, bool) {
+	one, err := d.Session(r)
+	return one, err == nil
+}
+
+// RequireSession returns the session of the browser's cookie, or answers the request: by the sign-in page, which leads to
+// back afterwards, or by an error where sessions cannot be read. It reports false when it has answered. back is a local
+// path with its query.
+func (d *Door) RequireSession(w http.ResponseWriter, r *http.Request, back string) (session.Session, bool) {
+	one, err := d.Session(r)
+	switch {
+	case err == nil:
+		return one, true
+	case sallyport.KindOf(err) == sallyport.Unknown:
+		seeOther(w, r, withReturn("/login", back))
+	default:
+		d.fail(w, r, err)
+	}
+	return session.Session{}, false
+}
+
+// RequireStepUp answers a request by the page that asks for a fresh code and leads to back afterwards.
+func (d *Door) RequireStepUp(w http.ResponseWriter, r *http.Request, back string) {
+	seeOther(w, r, withReturn("/stepup", back))
+}
+
+// A handler answers a request or returns why it did not; then nothing has been written.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// protect is what every route goes through: the limit on the body, the check of the origin, the one place for errors.
+func (d *Door) protect(serve handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		page.Headers(w, r)
+		if err := d.cross.Check(r); err != nil {
+			d.config.Log.WarnContext(r.Context(), "a form from another site was refused", "path", r.URL.Path, "cause", err.Error())
+			d.show(w, r, http.StatusForbidden, "message", page.View{Data: message{
+				Title: "Not from here", Text: "This form came from another site, so nothing was done. Open the page yourself and try again.", Bad: true}})
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		if err := serve(w, r); err != nil {
+			d.fail(w, r, err)
+		}
+	})
+}
+
+// message is the page for everything that is not a form.
+type message struct {
+	Title, Text    string
+	Bad            bool
+	Link, LinkText string
+}
+
+// fail answers an error that no form shows.
+func (d *Door) fail(w http.ResponseWriter, r *http.Request, err error) {
+	kind := sallyport.KindOf(err)
+	if kind == sallyport.Unknown {
+		seeOther(w, r, "/login") // nobody is signed in: not an error to read about
+		return
+	}
+	if kind == sallyport.Other || kind == sallyport.Unavailable {
+		d.config.Log.ErrorContext(r.Context(), "page", "path", r.URL.Path, "error", err)
+	}
+	status := setStatus(w, err)
+	d.show(w, r, status, "message", page.View{Data: message{Title: http.StatusText(status), Text: sentence(err), Bad: true, Link: "/account", LinkText: "Your account"}})
+}
+
+func (d *Door) show(w http.ResponseWriter, r *http.Request, status int, name string, v page.View) {
+	if err := d.pages.Write(w, r, status, name, v); err != nil {
+		d.config.Log.ErrorContext(r.Context(), "page", "path", r.URL.Path, "error", err)
+		http.Error(w, "internal error; the operator finds the cause in the server's log", http.StatusInternalServerError)
+	}
+}
+
+// client is the browser as the ceremony sees it.
+func (d *Door) client(r *http.Request) signin.Client {
+	return signin.Client{Source: source(r.RemoteAddr), Agent: agent(r.UserAgent()), Bearer: d.bearer(r)}
+}
+
+func (d *Door) bearer(r *http.Request) secret.Text { return d.cookie(r, sessionCookie) }
