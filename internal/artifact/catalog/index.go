@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"slices"
 	"strings"
 
 	"sallyport"
@@ -173,4 +174,33 @@ func stricter(model, version sallyport.Class) sallyport.Class {
 		return version
 	}
 	return model
+}
+
+// All returns every resource there is a point in asking about: models at their
+// main version, datasets and endpoints, sorted by name.
+func (x *Index) All() []sallyport.Resource {
+	var all []sallyport.Resource
+	for _, m := range x.models {
+		if r, ok := x.resolveModel(m.Org+"/"+m.Name, ""); ok {
+			all = append(all, r)
+		}
+	}
+	for _, d := range x.datasets {
+		all = append(all, sallyport.Resource{Kind: sallyport.DatasetKind, Org: d.Org, Project: d.Project, Name: d.Name, Class: class(d.Class)})
+	}
+	for _, e := range x.endpoints {
+		all = append(all, sallyport.Resource{Kind: sallyport.EndpointKind, Org: e.Org, Project: e.Project, Name: e.Name, Class: class(e.Class), Environment: e.Environment})
+	}
+	slices.SortFunc(all, func(a, b sallyport.Resource) int { return strings.Compare(a.String(), b.String()) })
+	return all
+}
+
+// Models returns the names of all models, sorted.
+func (x *Index) Models() []sallyport.Ref {
+	refs := make([]sallyport.Ref, 0, len(x.models))
+	for _, m := range x.models {
+		refs = append(refs, sallyport.Ref{Kind: sallyport.ModelKind, Org: m.Org, Name: m.Name})
+	}
+	slices.SortFunc(refs, func(a, b sallyport.Ref) int { return strings.Compare(a.String(), b.String()) })
+	return refs
 }

@@ -1,6 +1,9 @@
 package facts
 
 import (
+	"cmp"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -166,4 +169,38 @@ func (s *Snapshot) Basis(p sallyport.Principal, x sallyport.Resource) (*decision
 		s.bases.bases.Store(key, b)
 	}
 	return b, nil
+}
+
+// Sorted returns every member, by id.
+func (s *Snapshot) Sorted() []directory.Member {
+	all := make([]directory.Member, 0, len(s.people.members))
+	for _, m := range s.people.members {
+		all = append(all, m)
+	}
+	slices.SortFunc(all, func(a, b directory.Member) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return all
+}
+
+// Assignments returns the roles that a member holds itself or through a group,
+// sorted by role and scope.
+func (s *Snapshot) Assignments(id sallyport.PrincipalID) []role.Assignment {
+	c := closure{snap: s, seen: map[policy.UID]bool{}}
+	subjects := []string{string(id)}
+	for _, g := range s.people.members[id].Groups {
+		subjects = c.group(g, subjects)
+	}
+	var all []role.Assignment
+	for _, subject := range subjects {
+		all = append(all, s.roles.bySubject[subject]...)
+	}
+	slices.SortFunc(all, func(a, b role.Assignment) int {
+		return cmp.Or(strings.Compare(a.Role, b.Role), strings.Compare(a.Scope.String(), b.Scope.String()), strings.Compare(a.ID, b.ID))
+	})
+	return all
+}
+
+// Role returns a role.
+func (s *Snapshot) Role(name string) (role.Role, bool) {
+	r, ok := s.roles.roles[name]
+	return r, ok
 }
