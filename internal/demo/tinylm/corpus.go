@@ -1,7 +1,7 @@
 package tinylm
 
 import (
-	_ "embed" // for the text
+	"embed"
 	"fmt"
 	"math"
 	"strings"
@@ -9,23 +9,36 @@ import (
 	"sallyport/internal/demo/tinylm/bpe"
 )
 
-// corpus is the text that the model learns: pieces about a harbour, a gate and its keeper, written for this package.
-// A line is a paragraph; a line of three stars ends a document.
+// shipped holds the text that the model learns (pieces about a harbour, a gate and its keeper, written for this
+// package; a line is a paragraph, a line of three stars ends a document) and the template of the model's card.
 //
-//go:embed corpus.txt
-var corpus string
+//go:embed corpus.txt card.md.tmpl
+var shipped embed.FS
+
+const (
+	corpusFile       = "corpus.txt"
+	cardTemplateFile = "card.md.tmpl"
+)
 
 // heldOut is how many paragraphs stand to one that is kept for measuring.
 const heldOut = 10
 
 // texts are documents, in the order of the corpus.
-type texts struct{ train, held []string }
+type texts struct {
+	train, held []string
+	bytes       int // of both
+}
 
-// splitCorpus keeps every tenth paragraph apart, as a document of its own.
-func splitCorpus(s string) texts {
+// splitCorpus takes documents until limit bytes are reached. It keeps every tenth paragraph apart, as a document of
+// its own.
+func splitCorpus(s string, limit int) texts {
 	var out texts
 	n := 0
 	for doc := range strings.SplitSeq(s, "\n* * *\n") {
+		if out.bytes >= limit {
+			break
+		}
+		out.bytes += len(doc)
 		var keep []string
 		for line := range strings.SplitSeq(strings.TrimSpace(doc), "\n") {
 			if n++; n%heldOut == 0 {

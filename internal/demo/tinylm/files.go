@@ -11,8 +11,6 @@ import (
 	"strings"
 	"text/template"
 
-	_ "embed" // for the card
-
 	"sallyport/internal/demo/tinylm/bpe"
 	"sallyport/internal/demo/tinylm/safetensors"
 )
@@ -32,9 +30,6 @@ const (
 // continues.
 const ChatTemplate = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
 
-//go:embed card.md.tmpl
-var cardText string
-
 type configJSON struct {
 	ModelType     string   `json:"model_type"`
 	Architectures []string `json:"architectures"`
@@ -45,6 +40,7 @@ type configJSON struct {
 	Hidden        int      `json:"hidden_size"`
 	Orders        int      `json:"ngram_orders"`
 	Rows          int      `json:"ngram_rows"`
+	Text          int      `json:"train_text_limit"`
 	Batch         int      `json:"train_batch_size"`
 	Seed          uint64   `json:"train_seed"`
 	Report        Report   `json:"training"`
@@ -75,7 +71,7 @@ func (m *Model) Save(dir string) error {
 		{configFile, func(w io.Writer) error {
 			return writeJSON(w, configJSON{
 				modelType, []string{"TinyLM"}, "float32", c.Vocab, c.Window, c.Embed, c.Hidden, c.Orders, c.Rows,
-				c.Batch, c.Seed, m.report,
+				c.Text, c.Batch, c.Seed, m.report,
 			})
 		}},
 		{cardFile, m.writeCard},
@@ -104,15 +100,15 @@ func writeJSON(w io.Writer, v any) error {
 }
 
 func (m *Model) writeCard(w io.Writer) error {
-	t, err := template.New(cardFile).Parse(cardText)
+	t, err := template.ParseFS(shipped, cardTemplateFile)
 	if err != nil {
 		return err
 	}
 	return t.Execute(w, struct {
-		Config                   Config
-		Report                   Report
-		Parameters, Bytes, Reach int
-	}{m.config, m.report, m.Parameters(), len(corpus), m.config.Orders + 1})
+		Config            Config
+		Report            Report
+		Parameters, Reach int
+	}{m.config, m.report, m.Parameters(), m.config.Orders + 1})
 }
 
 // Load reads the model that Save wrote into dir. Lengths are limited and shapes are checked, but it trusts its
@@ -128,7 +124,7 @@ func Load(dir string) (*Model, error) {
 	}
 	c := Config{
 		Vocab: cj.Vocab, Window: cj.Window, Embed: cj.Embed, Hidden: cj.Hidden, Orders: cj.Orders, Rows: cj.Rows,
-		Steps: cj.Report.Steps, Batch: cj.Batch, Seed: cj.Seed,
+		Text: cj.Text, Steps: cj.Report.Steps, Batch: cj.Batch, Seed: cj.Seed,
 	}
 	if err := c.check(); err != nil {
 		return nil, err

@@ -1,7 +1,7 @@
 package tinylm
 
 import (
-	stdctx "context"
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -21,6 +21,7 @@ type Options struct {
 	Temperature float64  // 0 takes the likeliest token every time; at most 2
 	Seed        uint64   // the same seed and prompt give the same text
 	Stop        []string // generation ends before the first of these, at most [MaxStops]; none is emitted
+	IgnoreEnd   bool     // goes on where the document would end, until MaxTokens or a stop sequence
 }
 
 // MaxStops is how many stop sequences there may be, and MaxStop how many bytes each may have.
@@ -64,7 +65,7 @@ type Usage struct {
 // Generate continues prompt. It calls emit on this goroutine once a token with the text that has become certain since
 // the call before, which is whole UTF-8 characters and may be empty. An error of emit or of ctx ends it; the usage
 // counts what was made until then.
-func (m *Model) Generate(ctx stdctx.Context, prompt string, o Options, emit func(piece string) error) (Usage, error) {
+func (m *Model) Generate(ctx context.Context, prompt string, o Options, emit func(piece string) error) (Usage, error) {
 	if err := o.Check(); err != nil {
 		return Usage{}, err
 	}
@@ -78,8 +79,11 @@ func (m *Model) Generate(ctx stdctx.Context, prompt string, o Options, emit func
 		if err := ctx.Err(); err != nil {
 			return u, fmt.Errorf("tinylm: generate: %w", err)
 		}
-		context(b.ctx, tokens, len(tokens))
+		preceding(b.ctx, tokens, len(tokens))
 		m.forward(b)
+		if o.IgnoreEnd {
+			b.logits[bpe.EndOfTextID] = float32(math.Inf(-1))
+		}
 		next := b.sample(rng, o.Temperature)
 		if next == bpe.EndOfTextID {
 			u.Finish = FinishStop

@@ -23,6 +23,7 @@ import (
 // Config is the shape of a model and the plan of its training. The same Config gives the same model on the same
 // processor architecture, however many cores there are.
 type Config struct {
+	Text   int // bytes of the shipped text to learn from, rounded up to a document; more than there is means all
 	Vocab  int // tokens to learn, 257 or more
 	Window int // how many preceding tokens are seen one by one
 	Embed  int // width of a token's embedding and of the output projection
@@ -36,16 +37,17 @@ type Config struct {
 
 // Default is the demo's model: about 9.6 million weights, 36.6 MiB.
 func Default() Config {
-	return Config{Vocab: 2048, Window: 4, Embed: 64, Hidden: 128, Orders: 4, Rows: 18432, Steps: 440, Batch: 128, Seed: 7}
+	return Config{Text: maxText, Vocab: 2048, Window: 4, Embed: 64, Hidden: 128, Orders: 4, Rows: 18432, Steps: 440, Batch: 128, Seed: 7}
 }
 
 // Small is a model for tests: it trains in about a second.
 func Small() Config {
-	return Config{Vocab: 512, Window: 3, Embed: 16, Hidden: 32, Orders: 2, Rows: 1024, Steps: 300, Batch: 64, Seed: 7}
+	return Config{Text: 16_000, Vocab: 384, Window: 3, Embed: 16, Hidden: 32, Orders: 2, Rows: 1024, Steps: 220, Batch: 64, Seed: 7}
 }
 
 // limits of a Config, which also comes from files
 const (
+	maxText  = 1 << 20
 	maxWidth = 4096
 	maxRows  = 1 << 20
 	maxSteps = 1 << 20
@@ -56,7 +58,7 @@ func (c Config) check() error {
 		name          string
 		got, low, top int
 	}{
-		{"vocab", c.Vocab, 257, bpe.MaxVocab}, {"window", c.Window, 1, 64}, {"embed", c.Embed, 1, maxWidth},
+		{"text", c.Text, 1000, maxText}, {"vocab", c.Vocab, 257, bpe.MaxVocab}, {"window", c.Window, 1, 64}, {"embed", c.Embed, 1, maxWidth},
 		{"hidden", c.Hidden, 1, maxWidth}, {"orders", c.Orders, 0, 8}, {"rows", c.Rows, 1, maxRows},
 		{"steps", c.Steps, 1, maxSteps}, {"batch", c.Batch, 2, 1 << 12},
 	} {
@@ -76,13 +78,14 @@ func (c Config) reach() int { return max(c.Window, c.Orders+1) }
 // Report says what training did. Perplexities are per token of the model's own vocabulary, on the paragraphs that
 // training never saw.
 type Report struct {
+	TextBytes     int     `json:"text_bytes"`
 	Steps         int     `json:"steps"`
 	TrainTokens   int     `json:"train_tokens"`
 	HeldOutTokens int     `json:"held_out_tokens"`
 	Unigram       float64 `json:"held_out_perplexity_unigram"` // of token frequencies alone, add-one smoothed
 	Before        float64 `json:"held_out_perplexity_before"`
 	After         float64 `json:"held_out_perplexity_after"`
-	TrainAfter    float64 `json:"train_perplexity_after"`
+	TrainAfter    float64 `json:"train_perplexity_after"` // on as many tokens from the beginning of the training text
 }
 
 // Model is a trained model. It is immutable and safe for concurrent use.
@@ -106,7 +109,11 @@ func (m *Model) Tokens(text string) int { return len(m.tok.Encode(text)) }
 func (m *Model) Parameters() int {
 	n := 0
 	for _, t := range m.tensors(m.config) {
-		n += len(t.Data)
+		size := 1
+		for _, d := range t.Shape {
+			size *= d
+		}
+		n += size
 	}
 	return n
 }
@@ -183,9 +190,9 @@ func (n *net) adopt(c Config, from map[string]safetensors.Tensor) error {
 	return nil
 }
 
-// context fills dst with the tokens before position t, nearest first. What lies before the document's beginning
+// preceding fills dst with the tokens before position t, nearest first. What lies before the document's beginning
 // reads as end-of-text.
-func context(dst, tokens []int32, t int) {
+func preceding(dst, tokens []int32, t int) {
 	for i := range dst {
 		dst[i] = bpe.EndOfTextID
 		if t--; t >= 0 {

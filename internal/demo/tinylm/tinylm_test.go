@@ -1,7 +1,7 @@
 package tinylm
 
 import (
-	stdctx "context"
+	"context"
 	"errors"
 	"math"
 	"os"
@@ -14,7 +14,7 @@ import (
 )
 
 // small trains the model of the tests once.
-var small = sync.OnceValues(func() (*Model, error) { return Train(stdctx.Background(), Small(), nil) })
+var small = sync.OnceValues(func() (*Model, error) { return Train(context.Background(), Small(), nil) })
 
 func model(t *testing.T) *Model {
 	t.Helper()
@@ -28,7 +28,7 @@ func model(t *testing.T) *Model {
 func generate(t *testing.T, m *Model, prompt string, o Options) (string, Usage) {
 	t.Helper()
 	var b strings.Builder
-	u, err := m.Generate(stdctx.Background(), prompt, o, func(s string) error { b.WriteString(s); return nil })
+	u, err := m.Generate(context.Background(), prompt, o, func(s string) error { b.WriteString(s); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func generate(t *testing.T, m *Model, prompt string, o Options) (string, Usage) 
 func TestTrainingBeatsFrequenciesOnHeldOutText(t *testing.T) {
 	r := model(t).Report()
 	t.Logf("%+v", r)
-	if r.HeldOutTokens < 500 || r.TrainTokens < 5*r.HeldOutTokens {
+	if r.HeldOutTokens < 300 || r.TrainTokens < 5*r.HeldOutTokens {
 		t.Errorf("odd split: %+v", r)
 	}
 	if r.Unigram >= r.Before/2 {
@@ -54,9 +54,9 @@ func TestTrainingBeatsFrequenciesOnHeldOutText(t *testing.T) {
 
 func TestTrainReportsAFallingLoss(t *testing.T) {
 	c := Small()
-	c.Steps = 60
+	c.Vocab, c.Steps = 300, 60
 	var losses []float64
-	_, err := Train(stdctx.Background(), c, func(step, steps int, loss float64) {
+	_, err := Train(context.Background(), c, func(step, steps int, loss float64) {
 		if steps != 60 || step > steps {
 			t.Errorf("step %d of %d", step, steps)
 		}
@@ -72,10 +72,10 @@ func TestTrainReportsAFallingLoss(t *testing.T) {
 
 func TestTrainIsDeterministic(t *testing.T) {
 	c := Small()
-	c.Steps = 20
+	c.Vocab, c.Steps = 300, 8
 	var weights [2][]float32
 	for i := range weights {
-		m, err := Train(stdctx.Background(), c, nil)
+		m, err := Train(context.Background(), c, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,9 +89,9 @@ func TestTrainIsDeterministic(t *testing.T) {
 }
 
 func TestTrainStopsWhenTold(t *testing.T) {
-	ctx, cancel := stdctx.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	_, err := Train(ctx, Small(), func(step, _ int, _ float64) { cancel() })
-	if !errors.Is(err, stdctx.Canceled) {
+	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -127,7 +127,7 @@ func TestGradients(t *testing.T) {
 			}
 			return 1
 		})
-		for _, i := range order[:8] {
+		for _, i := range order[:6] {
 			const e = 1e-2
 			old := d.w[i]
 			d.w[i] = old + e
@@ -167,12 +167,15 @@ func TestKernels(t *testing.T) {
 }
 
 func TestDefaultIsAsLargeAsTheStoryNeeds(t *testing.T) {
-	c := Default()
-	m := &Model{config: c, net: newNet(c)}
+	m := &Model{config: Default()} // the shape is enough
 	if size := 4 * m.Parameters(); size < 32<<20 || size > 48<<20 {
 		t.Errorf("the weights have %d bytes: want 32 to 48 MiB", size)
 	}
-	if len(corpus) < 40_000 || !utf8.ValidString(corpus) {
+	corpus, err := shipped.ReadFile(corpusFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(corpus) < 40_000 || !utf8.Valid(corpus) {
 		t.Errorf("the corpus has %d bytes", len(corpus))
 	}
 }
@@ -221,7 +224,7 @@ func TestLoadRefuses(t *testing.T) {
 		"a foreign kind": func(d string) error { return replaceIn(d, modelType, "llama") },
 		"other shapes":   func(d string) error { return replaceIn(d, `"window": 3`, `"window": 4`) },
 		"a huge shape":   func(d string) error { return replaceIn(d, `"ngram_rows": 1024`, `"ngram_rows": 99999999`) },
-		"another vocab":  func(d string) error { return replaceIn(d, `"vocab_size": 512`, `"vocab_size": 513`) },
+		"another vocab":  func(d string) error { return replaceIn(d, `"vocab_size": 384`, `"vocab_size": 385`) },
 	} {
 		dir := t.TempDir()
 		if err := errors.Join(m.Save(dir), spoil(dir)); err != nil {
@@ -270,6 +273,17 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
+func TestIgnoreEndGoesOnPastTheDocument(t *testing.T) {
+	m, o := model(t), Options{MaxTokens: 2000, Temperature: 1, Seed: 1}
+	if _, u := generate(t, m, "The", o); u.Finish != FinishStop {
+		t.Fatalf("a document of %d tokens: no end to ignore", u.Completion)
+	}
+	o.IgnoreEnd = true
+	if _, u := generate(t, m, "The", o); u.Finish != FinishLength || u.Completion != o.MaxTokens {
+		t.Errorf("got %+v", u)
+	}
+}
+
 func TestGenerateEndsEarly(t *testing.T) {
 	m, broken := model(t), errors.New("pipe broken")
 	n := 0
@@ -282,9 +296,9 @@ func TestGenerateEndsEarly(t *testing.T) {
 	if !errors.Is(err, broken) || u.Completion != 3 || u.Finish != "" {
 		t.Errorf("got %+v, %v", u, err)
 	}
-	ctx, cancel := stdctx.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := m.Generate(ctx, "The", Options{MaxTokens: 5}, nil); !errors.Is(err, stdctx.Canceled) {
+	if _, err := m.Generate(ctx, "The", Options{MaxTokens: 5}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	for _, bad := range []Options{

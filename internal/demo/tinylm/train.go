@@ -1,7 +1,7 @@
 package tinylm
 
 import (
-	stdctx "context"
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -29,11 +29,15 @@ const (
 // Train learns a tokenizer and a model from the text that ships with the package; a tenth of its paragraphs is held
 // out of both. It calls report, if not nil, every few steps and after the last, on this goroutine, with the mean loss
 // in nats a token since the call before. It ends early with ctx's error.
-func Train(ctx stdctx.Context, c Config, report func(step, steps int, loss float64)) (*Model, error) {
+func Train(ctx context.Context, c Config, report func(step, steps int, loss float64)) (*Model, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	text := splitCorpus(corpus)
+	corpus, err := shipped.ReadFile(corpusFile)
+	if err != nil {
+		return nil, fmt.Errorf("tinylm: train: %w", err)
+	}
+	text := splitCorpus(string(corpus), c.Text)
 	tok, err := learnTokens(text, &c)
 	if err != nil {
 		return nil, err
@@ -41,7 +45,7 @@ func Train(ctx stdctx.Context, c Config, report func(step, steps int, loss float
 	train, held := encodeAll(tok, text.train), encodeAll(tok, text.held)
 	m := &Model{config: c, tok: tok, net: newNet(c)}
 	m.report = Report{
-		Steps: c.Steps, TrainTokens: len(train), HeldOutTokens: len(held),
+		TextBytes: text.bytes, Steps: c.Steps, TrainTokens: len(train), HeldOutTokens: len(held),
 		Unigram: unigram(train, held, c.Vocab), Before: m.perplexity(held),
 	}
 	t := newTrainer(c, &m.net, train)
@@ -56,7 +60,7 @@ func Train(ctx stdctx.Context, c Config, report func(step, steps int, loss float
 			sum, n = 0, 0
 		}
 	}
-	m.report.After, m.report.TrainAfter = m.perplexity(held), m.perplexity(train)
+	m.report.After, m.report.TrainAfter = m.perplexity(held), m.perplexity(train[:min(len(train), len(held))])
 	return m, nil
 }
 
@@ -157,7 +161,7 @@ func (t *trainer) fill(p *shard) {
 		}
 		at := t.order[t.next]
 		t.next++
-		context(p.ctx[i*reach:(i+1)*reach], t.tokens, at)
+		preceding(p.ctx[i*reach:(i+1)*reach], t.tokens, at)
 		p.targets[i] = t.tokens[at]
 	}
 	t.dropOut(p)
@@ -275,7 +279,7 @@ func (m *Model) perplexity(tokens []int32) float64 {
 	for at := 0; at < len(tokens); at += b.m {
 		b.m = min(64, len(tokens)-at)
 		for i := range b.m {
-			context(b.ctx[i*reach:(i+1)*reach], tokens, at+i)
+			preceding(b.ctx[i*reach:(i+1)*reach], tokens, at+i)
 			b.targets[i] = tokens[at+i]
 		}
 		m.forward(b)

@@ -19,11 +19,12 @@ type sampling struct {
 	Stop        texts    `json:"stop"`
 	N           *int     `json:"n"`
 	Stream      bool     `json:"stream"`
+	IgnoreEnd   bool     `json:"ignore_eos"` // as vLLM calls it: a stream as long as the limit says
 }
 
 // options checks what the client asked for; tokens is its limit under whatever name the route has for it.
 func (p sampling) checked(tokens *int, call uint64) (tinylm.Options, error) {
-	o := tinylm.Options{MaxTokens: defaultTokens, Temperature: defaultTemp, Seed: call, Stop: p.Stop}
+	o := tinylm.Options{MaxTokens: defaultTokens, Temperature: defaultTemp, Seed: call, Stop: p.Stop, IgnoreEnd: p.IgnoreEnd}
 	if tokens != nil {
 		o.MaxTokens = *tokens
 	}
