@@ -12,7 +12,7 @@ import (
 
 const (
 	maxDepth  = 64
-	maxKeys   = 1 << 20 // keys of all objects that are open at one point: bounds the memory that finds duplicates
+	maxKeys   = 1 << 19 // keys of all objects that are open at one point: bounds the memory that finds duplicates
 	maxString = 4 << 20
 	maxNumber = 1 << 10
 )
