@@ -2,6 +2,7 @@ package token
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -140,6 +141,13 @@ func (c Client) check() error {
 func (r *Registry) Find(id string) (Client, bool) {
 	c, ok := r.byID[id]
 	return c, ok
+}
+
+// All returns the clients, sorted by their ids.
+func (r *Registry) All() []Client {
+	all := slices.Collect(maps.Values(r.byID))
+	slices.SortFunc(all, func(a, b Client) int { return strings.Compare(a.ID, b.ID) })
+	return all
 }
 
 // Audiences returns the doors behind an external URL that tokens can be for: the API, which is the default, then

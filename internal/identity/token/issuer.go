@@ -10,7 +10,7 @@ import (
 	"sallyport/internal/plumbing/secret"
 )
 
-// An Issuer starts families, issues their tokens and ends them. All fields but Record are needed. Methods are safe
+// An Issuer starts families, issues their tokens and ends them. All fields but Record and Forget are needed. Methods are safe
 // for concurrent use. What a client did wrong is an error of kind Invalid whose reason begins, up to the first dot,
 // with the error code of the RFC that the client's door answers with; Unavailable means that nothing was issued.
 type Issuer struct {
@@ -24,6 +24,8 @@ type Issuer struct {
 	// Record writes an event down, durably, before its effect: token.issued, token.reused, token.revoked. An error
 	// keeps a token from being issued; revocations and the end of a stolen family happen all the same.
 	Record func(ctx context.Context, e sallyport.Event) error
+	// Forget is Verifier.Forget of this node, so that a revocation holds here before the feed tells it; may be nil.
+	Forget func(revoked ...Revoked)
 }
 
 // start adds the family of one approval by the principal who, as the current session proved them.
@@ -155,7 +157,7 @@ func (s *Issuer) lostRotation(ctx context.Context, f Family, used Hash, by By) e
 // stolen ends a family of which something came back that was used up, and raises the incident. It kills first and
 // records then: that the record cannot be written is no reason to let a thief go on.
 func (s *Issuer) stolen(ctx context.Context, f Family, by By, what string) error {
-	dead, err := s.Families.RevokeFamilies(ctx, Selector{Family: f.ID}, s.now(), what)
+	dead, err := s.revoke(ctx, Selector{Family: f.ID}, what)
 	if err != nil {
 		return err
 	}
@@ -170,7 +172,7 @@ func (s *Issuer) stolen(ctx context.Context, f Family, by By, what string) error
 
 // Revoke ends the families that sel names. Their tokens are refused on every node as soon as the feed has told it.
 func (s *Issuer) Revoke(ctx context.Context, sel Selector, reason string) ([]Revoked, error) {
-	dead, err := s.Families.RevokeFamilies(ctx, sel, s.now(), reason)
+	dead, err := s.revoke(ctx, sel, reason)
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +185,14 @@ func (s *Issuer) Revoke(ctx context.Context, sel Selector, reason string) ([]Rev
 	return dead, nil
 }
 
+func (s *Issuer) revoke(ctx context.Context, sel Selector, reason string) ([]Revoked, error) {
+	dead, err := s.Families.RevokeFamilies(ctx, sel, s.now(), reason)
+	if err == nil && s.Forget != nil {
+		s.Forget(dead...)
+	}
+	return dead, err
+}
+
 // RevokeBySession ends the families that a browser session approved.
 func (s *Issuer) RevokeBySession(ctx context.Context, session, reason string) ([]Revoked, error) {
 	return s.Revoke(ctx, Selector{Session: session}, reason)
@@ -193,14 +203,28 @@ func (s *Issuer) RevokeByPrincipal(ctx context.Context, id sallyport.PrincipalID
 	return s.Revoke(ctx, Selector{Principal: id}, reason)
 }
 
-// RevokePresented ends the family of a refresh token that the client shows (RFC 7009). A token that is unknown or
-// belongs to another client is no error and changes nothing.
-func (s *Issuer) RevokePresented(ctx context.Context, by By, raw secret.Text) error {
-	_, f, err := s.Families.FindRefresh(ctx, HashOf(raw.Reveal()))
-	if sallyport.KindOf(err) == sallyport.NotFound || err == nil && f.Client != by.Client.ID {
+// Find returns the family of a refresh token that may still be used once, or of one that may not and false. A token
+// that is unknown is an error of kind NotFound.
+func (s *Issuer) Find(ctx context.Context, raw secret.Text) (Family, bool, error) {
+	row, f, err := s.Families.FindRefresh(ctx, HashOf(raw.Reveal()))
+	return f, err == nil && row.Used.IsZero() && s.now().Before(row.Expires) && f.Live(s.now()), err
+}
+
+// GiveBack ends the family that a client no longer wants, by its refresh token or by the family's id that an access
+// token named (RFC 7009). What is unknown or belongs to another client is no error and changes nothing.
+func (s *Issuer) GiveBack(ctx context.Context, by By, refresh secret.Text, family string) error {
+	var f Family
+	var err error
+	if family != "" {
+		f, err = s.family(ctx, family)
+	} else {
+		f, _, err = s.Find(ctx, refresh)
+	}
+	switch sallyport.KindOf(err) {
+	case sallyport.NotFound, sallyport.Invalid:
 		return nil
 	}
-	if err != nil {
+	if err != nil || f.Client != by.Client.ID {
 		return err
 	}
 	_, err = s.Revoke(ctx, Selector{Family: f.ID}, "the client gave the token back")
