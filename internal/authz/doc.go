@@ -9,6 +9,8 @@
 //   - approval: a question to named people who are not the asker
 //   - grant: rights for a time, on top of an approval
 //   - hold: restrictions for now, with a reason and an end
+//   - change: the policy administration point (PAP); proposes, activates and rolls back policy sets
+//   - whatif: recorded questions under another policy set, and the access matrix
 //
 // The house holds no code itself.
 package authz
