@@ -251,3 +251,49 @@ type PolicySet struct {
 	At       time.Time             `json:"at,omitzero"`
 	Warnings []string              `json:"warnings,omitempty"`
 }
+
+// A Member is a person or a service of the directory.
+type Member struct {
+	ID      sallyport.PrincipalID `json:"id"`
+	Person  sallyport.PrincipalID `json:"person,omitempty"` // who answers for it, when that is somebody else
+	Org     string                `json:"org,omitempty"`
+	Display string                `json:"display,omitempty"`
+	State   string                `json:"state,omitempty"` // "active", "suspended", "removed"
+	Groups  []string              `json:"groups,omitempty"`
+}
+
+// A Group is a group of members; or, with a member, its joining or leaving.
+type Group struct {
+	Name    string   `json:"name"`
+	Parents []string `json:"parents,omitempty"`
+	Remove  bool     `json:"remove,omitempty"`
+}
+
+// A Role is a name that policies speak about.
+type Role struct {
+	Name        string   `json:"name"`
+	Inherits    []string `json:"inherits,omitempty"`
+	Description string   `json:"description,omitempty"`
+	Privileged  bool     `json:"privileged,omitempty"`
+}
+
+// Roles is every role and who holds it on what.
+type Roles struct {
+	Roles       []Role       `json:"roles"`
+	Assignments []Assignment `json:"assignments"`
+}
+
+// A Thing is an organisation, project, model, dataset or endpoint to be added or
+// shown: exactly the fields that its kind has.
+type Thing struct {
+	Resource    string                  `json:"resource"` // "org:acme", "project:acme/risk", "acme/fraud", "dataset:…", "endpoint:…"
+	Project     string                  `json:"project,omitempty"`
+	Class       sallyport.Class         `json:"class,omitempty"`
+	Environment sallyport.Environment   `json:"environment,omitempty"`
+	Owners      []sallyport.PrincipalID `json:"owners,omitempty"`
+	Model       string                  `json:"model,omitempty"` // that an endpoint serves
+	Version     string                  `json:"version,omitempty"`
+	Digest      string                  `json:"digest,omitempty"`
+	Aliases     map[string]string       `json:"aliases,omitempty"`
+	Why         string                  `json:"why,omitempty"` // of a change of label
+}
