@@ -69,7 +69,7 @@ type Options struct {
 	SegmentBytes int64         // a new journal segment begins after so many bytes; 0 means 16 MiB, at most 256 MiB
 	SoftBacklog  uint64        // records not yet in the tree that raise a warning; 0 means 131,072
 	HardBacklog  uint64        // records not yet in the tree at which Record refuses; 0 means 1,048,576
-	FeedEvery    time.Duration // how long small groups wait for more before they enter the tree; 0 means 100 ms
+	FeedEvery    time.Duration // how long small groups wait for more before they enter the tree; 0 means 100 ms, at most 10 s
 	Logger       *slog.Logger  // nil discards
 	Files        Files         // fault injection
 }
@@ -148,7 +148,7 @@ func (o Options) checked() (Options, error) {
 	if o.FeedEvery == 0 {
 		o.FeedEvery = 100 * time.Millisecond
 	}
-	if o.SegmentBytes < 0 || o.SegmentBytes > maxSegmentBytes || o.FeedEvery < 0 {
+	if o.SegmentBytes < 0 || o.SegmentBytes > maxSegmentBytes || o.FeedEvery < 0 || o.FeedEvery > 10*time.Second {
 		return o, fmt.Errorf("segment of %d bytes, feeding every %v: out of bounds", o.SegmentBytes, o.FeedEvery)
 	}
 	if o.Logger == nil {
@@ -217,7 +217,7 @@ func (t *Trail) compare(ctx context.Context, integrated uint64) error {
 		for len(want) > 0 {
 			got, err := t.readTree(ctx, seq, len(want), integrated)
 			if err != nil {
-				return fmt.Errorf("%w: record %d: %w", ErrDiverged, seq, err)
+				return fmt.Errorf("compare with the Merkle log: %w", err)
 			}
 			for i := range got {
 				if string(got[i].Leaf) != string(want[i]) {

@@ -368,5 +368,21 @@ func (f *fakeTree) add(entries [][]byte) (indexes []uint64) {
 	return indexes
 }
 
-func (f *fakeTree) Fetch(context.Context, string) ([]byte, error) { return nil, os.ErrNotExist }
-func (f *fakeTree) Close() error                                  { return nil }
+// Fetch has entry bundles only.
+func (f *fakeTree) Fetch(_ context.Context, path string) ([]byte, error) {
+	tile, err := tlog.ParsePath(path)
+	if err != nil || tile.Level != tlog.Entries {
+		return nil, os.ErrNotExist
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var bundle []byte
+	for _, e := range f.entries[tile.Index*tlog.TileWidth:][:tile.Width] {
+		if bundle, err = tlog.AppendEntry(bundle, e); err != nil {
+			return nil, err
+		}
+	}
+	return bundle, nil
+}
+
+func (f *fakeTree) Close() error { return nil }
