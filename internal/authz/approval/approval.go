@@ -22,7 +22,7 @@ import (
 
 // The limits on what is kept.
 const (
-	MaxSubject   = 200                 // bytes of a subject
+	MaxSubject   = 400                 // bytes of a subject
 	MaxReason    = 500                 // bytes of a vote's reason and of the rule
 	MaxCanonical = 16 << 10            // bytes of what exactly is asked
 	MaxNeed      = 16                  // approvals

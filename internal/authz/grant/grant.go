@@ -289,6 +289,5 @@ func (q question) subject() string {
 	if n := len(q.Actions); n > 1 {
 		what += fmt.Sprintf(" and %d more", n-1)
 	}
-	text := fmt.Sprintf("%s: %s on %s for %v", q.Principal, what, q.Ref, time.Duration(q.Seconds)*time.Second)
-	return text[:min(len(text), approval.MaxSubject)] // names are ASCII
+	return fmt.Sprintf("%s: %s on %s for %v", q.Principal, what, q.Ref, time.Duration(q.Seconds)*time.Second)
 }

@@ -33,6 +33,10 @@ func (db *DB) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return db.apply(ctx, known)
+}
+
+func (db *DB) apply(ctx context.Context, known []migration) error {
 	for more := true; more; {
 		err := db.alone(ctx, func(ctx context.Context, tx *sql.Tx) error {
 			var err error

@@ -30,12 +30,14 @@ func (db *DB) alone(ctx context.Context, work func(ctx context.Context, tx *sql.
 	if db.broken.Load() {
 		return errBroken()
 	}
-	conn, err := db.writer.Conn(ctx)
+	turn, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	conn, err := db.writer.Conn(turn)
 	if err != nil {
 		return fault(err)
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {

@@ -1,0 +1,60 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"testing/fstest"
+)
+
+// SkipFeed lets the feed go on at number next.
+func (db *DB) SkipFeed(ctx context.Context, next int64) error {
+	return db.write(ctx, nil, func(tx *sql.Tx) error {
+		statement := "UPDATE sqlite_sequence SET seq = %d - 1 WHERE name = 'outbox'"
+		if db.postgres {
+			statement = "ALTER TABLE outbox ALTER COLUMN seq RESTART WITH %d"
+		}
+		_, err := exec(ctx, tx, fmt.Sprintf(statement, next))
+		return err
+	})
+}
+
+// Write is write, for statements that no room has.
+func (db *DB) Write(ctx context.Context, kinds []Kind, change func(tx *sql.Tx) error) error {
+	return db.write(ctx, kinds, change)
+}
+
+// Break does what a failed fsync does.
+func (db *DB) Break() { db.broken.Store(true) }
+
+// CountFeed returns how many rows the feed has.
+func (db *DB) CountFeed(ctx context.Context) (int64, error) {
+	return queryOne(ctx, db.reader, scanInt, "SELECT count(*) FROM outbox")
+}
+
+// WriteOnReader tries to write where only reading is allowed.
+func (db *DB) WriteOnReader(ctx context.Context) error {
+	_, err := db.reader.ExecContext(ctx, "DELETE FROM outbox")
+	return fault(err)
+}
+
+// MigrateTo applies other migrations than ours.
+func (db *DB) MigrateTo(ctx context.Context, files map[string]string) error {
+	tree := fstest.MapFS{}
+	for name, text := range files {
+		tree["migrations/"+name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	known, err := loadMigrations(tree)
+	if err != nil {
+		return err
+	}
+	return db.apply(ctx, known)
+}
+
+// Forget empties the table of migrations, for MigrateTo to begin with.
+func (db *DB) Forget(ctx context.Context) error {
+	return db.write(ctx, nil, func(tx *sql.Tx) error {
+		_, err := exec(ctx, tx, "DELETE FROM migration")
+		return err
+	})
+}
