@@ -216,7 +216,9 @@ func (w *world) kid() string {
 	return set.Keys[len(set.Keys)-1].Kid
 }
 
-func (w *world) header() string { return fmt.Sprintf(`{"alg":"ES256","kid":%q,"typ":"at+jwt"}`, w.kid()) }
+func (w *world) header() string {
+	return fmt.Sprintf(`{"alg":"ES256","kid":%q,"typ":"at+jwt"}`, w.kid())
+}
 
 // forge signs any header over any claims with the server's own key: what it makes is wrong only as the test says.
 func (w *world) forge(header string, claims map[string]any) secret.Text {
@@ -242,4 +244,3 @@ func (w *world) forgeBytes(header string, body []byte) secret.Text {
 }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
-
