@@ -59,8 +59,8 @@ func TestMergedCorpus(t *testing.T) {
 					}
 				}
 			}
-			if asked != corpusRequests || rescued == 0 {
-				t.Errorf("%d requests asked, %d denied for a failing forbid: want %d and some", asked, rescued, corpusRequests)
+			if rescued == 0 {
+				t.Errorf("of %d requests none is denied for a failing forbid: the corpus says nothing", asked)
 			}
 			t.Logf("one in %d of %d requests, %.1f candidates each, %d allowed by the engine alone while a forbid failed",
 				step, asked, float64(candidates*step)/float64(asked), rescued)

@@ -1,0 +1,5 @@
+//go:build !race
+
+package cedar_test
+
+const underRace = false
