@@ -38,7 +38,8 @@ const (
 )
 
 // Budget is how many bytes of policy text one evaluation may touch: some
-// thousands of policies of usual size, a few milliseconds.
+// thousands of policies of usual size, a few milliseconds. Policies with "like"
+// count more, by the length of the path that is asked about.
 const Budget = 1 << 20
 
 const op = "compile policy"

@@ -142,25 +142,45 @@ func TestPolicyBombs(t *testing.T) {
 }
 
 // TestBudget is the part of abuse case A-35 that evaluation stops: policies that
-// every question has to read, more of them than the budget.
+// every question has to read, more of them than the budget, and patterns that a
+// long path makes slow.
 func TestBudget(t *testing.T) {
-	var b strings.Builder
-	for i := range 90 {
-		fmt.Fprintf(&b, "@id(\"bomb-%d\") @owner(\"s\") @requirement(\"AZ-1\")\npermit(principal, action, resource) when { context.file like \"%s\" };\n",
-			i, strings.Repeat("*a", 6_000))
+	unscoped := func(n int, condition string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "@id(\"bomb-%d\") @owner(\"s\") @requirement(\"AZ-1\")\npermit(principal, action, resource) when { %s };\n", i, condition)
+		}
+		return b.String()
 	}
-	engine := mustCompile(t, source(b.String()))
-	loaded, err := engine.Load(nil)
-	if err != nil {
-		t.Fatal(err)
+	slow := `context.file like "*` + strings.Repeat("a", 2_000) + `b"`
+	tests := []struct {
+		name, text string
+		file       int // length of the path
+		within     bool
+	}{
+		{"a hundred policies", unscoped(100, "context.granted"), 1024, true},
+		{"a long text", unscoped(10, `context.door == "`+strings.Repeat("a", 15_000)+`"`), 1024, true},
+		{"too many long texts", unscoped(75, `context.door == "`+strings.Repeat("a", 15_000)+`"`), 0, false},
+		{"patterns, a short path", unscoped(30, slow), 16, true},
+		{"patterns, a long path", unscoped(30, slow), 1024, false},
 	}
-	q := policy.Query{Principal: policy.UID{Type: "User", ID: "ana"}, Action: policy.UID{Type: "Action", ID: "model.pull"},
-		Resource: policy.UID{Type: "Model", ID: "acme/fraud"}, Context: policy.Context{File: strings.Repeat("a", 1024)}}
-	if r := engine.Evaluate(q, loaded); r.Allowed || !slices.Equal(r.Errors, []string{"engine.budget"}) {
-		t.Errorf("result %+v, want nothing allowed and engine.budget", r)
-	}
-	if n := len(engine.Warnings()); n != 90 {
-		t.Errorf("%d warnings, want one for each of 90 policies without scope", n)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			engine := mustCompile(t, source(test.text))
+			loaded, err := engine.Load(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := policy.Query{Principal: policy.UID{Type: "User", ID: "ana"}, Action: policy.UID{Type: "Action", ID: "model.pull"},
+				Resource: policy.UID{Type: "Model", ID: "acme/fraud"}, Context: policy.Context{File: strings.Repeat("a", test.file)}}
+			r := engine.Evaluate(q, loaded)
+			if over := slices.Equal(r.Errors, []string{"engine.budget"}); r.Allowed || over == test.within {
+				t.Errorf("result %+v, want it within the budget: %v", r, test.within)
+			}
+			if len(engine.Warnings()) != len(engine.Policies()) {
+				t.Errorf("%d warnings, want one for each of %d policies without scope", len(engine.Warnings()), len(engine.Policies()))
+			}
+		})
 	}
 }
 

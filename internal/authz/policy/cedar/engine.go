@@ -98,7 +98,7 @@ func (e *Engine) evaluate(r *cedar.Request, over types.EntityGetter) policy.Resu
 		return fault("engine.request")
 	}
 	candidates := e.index.query(r, over)
-	if candidates.weight()*(1+longest(r)/128) > e.budget {
+	if candidates.weight(longest(r)) > e.budget {
 		return fault("engine.budget")
 	}
 	return authorize(candidates, over, r)

@@ -3,6 +3,7 @@ package cedar
 import (
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
@@ -36,6 +37,7 @@ type entry struct {
 	policy *cedar.Policy
 	info   policy.Info
 	multi  bool // stands under several actions
+	like   bool // matches patterns
 }
 
 // anyUID stands for "no constraint". No real entity has it: an empty type is
@@ -54,7 +56,7 @@ func newIndex(policies iter.Seq[entry]) *index {
 		key := bucketKey{keyOf(tree.Principal), keyOf(tree.Resource)}
 		x.principals[key.principal], x.resources[key.resource] = true, true
 		actions := actionKeys(tree.Action)
-		e.multi = len(actions) > 1
+		e.multi, e.like = len(actions) > 1, strings.Contains(e.info.Text, " like ")
 		for _, a := range actions {
 			if x.byAction[a] == nil {
 				x.byAction[a] = map[bucketKey][]entry{}
@@ -152,11 +154,16 @@ func (q query) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 	}
 }
 
-// weight is how much policy text the question touches, in bytes.
-func (q query) weight() int {
+// weight is how much policy text the question touches, in bytes. A policy with
+// "like" counts more the longer the text it may have to match: in the worst case it
+// compares every byte of the pattern at every place.
+func (q query) weight(longest int) int {
 	n := 0
 	for e := range q.entries() {
 		n += len(e.info.Text)
+		if e.like {
+			n += len(e.info.Text) * longest / 16
+		}
 	}
 	return n
 }
