@@ -51,10 +51,11 @@ func AppendLeaf(dst []byte, origin string, seq uint64, body []byte) []byte {
 	dst = append(dst, origin...)
 	dst = append(dst, `","seq":`...)
 	dst = strconv.AppendUint(dst, seq, 10)
-	if rest := bytes.TrimLeft(body[1:], " \t\r\n"); len(rest) > 0 && rest[0] != '}' {
+	rest := bytes.TrimLeft(body[1:], " \t\r\n")
+	if len(rest) > 0 && rest[0] != '}' {
 		dst = append(dst, ',')
 	}
-	return append(dst, body[1:]...)
+	return append(dst, rest...)
 }
 
 // ParseLeaf returns the log and the sequence number that a leaf written by AppendLeaf states.
