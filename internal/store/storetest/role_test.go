@@ -137,8 +137,8 @@ func TestRolesAreChecked(t *testing.T) {
 // by a second account, a program, a group, inheritance or another resource.
 func TestSeparationOfDuties(t *testing.T) {
 	Run(t, func(t *testing.T, open func() *sqldb.DB) {
-		groups := members{"group:acme/reviewers": {"user:joe", "user:ana"}, "group:acme/empty": nil}
-		s := newRoles(open(), newTurnedClock(), groups)
+		groups, clock := members{"group:acme/reviewers": {"user:joe", "user:ana"}, "group:acme/empty": nil}, newTurnedClock()
+		s := newRoles(open(), clock, groups)
 		define(t, s, "developer")
 		define(t, s, "lead", "developer")
 		define(t, s, "reviewer")
@@ -157,6 +157,15 @@ func TestSeparationOfDuties(t *testing.T) {
 		_, err = assign(s, t.Context(), "user:bob", "extra", system)
 		must(t, err)
 		wantKind(t, "a change of inheritance that brings a conflict", s.Define(t.Context(), role.Role{Name: "extra", Inherits: []string{"lead"}}), sallyport.Conflict)
+
+		// What ran out conflicts with nothing.
+		_, err = s.Assign(t.Context(), role.Assignment{Subject: "user:max", Role: "developer", Scope: system, By: "user:root", Until: clock.Now().Add(time.Hour)})
+		must(t, err)
+		_, err = assign(s, t.Context(), "user:max", "reviewer", system)
+		wantKind(t, "reviewer for a developer of an hour", err, sallyport.Conflict)
+		clock.turn(time.Hour)
+		_, err = assign(s, t.Context(), "user:max", "reviewer", system)
+		must(t, err)
 
 		// Somebody joins a group: that is found, and does not stop other work.
 		groups["group:acme/empty"] = []sallyport.PrincipalID{"user:ana"}

@@ -26,9 +26,11 @@ import (
 // call of open is one more node on the same database, closed after the test.
 func Run(t *testing.T, test func(t *testing.T, open func() *sqldb.DB)) {
 	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel() // with the other engine: both mostly wait for disks
 		test(t, opener(t, "sqlite:"+filepath.Join(t.TempDir(), "store.db")))
 	})
 	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
 		server := os.Getenv("SALLYPORT_TEST_POSTGRES") // budget: names the server to test on
 		if server == "" {
 			t.Skip("SALLYPORT_TEST_POSTGRES names no PostgreSQL server, so nothing ran on one")
