@@ -58,7 +58,7 @@ func Compile(src policy.Source) (*Engine, error) {
 	}
 	e := &Engine{version: version(src), schema: sch, validator: validate.New(sch, validate.WithStrict()), budget: Budget}
 	e.readActions()
-	c := compiler{engine: e, policies: map[string]entry{}, files: map[string]string{}}
+	c := compiler{engine: e, policies: map[string]compiled{}, files: map[string]string{}}
 	for _, file := range slices.Sorted(maps.Keys(src.Policies)) {
 		if err := c.file(file, src.Policies[file]); err != nil {
 			return nil, err
@@ -123,7 +123,7 @@ func checkSize(files map[string]string) error {
 // A compiler gathers the policies of one set.
 type compiler struct {
 	engine   *Engine
-	policies map[string]entry
+	policies map[string]compiled
 	files    map[string]string // policy id -> file
 }
 
@@ -171,7 +171,7 @@ func (c *compiler) policy(p *cedar.Policy) error {
 		c.engine.warnings = append(c.engine.warnings,
 			fmt.Sprintf("%s: policy %s has no principal and no resource scope: it is evaluated for every question about its actions", p.Position().Filename, info.ID))
 	}
-	c.policies[info.ID] = entry{id: cedar.PolicyID(info.ID), policy: p, info: info}
+	c.policies[info.ID] = compiled{policy: p, info: info}
 	c.files[info.ID] = p.Position().Filename
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
@@ -30,8 +31,14 @@ type Engine struct {
 
 var _ policy.Engine = (*Engine)(nil)
 
+// compiled is one policy with what is known about it.
+type compiled struct {
+	policy *cedar.Policy
+	info   policy.Info
+}
+
 // publish ends compilation.
-func (e *Engine) publish(policies map[string]entry) {
+func (e *Engine) publish(policies map[string]compiled) {
 	e.infos = make(map[string]policy.Info, len(policies))
 	for id, p := range policies {
 		e.infos[id] = p.info
@@ -40,7 +47,8 @@ func (e *Engine) publish(policies map[string]entry) {
 	slices.Sort(e.warnings)
 	e.index = newIndex(func(yield func(entry) bool) {
 		for _, id := range e.ids {
-			if !yield(policies[id]) {
+			p := policies[id]
+			if !yield(entry{id: cedar.PolicyID(id), policy: p.policy, size: len(p.info.Text), like: strings.Contains(p.info.Text, " like ")}) {
 				return
 			}
 		}
@@ -97,11 +105,11 @@ func (e *Engine) evaluate(r *cedar.Request, over types.EntityGetter) policy.Resu
 	if r.Principal.Type == "" || r.Action.Type == "" || r.Resource.Type == "" {
 		return fault("engine.request")
 	}
-	candidates := e.index.query(r, over)
-	if candidates.weight(longest(r)) > e.budget {
+	list := e.index.candidates(r, over)
+	if list.weight(longest(r)) > e.budget {
 		return fault("engine.budget")
 	}
-	return authorize(candidates, over, r)
+	return authorize(list, over, r)
 }
 
 // longest is the length of the file's path, the text of a question that a

@@ -14,12 +14,12 @@ import (
 // annotations, no budget. The corpus of the Cedar project is made of such.
 func NewBare(policies map[string]*cedar.Policy) *Engine {
 	e := &Engine{budget: math.MaxInt}
-	compiled := make(map[string]entry, len(policies))
+	set := make(map[string]compiled, len(policies))
 	for id, p := range policies {
 		info := policy.Info{ID: id, Effect: effectOf(p), Text: string(p.MarshalCedar())}
-		compiled[id] = entry{id: cedar.PolicyID(id), policy: p, info: info}
+		set[id] = compiled{policy: p, info: info}
 	}
-	e.publish(compiled)
+	e.publish(set)
 	return e
 }
 
@@ -46,10 +46,9 @@ func (e *Engine) FullSet() cedar.PolicyMap {
 	return set
 }
 
-// Candidates returns the ids that the index yields, in two iterations, and how
-// many buckets' entries stand behind them.
+// Candidates returns the ids that the index yields, in two iterations.
 func (e *Engine) Candidates(r cedar.Request, over types.EntityGetter) (first, second []string) {
-	q := e.index.query(&r, over)
+	q := e.index.candidates(&r, over)
 	for id := range q.All() {
 		first = append(first, string(id))
 	}

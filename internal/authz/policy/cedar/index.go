@@ -3,13 +3,10 @@ package cedar
 import (
 	"iter"
 	"slices"
-	"strings"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
-
-	"sallyport/internal/authz/policy"
 )
 
 // An index answers one question: which policies can have a true scope for this
@@ -35,7 +32,7 @@ type bucketKey struct{ principal, resource types.EntityUID }
 type entry struct {
 	id     cedar.PolicyID
 	policy *cedar.Policy
-	info   policy.Info
+	size   int  // bytes of its text
 	multi  bool // stands under several actions
 	like   bool // matches patterns
 }
@@ -56,7 +53,7 @@ func newIndex(policies iter.Seq[entry]) *index {
 		key := bucketKey{keyOf(tree.Principal), keyOf(tree.Resource)}
 		x.principals[key.principal], x.resources[key.resource] = true, true
 		actions := actionKeys(tree.Action)
-		e.multi, e.like = len(actions) > 1, strings.Contains(e.info.Text, " like ")
+		e.multi = len(actions) > 1
 		for _, a := range actions {
 			if x.byAction[a] == nil {
 				x.byAction[a] = map[bucketKey][]entry{}
@@ -90,63 +87,52 @@ func actionKeys(scope ast.IsActionScopeNode) []types.EntityUID {
 	return []types.EntityUID{keyOf(scope)}
 }
 
-// query is one question to the index: a cedar.PolicyIterator.
-type query struct {
-	index                         *index
-	actions, principals, resource []types.EntityUID
-}
+// candidates are the policies that a request can concern, each once: a
+// cedar.PolicyIterator that may be ranged over any number of times.
+type candidates []entry
 
-// query prepares the question that r asks over the entities of get.
-func (x *index) query(r *cedar.Request, get types.EntityGetter) query {
-	return query{
-		index:      x,
-		actions:    closure(nil, r.Action, get),
-		principals: x.named(closure(nil, r.Principal, get), x.principals),
-		resource:   x.named(closure(nil, r.Resource, get), x.resources),
-	}
-}
-
-// named keeps, in place, what some scope names.
-func (*index) named(uids []types.EntityUID, scopes map[types.EntityUID]bool) []types.EntityUID {
-	return slices.DeleteFunc(uids, func(u types.EntityUID) bool { return !scopes[u] })
-}
-
-// entries yields the policies of all buckets that the question visits; one that
-// stands under several actions comes several times.
-func (q query) entries() iter.Seq[entry] {
-	return func(yield func(entry) bool) {
-		for _, a := range q.actions {
-			buckets := q.index.byAction[a]
-			if len(buckets) == 0 {
-				continue
-			}
-			for _, p := range q.principals {
-				for _, r := range q.resource {
-					for _, e := range buckets[bucketKey{p, r}] {
-						if !yield(e) {
-							return
+// candidates visits the buckets of r over the entities of get.
+func (x *index) candidates(r *cedar.Request, get types.EntityGetter) candidates {
+	var room [3][24]types.EntityUID
+	actions := closure(room[0][:0], r.Action, get)
+	principals := named(closure(room[1][:0], r.Principal, get), x.principals)
+	resources := named(closure(room[2][:0], r.Resource, get), x.resources)
+	list := make(candidates, 0, 16)
+	var seen map[cedar.PolicyID]bool // of those that stand in several places
+	for _, a := range actions {
+		buckets := x.byAction[a]
+		if len(buckets) == 0 {
+			continue
+		}
+		for _, p := range principals {
+			for _, r := range resources {
+				for _, e := range buckets[bucketKey{p, r}] {
+					if e.multi {
+						if seen[e.id] {
+							continue
 						}
+						if seen == nil {
+							seen = map[cedar.PolicyID]bool{}
+						}
+						seen[e.id] = true
 					}
+					list = append(list, e)
 				}
 			}
 		}
 	}
+	return list
 }
 
-// All yields each candidate once. It may be ranged over any number of times.
-func (q query) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
+// named keeps, in place, what some scope names.
+func named(uids []types.EntityUID, scopes map[types.EntityUID]bool) []types.EntityUID {
+	return slices.DeleteFunc(uids, func(u types.EntityUID) bool { return !scopes[u] })
+}
+
+// All yields each candidate once.
+func (c candidates) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
-		var seen map[cedar.PolicyID]bool // of this iteration
-		for e := range q.entries() {
-			if e.multi {
-				if seen[e.id] {
-					continue
-				}
-				if seen == nil {
-					seen = map[cedar.PolicyID]bool{}
-				}
-				seen[e.id] = true
-			}
+		for _, e := range c {
 			if !yield(e.id, e.policy) {
 				return
 			}
@@ -157,12 +143,12 @@ func (q query) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 // weight is how much policy text the question touches, in bytes. A policy with
 // "like" counts more the longer the text it may have to match: in the worst case it
 // compares every byte of the pattern at every place.
-func (q query) weight(longest int) int {
+func (c candidates) weight(longest int) int {
 	n := 0
-	for e := range q.entries() {
-		n += len(e.info.Text)
+	for _, e := range c {
+		n += e.size
 		if e.like {
-			n += len(e.info.Text) * longest / 16
+			n += e.size * longest / 16
 		}
 	}
 	return n
