@@ -170,3 +170,30 @@ func FuzzParsePHC(f *testing.F) {
 		}
 	})
 }
+
+// PW5, the cost: somebody unknown is checked as one would be who is there: one hash, of the same parameters.
+func TestPW5SameCostForNobody(t *testing.T) {
+	h := newHasher(t, pepperText)
+	type work struct {
+		memory, passes uint32
+		threads        uint8
+		salt, out      int
+	}
+	var done []work
+	h.derive = func(_, salt []byte, passes, memory uint32, threads uint8, n uint32) []byte {
+		done = append(done, work{memory, passes, threads, len(salt), int(n)})
+		return make([]byte, n)
+	}
+	stored, err := h.hash("somebody's")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, hash := range []string{stored, ""} {
+		if _, _, err := h.verify(hash, "guess"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(done) != 3 || done[1] != done[2] || done[0] != done[1] {
+		t.Errorf("work for hashing, a person and nobody: %+v", done)
+	}
+}
