@@ -39,7 +39,7 @@ type site struct {
 	url  string
 	door *login.Door
 	in   *signin.Service
-	path string // of the database
+	db   *sqldb.DB
 
 	transport http.RoundTripper // trusts the server
 
@@ -51,12 +51,13 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, at: time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC), path: filepath.Join(t.TempDir(), "store.db")}
-	db, err := sqldb.Open(t.Context(), "sqlite:"+s.path)
+	s := &site{t: t, at: time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)}
+	db, err := sqldb.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
+	s.db = db
 	hasher, err := credential.NewHasher(secret.NewBytes([]byte("a pepper for the tests")), nil, 16, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -234,11 +235,11 @@ func generatorKey(t *testing.T, text string) string {
 }
 
 // code is what an authenticator app shows now; pquerna's own totp package computes it.
-func (b browser) code(key string) string {
-	b.t.Helper()
-	code, err := totp.GenerateCode(key, b.now())
+func (s *site) code(key string) string {
+	s.t.Helper()
+	code, err := totp.GenerateCode(key, s.now())
 	if err != nil {
-		b.t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	return code
 }
