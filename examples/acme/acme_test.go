@@ -225,6 +225,44 @@ func TestPolicies(t *testing.T) {
 	t.Log(strings.Join(e.Warnings(), "\n"))
 }
 
+// TestLimit: what a developer downloads without a grant has a limit.
+func TestLimit(t *testing.T) {
+	e := engine(t)
+	w, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := row{at: "limit", who: "tess", action: "model.pull", resource: "acme/base-7b@v2", assurance: sallyport.SingleFactor}
+	d := decision.Decide(e, r.facts(t, e, w))
+	if want := []sallyport.Obligation{{Kind: sallyport.LimitBytes, Value: 64 << 30}}; d.Outcome != sallyport.Allow || !slices.Equal(d.Obligations, want) {
+		t.Errorf("%v with %v, want allow with %v", d.Outcome, d.Obligations, want)
+	}
+}
+
+// TestRemedies are what people at acme read.
+func TestRemedies(t *testing.T) {
+	e := engine(t)
+	w, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ who, action, resource, want string }{
+		{"ana", "model.pull", "acme/fraud@v1", `step-up "sallyport login --assurance aal2"; request "sallyport request model.pull acme/fraud@v1 --for 1h --why \"…\""`},
+		{"oto", "model.deploy", "acme/fraud@v1", `step-up "sallyport login --assurance aal2"`},
+		{"nora", "model.pull", "acme/base-7b@v2", `request "sallyport request model.pull acme/base-7b@v2 --for 1h --why \"…\""`},
+		{"bo", "model.deploy", "acme/base-7b@v2", `ask ""`},
+	} {
+		r := row{at: "remedy", who: test.who, action: test.action, resource: test.resource, assurance: sallyport.SingleFactor}
+		var got []string
+		for _, m := range decision.Decide(e, r.facts(t, e, w)).Remedies {
+			got = append(got, fmt.Sprintf("%s %q", m.Kind, m.Command))
+		}
+		if s := strings.Join(got, "; "); s != test.want {
+			t.Errorf("%s %s %s: %s, want %s", test.who, test.action, test.resource, s, test.want)
+		}
+	}
+}
+
 // TestNobodyHoldsItAll: no person may both propose and approve policies, nor may
 // the same role make and release in production.
 func TestNobodyHoldsItAll(t *testing.T) {

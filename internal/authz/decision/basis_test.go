@@ -119,6 +119,20 @@ func TestUnmarshalRefuses(t *testing.T) {
 	}
 }
 
+func TestReplayRefuses(t *testing.T) {
+	one, two := compile(t, rules), compile(t, rules+"//")
+	text, err := decision.Marshal(prepare(t, one, basis()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := decision.Replay(two, text, question(sallyport.ModelInfer)); err == nil || d.Outcome != sallyport.Deny {
+		t.Errorf("under another policy: %v, error %v", d.Outcome, err)
+	}
+	if d, err := decision.Replay(one, text[1:], question(sallyport.ModelInfer)); err == nil || d.Outcome != sallyport.Deny {
+		t.Errorf("a broken text: %v, error %v", d.Outcome, err)
+	}
+}
+
 // FuzzUnmarshal wants no panic, and of all that is read the same text again and a
 // decision, whatever it is.
 func FuzzUnmarshal(f *testing.F) {

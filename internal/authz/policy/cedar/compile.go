@@ -188,15 +188,13 @@ func effectOf(p *cedar.Policy) policy.Effect {
 	return policy.Forbid
 }
 
-// refuse is an error about a place in the set, with the kind of its cause. The
-// text of the cause is public: it speaks of the author's own text.
+// refuse is an error about a place in the set. The text of the cause is public: it
+// speaks of the author's own text.
 func refuse(place string, cause error) error {
-	kind, hint := sallyport.Invalid, "see docs of Cedar's grammar, or run 'sallyport policy check'"
 	if own, ok := cause.(*sallyport.Error); ok {
-		kind, hint = own.Kind, own.Hint
-		return &sallyport.Error{Op: op, Kind: kind, Message: place + ": " + own.Message, Hint: hint}
+		return sallyport.E(op, own.Kind, place+": "+own.Message, own.Hint)
 	}
-	return &sallyport.Error{Op: op, Kind: kind, Message: place + ": " + oneLine(cause), Hint: hint}
+	return sallyport.E(op, sallyport.Invalid, place+": "+oneLine(cause), "correct it and run 'sallyport policy check'")
 }
 
 // oneLine shortens an engine's error for a message.

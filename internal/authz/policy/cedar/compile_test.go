@@ -104,6 +104,19 @@ func TestCompileRefuses(t *testing.T) {
 	}
 }
 
+func TestCompileRefusesSchemas(t *testing.T) {
+	for name, text := range map[string]string{
+		"what is no schema":          "entity",
+		"a type that does not exist": "entity User in [Nobody];",
+		"text that is not UTF-8":     "// \xff",
+		"too long":                   strings.Repeat("// nothing\n", own.MaxSchema/10),
+	} {
+		if _, err := own.Compile(policy.Source{Schema: text}); err == nil || !strings.Contains(err.Error(), "schema") {
+			t.Errorf("%s: error %v, want one about the schema", name, err)
+		}
+	}
+}
+
 // TestPolicyBombs is the part of abuse case A-35 that compiling stops: a set that
 // would cost the parser, the validator or every decision too much.
 func TestPolicyBombs(t *testing.T) {

@@ -174,6 +174,27 @@ func TestIndexCorners(t *testing.T) {
 	}
 }
 
+// TestManyAncestors asks about somebody in a hundred groups, each in the next and
+// in the first: past the length where the closure keeps a set.
+func TestManyAncestors(t *testing.T) {
+	edges := map[cedar.EntityUID][]cedar.EntityUID{}
+	group := func(i int) cedar.EntityUID { return uid("Group", fmt.Sprint(i)) }
+	for i := range 100 {
+		edges[uid("User", "ana")] = append(edges[uid("User", "ana")], group(i))
+		edges[group(i)] = []cedar.EntityUID{group(i + 1), group(0), uid("Far", fmt.Sprint(i))}
+	}
+	entities := graph(edges)
+	r := cedar.Request{Principal: uid("User", "ana"), Action: uid("Action", "a"), Resource: uid("Model", "m")}
+	for _, name := range []string{`Group::"0"`, `Group::"99"`, `Group::"100"`, `Far::"0"`, `Far::"99"`} {
+		if got := bare(t, "permit(principal in "+name+", action, resource);").EvaluateBare(r, entities); !got.Allowed {
+			t.Errorf("in %s: %+v, want allowed", name, got)
+		}
+	}
+	if got := bare(t, `permit(principal in Group::"101", action, resource);`).EvaluateBare(r, entities); got.Allowed {
+		t.Errorf("in a group that is not there: %+v", got)
+	}
+}
+
 // TestIndexedIsFull is PX5 and PX7: random scopes and conditions over a hierarchy
 // eight deep, in any order; the index changes nothing.
 func TestIndexedIsFull(t *testing.T) {
