@@ -10,6 +10,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/token"
+	"sallyport/internal/web/page"
 )
 
 // A request is an authorization request, checked.
@@ -199,12 +200,11 @@ func (s *Server) sendError(w http.ResponseWriter, r *http.Request, req request, 
 	if req.ask.Client.ID == "" || status >= 500 {
 		return err
 	}
-	s.sendBack(w, req, url.Values{"error": {code}, "error_description": {describe(err)}})
-	return nil
+	return s.sendBack(w, r, req, url.Values{"error": {code}, "error_description": {describe(err)}})
 }
 
-// sendBack redirects to the client with state and iss (RFC 9207), always by 303, so that nothing posted travels on.
-func (s *Server) sendBack(w http.ResponseWriter, req request, answer url.Values) {
+// sendBack leads to the client with state and iss (RFC 9207), by a 303, so that nothing posted travels on.
+func (s *Server) sendBack(w http.ResponseWriter, r *http.Request, req request, answer url.Values) error {
 	answer.Set("iss", s.cfg.URL)
 	if req.state != "" {
 		answer.Set("state", req.state)
@@ -213,7 +213,14 @@ func (s *Server) sendBack(w http.ResponseWriter, req request, answer url.Values)
 	if strings.Contains(req.ask.RedirectURI, "?") {
 		glue = "&"
 	}
-	seeOther(w, req.ask.RedirectURI+glue+answer.Encode())
+	to := req.ask.RedirectURI + glue + answer.Encode()
+	if r.Method == http.MethodPost && strings.HasPrefix(to, "http://[") {
+		// Browsers hold a redirect after a form against the page's policy, which cannot name an IPv6 address. A link they follow.
+		data := struct{ Client, To string }{req.ask.Client.Name, to}
+		return s.pages.Write(w, r, http.StatusOK, "continue", page.View{Data: data})
+	}
+	seeOther(w, to)
+	return nil
 }
 
 func seeOther(w http.ResponseWriter, to string) {

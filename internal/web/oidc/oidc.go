@@ -71,8 +71,8 @@ type Config struct {
 
 // A Server answers the endpoints.
 type Server struct {
-	cfg           Config
-	pages, pages6 *page.Set // pages6 is for consent that leads to [::1]
+	cfg   Config
+	pages *page.Set
 }
 
 // New checks the configuration.
@@ -95,11 +95,11 @@ func New(cfg Config) (*Server, error) {
 	if cfg.SignIn == nil {
 		cfg.SignIn = loginPage
 	}
-	pages, pages6, err := newPages(cfg.Issuer.Clients)
+	pages, err := newPages(cfg.Issuer.Clients)
 	if err != nil {
 		return nil, sallyport.Wrap(op, sallyport.Other, "the pages cannot be read", err)
 	}
-	return &Server{cfg: cfg, pages: pages, pages6: pages6}, nil
+	return &Server{cfg: cfg, pages: pages}, nil
 }
 
 // Register adds the endpoints to a mux. Those where a cookie decides refuse what other sites send; the others read

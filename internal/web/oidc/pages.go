@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 
 	"sallyport"
 	"sallyport/internal/identity/token"
@@ -17,12 +16,12 @@ import (
 //go:embed pages/*.html
 var pageFiles embed.FS
 
-// newPages reads the pages twice, because browsers hold the redirect after a form against its form-action, too. One
-// set leads to the clients' addresses. The other is for [::1], which a policy cannot name.
-func newPages(clients *token.Registry) (usual, anyLoopback *page.Set, err error) {
+// newPages reads the pages. Browsers hold the redirect after a form against its form-action, so the policy names all
+// addresses of clients.
+func newPages(clients *token.Registry) (*page.Set, error) {
 	dir, err := fs.Sub(pageFiles, "pages")
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	sources := []string{"http://127.0.0.1:*"}
 	for _, c := range clients.All() {
@@ -33,11 +32,7 @@ func newPages(clients *token.Registry) (usual, anyLoopback *page.Set, err error)
 		}
 	}
 	slices.Sort(sources)
-	if usual, err = page.New(dir, slices.Compact(sources)...); err != nil {
-		return nil, nil, err
-	}
-	anyLoopback, err = page.New(dir, "http:")
-	return usual, anyLoopback, err
+	return page.New(dir, slices.Compact(sources)...)
 }
 
 type message struct {
@@ -56,7 +51,10 @@ func (s *Server) page(h func(w http.ResponseWriter, r *http.Request) error) http
 		_, status := codeOf(err)
 		switch status {
 		case http.StatusUnauthorized: // there is no challenge that a browser could answer
-			status = http.StatusForbidden
+			status = http.StatusBadRequest
+			if sallyport.KindOf(err) == sallyport.Unknown {
+				status = http.StatusForbidden
+			}
 		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 			w.Header().Set("Retry-After", strconv.Itoa(waitOf(err)))
 		}
@@ -81,11 +79,7 @@ type consentPage struct {
 // what was shown, to whom it was shown.
 func (s *Server) showConsent(w http.ResponseWriter, r *http.Request, req request, who sallyport.Principal) error {
 	text := req.query.Encode()
-	pages := s.pages
-	if strings.HasPrefix(req.ask.RedirectURI, "http://[") {
-		pages = s.pages6
-	}
-	return pages.Write(w, r, http.StatusOK, "consent", page.View{Who: who.ID.Name(), Data: consentPage{
+	return s.pages.Write(w, r, http.StatusOK, "consent", page.View{Who: who.ID.Name(), Data: consentPage{
 		Title: "Allow access", Client: req.ask.Client.Name, Who: string(who.ID), Scope: req.ask.Scope, Audiences: req.ask.Audiences,
 		Where: destination(req.ask), Action: pathConsent, Request: text, Mark: s.bind("consent", who.Session, string(who.ID), text),
 	}})
@@ -137,6 +131,5 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.sendError(w, r, req, err)
 	}
-	s.sendBack(w, req, url.Values{"code": {code.Reveal()}})
-	return nil
+	return s.sendBack(w, r, req, url.Values{"code": {code.Reveal()}})
 }

@@ -1,0 +1,302 @@
+package oidc_test
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/identity/credential"
+	"sallyport/internal/identity/token"
+	"sallyport/internal/plumbing/secret"
+	"sallyport/internal/store/sqldb"
+	"sallyport/internal/web/oidc"
+)
+
+const (
+	external = "https://sallyport.example"
+	api      = external + "/api"
+	hub      = external + "/hf"
+	redirect = "http://127.0.0.1:4242/callback"
+	verifier = "a-code-verifier-that-is-long-enough-for-rfc-7636"
+)
+
+// A world is the server behind HTTP, on a real store. The external URL is not the address of the test's listener: what
+// the server tells must come from its configuration alone. Who is signed in is what the test says.
+type world struct {
+	t        *testing.T
+	server   *httptest.Server
+	client   *http.Client
+	issuer   *token.Issuer
+	verifier *token.Verifier
+
+	mu     sync.Mutex
+	at     time.Time
+	who    sallyport.Principal
+	whoErr error
+	events []sallyport.Event
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, at: time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)}
+	db, err := sqldb.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	same := func(_ context.Context, b, _ []byte) ([]byte, error) { return append([]byte(nil), b...), nil }
+	keys, err := token.OpenKeys(t.Context(), token.KeysConfig{Store: db.Token(), Seal: same, Open: same, Rand: rand.Reader, Now: w.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.verifier, err = token.NewVerifier(token.VerifierConfig{Issuer: external, Keys: keys.Current}); err != nil {
+		t.Fatal(err)
+	}
+	w.issuer = &token.Issuer{
+		URL: external, Clients: clients(t), Keys: keys, Families: db.Token(), Codes: db.Token(), Now: w.now, Rand: rand.Reader,
+		Record: w.record, Forget: w.verifier.Forget,
+	}
+	throttle := &credential.Throttle{Store: db.Throttle(), Now: w.now, Limits: credential.DefaultLimits()}
+	s, err := oidc.New(oidc.Config{
+		URL: external, Issuer: w.issuer, Verifier: w.verifier, Current: w.current, Guess: throttle.Try, Record: w.record,
+		Key: secret.NewBytes([]byte(rand.Text() + rand.Text())), Now: w.now, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	if err := s.Register(mux); err != nil {
+		t.Fatal(err)
+	}
+	w.server = httptest.NewServer(mux)
+	t.Cleanup(w.server.Close)
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.client = &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return w
+}
+
+func clients(t *testing.T) *token.Registry {
+	t.Helper()
+	other := token.CommandLine(external)
+	other.ID = "other"
+	web := token.Client{
+		ID: "web", Name: "A web program", RedirectURIs: []string{"https://client.example/callback?x=1"}, Grants: []token.GrantType{token.GrantCode, token.GrantRefresh},
+		Scopes: sallyport.Scope{"model.infer"}, Default: sallyport.Scope{"model.infer"}, Audiences: []string{hub},
+	}
+	device := token.Client{ID: "device", Name: "A device", Grants: []token.GrantType{token.GrantDevice}, Scopes: sallyport.Scope{"model.infer"}, Audiences: []string{api}}
+	registry, err := token.NewRegistry(token.CommandLine(external), other, web, device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return registry
+}
+
+func (w *world) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.at
+}
+
+func (w *world) wait(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.at = w.at.Add(d)
+}
+
+func (w *world) record(_ context.Context, e sallyport.Event) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, e)
+	return nil
+}
+
+func (w *world) count(t sallyport.EventType) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for _, e := range w.events {
+		if e.Type == t {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *world) current(*http.Request) (sallyport.Principal, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.whoErr == nil && w.who.ID == "" {
+		return sallyport.Principal{}, sallyport.E("session", sallyport.Unknown, "nobody is signed in", "")
+	}
+	return w.who, w.whoErr
+}
+
+// signIn has name sign in now.
+func (w *world) signIn(name string, level sallyport.Assurance) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	id := sallyport.PrincipalID("user:" + name)
+	w.who = sallyport.Principal{ID: id, Person: id, Session: "S-" + name + w.at.Format("150405"), Assurance: level, Methods: []string{"pwd"}, AuthTime: w.at}
+}
+
+// An answer is a response, read.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+	json   map[string]any
+}
+
+func (w *world) do(r *http.Request) answer {
+	w.t.Helper()
+	response, err := w.client.Do(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	a := answer{status: response.StatusCode, header: response.Header, body: string(body)}
+	_ = json.Unmarshal(body, &a.json) // pages are no JSON
+	if a.status == http.StatusTemporaryRedirect || a.status == http.StatusPermanentRedirect || a.status == http.StatusFound {
+		w.t.Errorf("%s %s answers %d: redirects are 303 (OA8)", r.Method, r.URL.Path, a.status)
+	}
+	if a.header.Get("Access-Control-Allow-Origin") != "" {
+		w.t.Errorf("%s %s has a CORS header (OA10)", r.Method, r.URL.Path)
+	}
+	return a
+}
+
+func (w *world) request(method, path, body string) *http.Request {
+	w.t.Helper()
+	r, err := http.NewRequestWithContext(w.t.Context(), method, w.server.URL+path, strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	return r
+}
+
+func (w *world) get(path string) answer { w.t.Helper(); return w.do(w.request("GET", path, "")) }
+
+func (w *world) post(path string, form url.Values) answer {
+	w.t.Helper()
+	return w.do(w.request("POST", path, form.Encode()))
+}
+
+// query is a good authorization request with changes: pairs of name and value, where "" removes.
+func query(changes ...string) url.Values {
+	sum := sha256.Sum256([]byte(verifier))
+	q := url.Values{
+		"client_id": {"sallyport-cli"}, "redirect_uri": {redirect}, "response_type": {"code"}, "scope": {"model.infer model.read"}, "state": {"s t&a=te"},
+		"code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"},
+	}
+	for i := 0; i < len(changes); i += 2 {
+		q.Set(changes[i], changes[i+1])
+		if changes[i+1] == "" {
+			q.Del(changes[i])
+		}
+	}
+	return q
+}
+
+func (w *world) authorize(q url.Values) answer {
+	w.t.Helper()
+	return w.get("/oauth/authorize?" + q.Encode())
+}
+
+var hidden = regexp.MustCompile(`name="(request|mark)" value="([^"]*)"`)
+
+// press presses a button of a page with a decision.
+func (w *world) press(page answer, path, decision string) answer {
+	w.t.Helper()
+	form := url.Values{"decision": {decision}}
+	for _, m := range hidden.FindAllStringSubmatch(page.body, -1) {
+		form.Set(m[1], strings.NewReplacer("&amp;", "&", "&#43;", "+", "&#34;", `"`).Replace(m[2]))
+	}
+	if page.status != http.StatusOK || len(form) != 3 {
+		w.t.Fatalf("no page with a decision: %d %s", page.status, page.body)
+	}
+	return w.post(path, form)
+}
+
+// back reads what a redirect brings to the client, or fails.
+func (w *world) back(a answer) url.Values {
+	w.t.Helper()
+	to, err := url.Parse(a.header.Get("Location"))
+	if err != nil || a.status != http.StatusSeeOther || !strings.HasPrefix(a.header.Get("Location"), redirect+"?") {
+		w.t.Fatalf("no redirect to the client: %d %q %s", a.status, a.header.Get("Location"), a.body)
+	}
+	return to.Query()
+}
+
+// code goes as far as an authorization code.
+func (w *world) code(q url.Values) string {
+	w.t.Helper()
+	got := w.back(w.press(w.authorize(q), "/oauth/consent", "approve"))
+	if got.Get("code") == "" || got.Get("state") != q.Get("state") || got.Get("iss") != external {
+		w.t.Fatalf("redirect with %v", got)
+	}
+	return got.Get("code")
+}
+
+func codeForm(code string) url.Values {
+	return url.Values{"grant_type": {"authorization_code"}, "client_id": {"sallyport-cli"}, "code": {code}, "redirect_uri": {redirect}, "code_verifier": {verifier}}
+}
+
+func refreshForm(refresh any) url.Values {
+	return url.Values{"grant_type": {"refresh_token"}, "client_id": {"sallyport-cli"}, "refresh_token": {refresh.(string)}}
+}
+
+// login goes all the way.
+func (w *world) login() map[string]any {
+	w.t.Helper()
+	if w.who.ID == "" {
+		w.signIn("ana", sallyport.MultiFactor)
+	}
+	a := w.post("/oauth/token", codeForm(w.code(query())))
+	if a.status != http.StatusOK {
+		w.t.Fatalf("token: %d %s", a.status, a.body)
+	}
+	return a.json
+}
+
+// accepted tells whether a door accepts an access token.
+func (w *world) accepted(access any, audience string) bool {
+	w.t.Helper()
+	_, err := w.verifier.Verify(w.t.Context(), secret.NewText(access.(string)), audience, w.now())
+	return err == nil
+}
+
+// wantError checks an error of RFC 6749, section 5.2.
+func wantError(t *testing.T, what string, a answer, status int, code string) {
+	t.Helper()
+	if a.status != status || a.json["error"] != code {
+		t.Errorf("%s: %d %s, want %d %s", what, a.status, a.body, status, code)
+	}
+	if a.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("%s: Cache-Control %q", what, a.header.Get("Cache-Control"))
+	}
+}
