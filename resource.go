@@ -30,13 +30,6 @@ type Ref struct {
 	Revision string // of a model: version, alias or sha256:digest; "" = the default alias "main"
 }
 
-var refPrefixes = []struct {
-	prefix string
-	kind   ResourceKind
-}{
-	{"project:", ProjectKind}, {"dataset:", DatasetKind}, {"endpoint:", EndpointKind}, {"model:", ModelKind},
-}
-
 // ParseRef reads the form that Ref.String writes.
 func ParseRef(s string) (Ref, error) {
 	const op = "resource name"
@@ -47,9 +40,9 @@ func ParseRef(s string) (Ref, error) {
 		return Ref{Kind: OrganisationKind, Org: org}, CheckName(op, org)
 	}
 	r, rest := Ref{Kind: ModelKind}, s
-	for _, p := range refPrefixes {
-		if after, ok := strings.CutPrefix(s, p.prefix); ok {
-			r.Kind, rest = p.kind, after
+	for _, kind := range []ResourceKind{ProjectKind, DatasetKind, EndpointKind, ModelKind} {
+		if after, ok := strings.CutPrefix(s, string(kind)+":"); ok {
+			r.Kind, rest = kind, after
 			break
 		}
 	}

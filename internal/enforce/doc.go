@@ -7,4 +7,5 @@
 //   - gateway: the door for model traffic and the order of its work.
 //   - gateway/hfhub: the dialect of Hugging Face Hub clients.
 //   - gateway/openai: the dialect of OpenAI clients.
+//   - gateway/native: our own dialect, for push and pull.
 package enforce

@@ -221,3 +221,27 @@ func Global(a netip.Addr) bool {
 		!netip.MustParsePrefix("100.64.0.0/10").Contains(a) && !netip.MustParsePrefix("192.0.0.0/24").Contains(a) &&
 		!netip.MustParsePrefix("198.18.0.0/15").Contains(a) && !netip.MustParsePrefix("64:ff9b::/96").Contains(a)
 }
+
+// Status is the HTTP status for an error's kind.
+func Status(err error) int {
+	switch sallyport.KindOf(err) {
+	case sallyport.Invalid:
+		return http.StatusBadRequest
+	case sallyport.Unknown:
+		return http.StatusUnauthorized
+	case sallyport.NotFound:
+		return http.StatusNotFound
+	case sallyport.Conflict:
+		return http.StatusConflict
+	case sallyport.TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case sallyport.Busy:
+		return http.StatusTooManyRequests
+	case sallyport.Unavailable:
+		return http.StatusServiceUnavailable
+	}
+	if errors.Is(err, context.Canceled) {
+		return 499
+	}
+	return http.StatusInternalServerError
+}
