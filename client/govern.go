@@ -1,0 +1,96 @@
+package client
+
+import (
+	"context"
+	"net/url"
+	"strings"
+
+	"sallyport"
+	"sallyport/internal/web/api"
+)
+
+// People lists the members of the directory: people and services.
+func (c *Client) People(ctx context.Context) ([]api.Member, error) {
+	return get[[]api.Member](ctx, c, "list people", "/people", nil)
+}
+
+// AddPerson adds a person or a service.
+func (c *Client) AddPerson(ctx context.Context, m api.Member) (api.Member, error) {
+	return post[api.Member](ctx, c, request{op: "add " + string(m.ID), path: "/people"}, m)
+}
+
+// SetState makes a member active, suspended or removed. Whoever is not active loses sessions, logins and grants.
+func (c *Client) SetState(ctx context.Context, id sallyport.PrincipalID, state string) (api.Member, error) {
+	return post[api.Member](ctx, c, request{op: "set state", path: member(id) + "/state"}, api.Member{ID: id, State: state})
+}
+
+// Enrol makes a one-time link by which a person sets up their proof.
+func (c *Client) Enrol(ctx context.Context, id sallyport.PrincipalID) (api.Enrolment, error) {
+	return post[api.Enrolment](ctx, c, request{op: "enrol", path: member(id) + "/enrol"}, nil)
+}
+
+// Join puts a member into a group, or with g.Remove takes them out of it.
+func (c *Client) Join(ctx context.Context, id sallyport.PrincipalID, g api.Group) (api.Group, error) {
+	return post[api.Group](ctx, c, request{op: "change group", path: member(id) + "/groups"}, g)
+}
+
+func member(id sallyport.PrincipalID) string { return "/people/" + url.PathEscape(string(id)) }
+
+// DefineGroup makes a group, or changes what it is part of.
+func (c *Client) DefineGroup(ctx context.Context, g api.Group) (api.Group, error) {
+	return post[api.Group](ctx, c, request{op: "define group", path: "/groups"}, g)
+}
+
+// Roles lists the roles and who holds them on what.
+func (c *Client) Roles(ctx context.Context) (api.Roles, error) {
+	return get[api.Roles](ctx, c, "list roles", "/roles", nil)
+}
+
+// DefineRole makes a role or changes it.
+func (c *Client) DefineRole(ctx context.Context, r api.Role) (api.Role, error) {
+	return post[api.Role](ctx, c, request{op: "define role", path: "/roles"}, r)
+}
+
+// Assign gives a role.
+func (c *Client) Assign(ctx context.Context, a api.Assignment) (api.Assignment, error) {
+	return post[api.Assignment](ctx, c, request{op: "assign role", path: "/assignments"}, a)
+}
+
+// Unassign takes a role away, by the id of its assignment.
+func (c *Client) Unassign(ctx context.Context, id string) error {
+	_, err := post[api.Assignment](ctx, c, request{op: "take role away", path: "/assignments/" + url.PathEscape(id) + "/remove"}, nil)
+	return err
+}
+
+// Policy returns the policy set in force.
+func (c *Client) Policy(ctx context.Context) (api.PolicySet, error) {
+	return get[api.PolicySet](ctx, c, "read policy", "/policy", nil)
+}
+
+// PolicyVersions lists every set that is or was in force, newest first, without texts.
+func (c *Client) PolicyVersions(ctx context.Context) ([]api.PolicySet, error) {
+	return get[[]api.PolicySet](ctx, c, "read policy", "/policy/versions", nil)
+}
+
+// Activate puts a policy set in force. The answer names its version.
+func (c *Client) Activate(ctx context.Context, s api.PolicySet) (api.PolicySet, error) {
+	return post[api.PolicySet](ctx, c, request{op: "activate policy", path: "/policy"}, s)
+}
+
+// RotateKeys wraps every data key under a new key-encryption key and says how many.
+func (c *Client) RotateKeys(ctx context.Context) (int, error) {
+	out, err := post[map[string]int](ctx, c, request{op: "rotate keys", path: "/keys/rotate"}, nil)
+	return out["rewrapped"], err
+}
+
+// cutPrefixes cuts the first prefix that fits.
+func cutPrefixes(s string, prefixes ...string) (string, bool) {
+	for _, p := range prefixes {
+		if rest, ok := strings.CutPrefix(s, p); ok {
+			return rest, true
+		}
+	}
+	return s, false
+}
+
+func join(list []string) string { return strings.Join(list, ",") }
