@@ -7,12 +7,14 @@ package tiles
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -85,7 +87,9 @@ func open(ctx context.Context, dir string, signer note.Signer, o Options) (*Tree
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	quiet(o.Logger)
+	if err := redirect(o.Logger); err != nil {
+		return nil, errors.Join(err, root.Close(), lock.Close())
+	}
 	living, stop := context.WithCancel(context.WithoutCancel(ctx))
 	t := &Tree{dir: dir, root: root, lock: lock, stop: stop}
 	driver, err := posix.New(living, posix.Config{Path: dir})
@@ -126,14 +130,30 @@ func (o Options) append(signer note.Signer) (*tessera.AppendOptions, error) {
 	return options, nil
 }
 
-// quiet takes the engine's own logging off standard error.
-func quiet(l *slog.Logger) {
+// redirect takes the engine's own logging off standard error: warnings and errors go to l, the rest nowhere. It uses only
+// those of klog's process-wide settings that may change while other logs are open.
+func redirect(l *slog.Logger) error {
 	if l == nil {
 		l = slog.New(slog.DiscardHandler)
 	}
+	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
+	klog.InitFlags(flags)
+	if err := flags.Set("stderrthreshold", "FATAL"); err != nil {
+		return err
+	}
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
-	klog.SetSlogLogger(l)
+	klog.SetOutputBySeverity("WARNING", warnings{l}) // errors come through here too
+	return nil
+}
+
+// warnings logs each line written to it.
+type warnings struct{ l *slog.Logger }
+
+// Write logs one line of the engine.
+func (w warnings) Write(line []byte) (int, error) {
+	w.l.Warn("Merkle log", "engine", strings.TrimSpace(string(line)))
+	return len(line), nil
 }
 
 // lockFile holds flock(2) on a file until it is closed. The engine's own locks are fcntl(2) locks, which do not exclude
