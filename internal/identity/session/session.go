@@ -23,7 +23,8 @@ import (
 
 const (
 	touchEvery = time.Minute
-	maxText    = 128 // bytes of source, agent and reason
+	keptFor    = 30 * 24 * time.Hour // after the end, for whoever asks what became of a session
+	maxText    = 128                 // bytes of source, agent and reason
 )
 
 // A Session is one record. It holds nothing that opens the session.
@@ -90,6 +91,8 @@ type Store interface {
 	Raise(ctx context.Context, old, new Hash, s Session) error
 	// Revoke ends the sessions that a query by id or principal selects and that are not revoked, and returns their ids.
 	Revoke(ctx context.Context, q Query, at time.Time, why string) ([]string, error)
+	// Prune forgets sessions whose End was before a time.
+	Prune(ctx context.Context, before time.Time) error
 }
 
 // A Service keeps sessions within their limits. All fields are needed; methods are safe for concurrent use.
@@ -243,6 +246,11 @@ func (s *Service) Revoked(ctx context.Context, since time.Time) ([]Session, erro
 		since = time.UnixMicro(1)
 	}
 	return s.Store.Sessions(ctx, Query{Since: since}, s.now())
+}
+
+// Prune forgets sessions that ended thirty days ago. Call it now and then.
+func (s *Service) Prune(ctx context.Context) error {
+	return s.Store.Prune(ctx, s.now().Add(-keptFor))
 }
 
 func (s *Service) find(ctx context.Context, bearer secret.Text) (Hash, Session, error) {

@@ -274,6 +274,22 @@ func TestOutageIsNotSignedOut(t *testing.T) {
 	}
 }
 
+// A session that has ended stays to be looked at for thirty days.
+func TestPrune(t *testing.T) {
+	d := newDesk(t)
+	_, one := d.start("user:ana")
+	for i, days := range []int{29, 40} {
+		d.at = one.Created.Add(time.Duration(days) * 24 * time.Hour)
+		if err := d.Prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got, err := d.Store.Sessions(t.Context(), session.Query{ID: one.ID}, d.at)
+		if err != nil || len(got) != 1-i {
+			t.Errorf("after %d days: %v, %v", days, got, err)
+		}
+	}
+}
+
 // SESS4 for this room: the database does not hold what opens a session.
 func TestSESS4NoBearerAtRest(t *testing.T) {
 	d := newDesk(t)

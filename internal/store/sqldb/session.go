@@ -104,6 +104,14 @@ func (s sessionStore) Revoke(ctx context.Context, q session.Query, at time.Time,
 	return ids, nil
 }
 
+// Prune implements [session.Store].
+func (s sessionStore) Prune(ctx context.Context, before time.Time) error {
+	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
+		_, err := exec(ctx, tx, "DELETE FROM session WHERE abs_end < $1", toMicros(before))
+		return err
+	})
+}
+
 func scanSession(row scanner) (one session.Session, err error) {
 	var methods string
 	var authTime, created, seen, idleEnd, end, revoked int64

@@ -87,6 +87,26 @@ func testSession(t *testing.T, open func() *sqldb.DB) {
 	}
 }
 
+func TestPruneSessions(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		a, at := open().Session(), time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
+		for i, end := range []time.Time{at.Add(-time.Microsecond), at} {
+			s := session.Session{ID: fmt.Sprint("S-", i), Principal: "user:ana", Person: "user:ana", Assurance: 1, Methods: []string{"pwd"}, Created: at, IdleEnd: end, End: end}
+			if err := a.Insert(t.Context(), session.Hash{byte(i)}, s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := a.Prune(t.Context(), at); err != nil {
+			t.Fatal(err)
+		}
+		for id, want := range map[string]int{"S-0": 0, "S-1": 1} {
+			if got, err := a.Sessions(t.Context(), session.Query{ID: id}, at); err != nil || len(got) != want {
+				t.Errorf("%s: %v, %v; want %d", id, got, err, want)
+			}
+		}
+	})
+}
+
 func TestSignInFlow(t *testing.T) { Run(t, testFlow) }
 
 func testFlow(t *testing.T, open func() *sqldb.DB) {
