@@ -1,15 +1,14 @@
 package credential
 
 import (
-	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
 	"unicode"
 	"unicode/utf8"
 
-	zxcvbn "github.com/ccojocar/zxcvbn-go"
-	"github.com/ccojocar/zxcvbn-go/frequency"
+	"github.com/ccojocar/zxcvbn-go/data"
 	"golang.org/x/text/unicode/norm"
 
 	"sallyport"
@@ -18,7 +17,6 @@ import (
 
 const (
 	maxPasswordBytes  = 1024 // read, normalised and hashed at most
-	maxStrengthRunes  = 64   // the estimator's cost grows faster than the square of the length
 	shortestBlocked   = 8    // shorter words are refused by length
 	longestRepetition = 4    // "abcabcabc..." repeats a unit so short that it is no password
 )
@@ -58,18 +56,6 @@ func (p Policy) Check(password secret.Text, withCode bool, about []string) error
 	return nil
 }
 
-// Strength estimates how hard a password is to guess, from 0 to 4. It is feedback for the person, never a rule. The
-// first 64 characters count; the work is bounded like hashing, and Busy where there is no room for it.
-func (s *Service) Strength(ctx context.Context, password secret.Text, about []string) (int, error) {
-	leave, err := s.Hasher.enter(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer leave()
-	runes := []rune(password.Reveal())
-	return zxcvbn.PasswordStrength(string(runes[:min(len(runes), maxStrengthRunes)]), append(serviceWords(), about...)).Score, nil
-}
-
 // normalise brings a password into the one form that is hashed, NFKC, so that keyboards that compose characters
 // differently agree. It reports false, and a text that matches no password, for what can be none.
 func normalise(password secret.Text) (string, bool) {
@@ -91,7 +77,9 @@ func serviceWords() []string {
 	return []string{"sallyport", "sally port", "sally-port", "administrator", "model registry", "machine learning"}
 }
 
-// blocklist holds well-known passwords and words of at least shortestBlocked characters, in lower case.
+// blocklist holds well-known passwords and words of at least shortestBlocked characters, in lower case. Of zxcvbn only
+// the lists are used, and read when the first password is chosen: its estimator builds tables whenever a program starts,
+// and grows faster than the square of a password's length.
 var blocklist = sync.OnceValue(func() map[string]bool {
 	blocked := map[string]bool{}
 	add := func(words []string) {
@@ -101,7 +89,15 @@ var blocklist = sync.OnceValue(func() map[string]bool {
 			}
 		}
 	}
-	for _, list := range frequency.Lists {
+	for _, name := range []string{"Passwords", "English", "Surnames", "MaleNames", "FemaleNames"} {
+		var list struct{ List []string }
+		text, err := data.Asset("data/" + name + ".json")
+		if err == nil {
+			err = json.Unmarshal(text, &list)
+		}
+		if err != nil {
+			panic(err) // cannot happen: the lists are compiled in
+		}
 		add(list.List)
 	}
 	add(serviceWords())
