@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/transparency-dev/merkle/compact"
+	"github.com/transparency-dev/merkle/rfc6962"
 	"golang.org/x/mod/sumdb/note"
 
 	"sallyport/internal/audit/tlog"
@@ -121,10 +123,10 @@ func (m files) set(t testing.TB, path string, entries [][]byte) {
 }
 
 const (
-	size    = 70_000 // tiles on three levels, partial ones on each
+	size    = 2_000 // tiles on two levels, partial ones on each
 	bundle1 = "tile/entries/001"
 	tile1   = "tile/0/001"
-	last    = "tile/entries/273.p/112"
+	last    = "tile/entries/007.p/208"
 )
 
 // JT14: whatever is done to the files of a log, its verification names the first bad index, offline.
@@ -153,8 +155,7 @@ func TestJT14FirstBadIndexIsNamed(t *testing.T) {
 		}, 300, 300, ""},
 		"bit of a length":       {func(m files) { m[bundle1] = flip(m[bundle1], 1) }, 256, 256, ""},
 		"bit of a leaf hash":    {func(m files) { m[tile1] = flip(m[tile1], 32*44+5) }, 300, 300, "changed"},
-		"bit of a level 1 hash": {func(m files) { m["tile/1/000"] = flip(m["tile/1/000"], 32*3+5) }, 768, 1023, "changed"},
-		"bit of a level 2 hash": {func(m files) { m["tile/2/000.p/1"] = flip(m["tile/2/000.p/1"], 5) }, 0, 65535, "changed"},
+		"bit of a level 1 hash": {func(m files) { m["tile/1/000.p/7"] = flip(m["tile/1/000.p/7"], 32*3+5) }, 768, 1023, "changed"},
 		"bit of the last entry": {func(m files) { m[last] = flip(m[last], len(m[last])-2) }, size - 1, size - 1, "changed"},
 		"entry dropped":         {func(m files) { m.set(t, bundle1, slices.Delete(m.entries(t, bundle1, 256), 44, 45)) }, 300, 300, "dropped or reordered"},
 		"first entry dropped":   {func(m files) { m.set(t, path(0), m.entries(t, path(0), 256)[1:]) }, 0, 0, "dropped or reordered"},
@@ -164,10 +165,10 @@ func TestJT14FirstBadIndexIsNamed(t *testing.T) {
 		"bundle missing":        {func(m files) { delete(m, path(1024)) }, 1024, 1024, "missing"},
 		"bundle empty":          {func(m files) { m[path(1024)] = nil }, 1024, 1024, ""},
 		"bundle cut":            {func(m files) { m[bundle1] = m[bundle1][:len(m[bundle1])-1] }, 511, 511, "cut short"},
-		"last bundle missing":   {func(m files) { delete(m, last) }, size - 112, size - 112, "missing"},
+		"last bundle missing":   {func(m files) { delete(m, last) }, size - 208, size - 208, "missing"},
 		"tile missing":          {func(m files) { delete(m, tile1) }, 256, 511, "missing"},
 		"tile cut":              {func(m files) { m[tile1] = m[tile1][:8191] }, 256, 511, ""},
-		"level 1 tile missing":  {func(m files) { delete(m, "tile/1/001.p/17") }, 65536, 69887, "missing"},
+		"level 1 tile missing":  {func(m files) { delete(m, "tile/1/000.p/7") }, 0, 7*256 - 1, "missing"},
 		"checkpoint bit":        {func(m files) { m["checkpoint"] = flip(m["checkpoint"], 30) }, 0, 0, ""},
 		"checkpoint empty":      {func(m files) { m["checkpoint"] = nil }, 0, 0, ""},
 		"entry and hash changed": {func(m files) { // the forger has no access to the tiles above
@@ -178,12 +179,12 @@ func TestJT14FirstBadIndexIsNamed(t *testing.T) {
 			m[tile1] = slices.Concat(m[tile1][:32*44], h[:], m[tile1][32*45:])
 		}, 256, 511, "changed"},
 		"last entry and its hash changed": {func(m files) { // no tile above covers it, only the checkpoint
-			e := m.entries(t, last, 112)
-			e[111] = leaf(size-1, `{"n":"forged"}`)
+			e := m.entries(t, last, 208)
+			e[207] = leaf(size-1, `{"n":"forged"}`)
 			m.set(t, last, e)
-			h := tlog.LeafHash(e[111])
-			tile := "tile/0/273.p/112"
-			m[tile] = slices.Concat(m[tile][:32*111], h[:])
+			h := tlog.LeafHash(e[207])
+			tile := "tile/0/007.p/208"
+			m[tile] = slices.Concat(m[tile][:32*207], h[:])
 		}, 0, size - 1, "signed checkpoint"},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -209,6 +210,47 @@ func TestJT14FirstBadIndexIsNamed(t *testing.T) {
 	}})
 	if err != nil || report.Checked != size || report.Size != size || report.Origin != origin || n != size {
 		t.Errorf("unchanged: %+v, %v", report, err)
+	}
+}
+
+// JT14 on three levels of tiles, built here from the definition in C2SP tlog-tiles: a bit of the highest one is found.
+func TestJT14ThreeLevels(t *testing.T) {
+	const size = 65536 + 300
+	k := newKeys(t)
+	m := files{}
+	all := leaves(size)
+	tree := (&compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}).NewEmptyRange(0)
+	put := func(id compact.NodeID, hash []byte) {
+		if id.Level%tlog.TileHeight == 0 {
+			path := tlog.TileAt(int(id.Level/tlog.TileHeight), id.Index/256, size).Path()
+			m[path] = append(m[path], hash...)
+		}
+	}
+	for part := range slices.Chunk(all, 256) {
+		for _, e := range part {
+			h := tlog.LeafHash(e)
+			if err := tree.Append(h[:], put); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.set(t, tlog.TileAt(tlog.Entries, (tree.End()-1)/256, size).Path(), part)
+	}
+	root, err := tree.GetRootHash(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m["checkpoint"], err = note.Sign(&note.Note{Text: tlog.Checkpoint{Origin: origin, Size: size, Root: tlog.Hash(root)}.Text()}, k.signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report, err := verify.Log(t.Context(), m.source, k.vkey, verify.Options{}); err != nil || report.Checked != size {
+		t.Fatalf("unchanged: %+v, %v", report, err)
+	}
+	m["tile/2/000.p/1"][5] ^= 1
+	_, err = verify.Log(t.Context(), m.source, k.vkey, verify.Options{})
+	var f *verify.Finding
+	if !errors.As(err, &f) || f.Index != 0 || f.Last != 65535 || f.Path != "tile/2/000.p/1" {
+		t.Errorf("bit of a level 2 hash: %v", err)
 	}
 }
 

@@ -60,6 +60,21 @@ func (fs Files) create(name string, content []byte) (*os.File, error) {
 	return f, nil
 }
 
+// makeDir makes a directory and those above it, and syncs their names: a journal is as durable as its directory.
+func (fs Files) makeDir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, os.ErrNotExist) {
+		if err := fs.makeDir(filepath.Dir(dir)); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return fs.syncDir(filepath.Dir(dir))
+}
+
 func (fs Files) syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

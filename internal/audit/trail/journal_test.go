@@ -99,9 +99,6 @@ func reopen(t *testing.T, dir string, data []byte, integrated uint64) ([]string,
 
 // JT4: the last group cut at every byte, or with any of its pages zero, is gone as a whole and nothing else is.
 func TestJT4TornLastGroupIsDroppedAsAWhole(t *testing.T) {
-	data, leaves, begins := writeGroups(t, 900, 1, 2, 7)
-	last := begins[2]
-	keep := leaves[:3]
 	dir := t.TempDir()
 	check := func(what string, torn []byte, want []string) {
 		t.Helper()
@@ -110,10 +107,14 @@ func TestJT4TornLastGroupIsDroppedAsAWhole(t *testing.T) {
 			t.Fatalf("%s: %d records, %v; want %d", what, len(got), err, len(want))
 		}
 	}
+	data, leaves, begins := writeGroups(t, 20, 1, 2, 4)
 	check("whole", data, leaves)
-	for cut := last; cut < len(data); cut++ {
-		check(fmt.Sprintf("cut at %d", cut), data[:cut], keep)
+	for cut := begins[2]; cut < len(data); cut++ {
+		check(fmt.Sprintf("cut at %d", cut), data[:cut], leaves[:3])
 	}
+
+	data, leaves, begins = writeGroups(t, 900, 1, 2, 12) // over several pages
+	last, keep := begins[2], leaves[:3]
 	pages := (len(data)+4095)/4096 - last/4096
 	if pages < 3 {
 		t.Fatalf("the group has only %d pages", pages)

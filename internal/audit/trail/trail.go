@@ -108,7 +108,7 @@ func Open(ctx context.Context, tree Tree, o Options) (*Trail, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open audit trail: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Join(o.Dir, "journal"), 0o700); err != nil {
+	if err := errors.Join(o.Files.makeDir(o.Dir), o.Files.makeDir(filepath.Join(o.Dir, "journal"))); err != nil {
 		return nil, fmt.Errorf("open audit trail: %w", err)
 	}
 	lock, err := lockDir(o.Dir)

@@ -76,7 +76,7 @@ func open(ctx context.Context, dir string, signer note.Signer, o Options) (*Tree
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
 	lock, err := lockFile(filepath.Clean(dir) + ".lock")
@@ -154,6 +154,18 @@ type warnings struct{ l *slog.Logger }
 func (w warnings) Write(line []byte) (int, error) {
 	w.l.Warn("Merkle log", "engine", strings.TrimSpace(string(line)))
 	return len(line), nil
+}
+
+// makeDir makes the log's directory and syncs its name.
+func makeDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	parent, err := os.Open(filepath.Dir(filepath.Clean(dir)))
+	if err != nil {
+		return err
+	}
+	return errors.Join(parent.Sync(), parent.Close())
 }
 
 // lockFile holds flock(2) on a file until it is closed. The engine's own locks are fcntl(2) locks, which do not exclude
