@@ -306,7 +306,8 @@ func TestDefaultIsNothing(t *testing.T) {
 		for _, a := range sallyport.Actions() {
 			r := row{at: "new", who: "new", action: string(a), resource: name, assurance: sallyport.Hardware}
 			d := decision.Decide(e, r.facts(t, e, w))
-			if d.Outcome == sallyport.Allow && a != sallyport.GrantRequest && a != sallyport.TokenIssue {
+			asking := a == sallyport.GrantRequest || a == sallyport.TokenIssue || name == "system" && (a == sallyport.ServerRead || a == sallyport.ModelList)
+			if d.Outcome == sallyport.Allow && !asking {
 				t.Errorf("%s on %s: allowed by %q", a, name, d.ReasonIDs())
 			}
 		}

@@ -103,7 +103,7 @@ func (f *Facts) holds() []string {
 			if name != f.Session {
 				continue
 			}
-		case "token":
+		case "family":
 			if name != f.Family {
 				continue
 			}

@@ -190,13 +190,13 @@ func TestDecide(t *testing.T) {
 			b.Holds = []decision.Hold{{ID: "2", Target: "model:acme/fraud"}, {ID: "1", Target: "user:ana"}}
 		}, sallyport.Hold, "hold:1 hold:2", "ask"},
 		{"another session's hold", sallyport.ModelInfer, func(b *decision.Basis, _ *decision.Question) {
-			b.Holds = []decision.Hold{{ID: "1", Target: "session:s2"}, {ID: "2", Target: "token:f2"}}
+			b.Holds = []decision.Hold{{ID: "1", Target: "session:s2"}, {ID: "2", Target: "family:f2"}}
 		}, sallyport.Allow, "use.readers", ""},
 		{"this session's hold", sallyport.ModelInfer, func(b *decision.Basis, _ *decision.Question) {
 			b.Holds = []decision.Hold{{ID: "1", Target: "session:s1"}}
 		}, sallyport.Hold, "hold:1", "ask"},
 		{"this token's hold", sallyport.ModelInfer, func(b *decision.Basis, _ *decision.Question) {
-			b.Holds = []decision.Hold{{ID: "1", Target: "token:f1"}}
+			b.Holds = []decision.Hold{{ID: "1", Target: "family:f1"}}
 		}, sallyport.Hold, "hold:1", "ask"},
 		{"a hold of a kind not known", sallyport.ModelInfer, func(b *decision.Basis, _ *decision.Question) {
 			b.Holds = []decision.Hold{{ID: "1", Target: "device"}}

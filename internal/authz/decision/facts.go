@@ -48,10 +48,10 @@ func (g *Grant) covers(action sallyport.Action, at time.Time) bool {
 	return false
 }
 
-// A Hold is a restriction on the principal, its session or token, or the resource.
+// A Hold is a restriction on the principal, its session or token family, or the resource.
 type Hold struct {
 	ID     string `json:"id"`
-	Target string `json:"target"` // "user:ana", "session:…", "token:…", "model:acme/fraud", …
+	Target string `json:"target"` // "user:ana", "session:…", "family:…", "model:acme/fraud", …
 	Why    string `json:"why"`
 }
 

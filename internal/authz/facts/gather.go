@@ -246,7 +246,7 @@ func (c *closure) attrs(x sallyport.Resource) map[string]policy.Value {
 
 func (c *closure) owners(x sallyport.Resource) policy.Value {
 	v := policy.Value{Kind: policy.SetValue}
-	for _, o := range c.snap.catalog.Owners(x) {
+	for _, o := range slices.Sorted(slices.Values(c.snap.catalog.Owners(x))) {
 		v.Set = append(v.Set, entity(PrincipalUID(o)))
 	}
 	return v

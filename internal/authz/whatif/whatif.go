@@ -1,6 +1,5 @@
 // Package whatif owns questions that are asked without being acted on: may they,
-// what can somebody do, who can do what (the access matrix), and what a recorded
-// decision would be if it were made again. Nothing it answers permits anything.
+// what can somebody do, who can do what (the access matrix). Nothing it answers permits anything.
 //
 // It asks authz/decision on the facts that a guard would use, and leaves showing
 // and recording the answers to whoever asks.
@@ -13,7 +12,6 @@ import (
 	"sallyport"
 	"sallyport/internal/authz/decision"
 	"sallyport/internal/authz/facts"
-	"sallyport/internal/authz/policy"
 )
 
 // An Asker is who a question is about, and how strongly they would be proved.
@@ -124,10 +122,4 @@ func ActionsOn(k sallyport.ResourceKind) []sallyport.Action {
 		actions = slices.DeleteFunc(actions, func(a sallyport.Action) bool { return a == sallyport.DatasetList })
 	}
 	return actions
-}
-
-// Replay makes a recorded decision again from its own facts, under an engine made
-// of the policy set that it names.
-func Replay(engine policy.Engine, basis []byte, q decision.Question) (sallyport.Decision, error) {
-	return decision.Replay(engine, basis, q)
 }

@@ -187,7 +187,9 @@ func (g *Guard) mayKnow(p *Permit, snap *facts.Snapshot, f decision.Facts) bool 
 	if f.Resource.Kind == sallyport.SystemKind {
 		return true
 	}
-	f.Action = knowing(f.Resource.Kind)
+	free := *f.Basis
+	free.Holds = nil // a hold is on everybody: it must not tell those who may not know what is held
+	f.Basis, f.Action = &free, knowing(f.Resource.Kind)
 	return decision.Decide(snap.Engine(), f).Outcome != sallyport.Deny
 }
 
@@ -352,26 +354,6 @@ func decidedEvent(p *Permit, f decision.Facts, d sallyport.Decision) sallyport.E
 		e.Needs = d.Needs.String()
 	}
 	return e
-}
-
-// Question returns the question that a decided event recorded, for a replay.
-func Question(e sallyport.Event) (decision.Question, error) {
-	if e.Type != sallyport.EventDecided || e.Asked == nil {
-		return decision.Question{}, sallyport.E("replay", sallyport.Invalid, "the event is no decision", "name a decision id, D-…")
-	}
-	scope, err := sallyport.ParseScope(e.Asked.Scope)
-	if err != nil {
-		return decision.Question{}, err
-	}
-	q := decision.Question{
-		Action: e.Action, At: e.Time(), Door: e.Asked.Door, IP: e.Asked.IP, File: e.Asked.File, Scope: scope,
-		Assurance: sallyport.Assurance(e.Asked.Assurance), Session: e.Asked.Session, Family: e.Asked.Family,
-		Staleness: time.Duration(e.Asked.Staleness) * time.Millisecond,
-	}
-	if e.Asked.AuthTime != 0 {
-		q.AuthTime = time.Unix(e.Asked.AuthTime, 0).UTC()
-	}
-	return q, nil
 }
 
 // now is the clock cut to what the trail keeps, so that a replay sees the same.

@@ -80,8 +80,9 @@ func (p *Permit) Count(n int) error {
 func (p *Permit) Bytes() int64 { return p.bytes.Load() }
 
 // Done ends the permit and records what was delivered; it returns when that is
-// durable. Fields the door leaves zero (bytes, duration, end after a cut) are
-// filled in. Only the first call records; later ones return nil.
+// durable. Fields the door leaves zero (bytes, duration) are filled in; after a cut
+// the bytes are those counted, whatever the door says. Only the first call
+// records; later ones return nil.
 func (p *Permit) Done(d sallyport.Delivered) error {
 	if p == nil || p.guard == nil {
 		return sallyport.E("finish", sallyport.Invalid, "there is no permit", "")
@@ -100,8 +101,10 @@ func (p *Permit) finish(d sallyport.Delivered) error {
 		d.Bytes = p.bytes.Load()
 	}
 	d.Micros = g.now().Sub(p.began).Microseconds()
-	if p.cut.Load() != nil {
-		d.End, d.AfterCut = "cut", p.afterCut.Load()
+	// From here on no sweep can cut the call: either it was cut, and the record says
+	// so, or it ended, and nobody reports a cut that did not happen.
+	if !p.cut.CompareAndSwap(nil, &Cut{Decision: p.id, Reason: "finished", Text: "the call is over"}) {
+		d.End, d.Bytes, d.AfterCut = "cut", p.bytes.Load(), p.afterCut.Load()
 	}
 	e := sallyport.Event{Type: sallyport.EventCompleted, At: g.now().UnixMicro(), Decision: p.id, Delivered: &d}
 	_, err := g.write(p.ctx, e)
