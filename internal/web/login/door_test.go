@@ -377,7 +377,7 @@ func TestReturnPathsStayHere(t *testing.T) {
 	s := newSite(t)
 	b := s.browser()
 	key := b.enrol("ana")
-	for _, evil := range []string{"https://evil.example/", "//evil.example/", "/\\evil.example", "\\\\evil.example", "/a//b", "/\t/evil.example", "javascript:alert(1)", "/%5Cevil", "/x\r\nSet-Cookie: a=b", "evil", "/" + strings.Repeat("x", 4097)} {
+	for _, evil := range []string{"https://evil.example/", "//evil.example/", "//", "/\\evil.example", "\\\\evil.example", "/a//b", "/\t/evil.example", "javascript:alert(1)", "/%5Cevil", "/x\r\nSet-Cookie: a=b", "evil", "/" + strings.Repeat("x", 4097)} {
 		b.wants(b.get("/login?return="+url.QueryEscape(evil)), 303, "/account")
 		s.pass(30 * time.Second)
 		b.wants(b.post("/stepup", "code", b.code(key), "return", evil), 303, "/account")
@@ -412,5 +412,27 @@ func TestWithoutARecordNothingHappens(t *testing.T) {
 	fresh.wants(fresh.post("/login", "username", "ana", "password", "wrong", "return", ""), 503, "")
 	if list, _ := s.in.Sessions.List(t.Context(), "user:ana"); len(list) != 1 {
 		t.Errorf("%d sessions, want the one from before", len(list))
+	}
+}
+
+// On plain HTTP, where a test or a laptop asked for it, the cookies have neither prefix nor Secure; nowhere else.
+func TestPlainCookies(t *testing.T) {
+	s := newSite(t)
+	door, err := login.New(login.Config{SignIn: s.in, Log: slog.New(slog.DiscardHandler), Now: s.now, Plain: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	door.Routes(mux)
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/enrol/"+s.browser().link("user:ana"), nil))
+	cookies := w.Result().Cookies()
+	if len(cookies) != 1 || cookies[0].Name != "sallyport-enrol" || cookies[0].Secure || !cookies[0].HttpOnly || cookies[0].SameSite != http.SameSiteLaxMode {
+		t.Errorf("cookies %v", cookies)
+	}
+	for name, c := range map[string]login.Config{"nothing": {}, "a client anywhere": {SignIn: s.in, Log: slog.New(slog.DiscardHandler), Now: s.now, FormAction: []string{"https:"}}} {
+		if _, err := login.New(c); err == nil {
+			t.Errorf("a door with %s was made", name)
+		}
 	}
 }

@@ -83,7 +83,7 @@ func seeOther(w http.ResponseWriter, r *http.Request, to string) {
 
 // localPath returns a path on this server with its query, or "" for anything else.
 func localPath(s string) string {
-	if len(s) > 4096 || !strings.HasPrefix(s, "/") || !utf8.ValidString(s) {
+	if len(s) > 4096 || !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//") || !utf8.ValidString(s) {
 		return ""
 	}
 	for _, c := range s {
