@@ -387,13 +387,12 @@ func TestLifetimes(t *testing.T) {
 	wantReason(t, "an old code", err, "invalid_grant.expired")
 
 	issued := w.login()
-	began := w.now()
 	w.wait(token.RefreshIdle)
 	_, err = w.issuer.Refresh(t.Context(), w.by("sallyport-cli"), issued.Refresh, token.Want{})
 	wantReason(t, "a refresh token nobody used", err, "invalid_grant.expired")
 
 	issued = w.login()
-	began = w.now()
+	began := w.now()
 	for w.now().Add(token.RefreshIdle - time.Hour).Before(began.Add(token.FamilyLifetime)) { // kept alive until the family's end
 		w.wait(token.RefreshIdle - time.Hour)
 		if issued, err = w.issuer.Refresh(t.Context(), w.by("sallyport-cli"), issued.Refresh, token.Want{}); err != nil {

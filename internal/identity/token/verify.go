@@ -105,24 +105,9 @@ func (v *Verifier) sum(text string) [sha256.Size]byte {
 }
 
 // parse checks form, header and signature, and reads the claims. Whatever is refused is refused by the cheapest
-// check first: the signature costs some 60 microseconds, all that stands before it less than one.
+// check first: the signature costs some 60 microseconds, all that stands before it less than five.
 func parse(text string, keys *KeySet) (*claims, error) {
-	if strings.Count(text, ".") != 2 || strings.ContainsAny(text, "\r\n") { // the decoder would pass over line ends
-		return nil, refusal("form")
-	}
-	head, rest, _ := strings.Cut(text, ".")
-	body, signature, _ := strings.Cut(rest, ".")
-	if len(head) > maxHeader {
-		return nil, refusal("size")
-	}
-	strict := base64.RawURLEncoding.Strict() // one spelling a token
-	first, errHead := strict.DecodeString(head)
-	_, errBody := strict.DecodeString(body)
-	_, errSignature := strict.DecodeString(signature)
-	if errHead != nil || errBody != nil || errSignature != nil {
-		return nil, refusal("form")
-	}
-	h, err := parseHeader(first)
+	h, err := readHeader(text)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +136,26 @@ func parse(text string, keys *KeySet) (*claims, error) {
 		return nil, refusal("claims")
 	}
 	return c, nil
+}
+
+// readHeader wants three parts of base64url in the one spelling they have.
+func readHeader(text string) (header, error) {
+	if strings.Count(text, ".") != 2 || strings.ContainsAny(text, "\r\n") { // the decoder would pass over line ends
+		return header{}, refusal("form")
+	}
+	head, rest, _ := strings.Cut(text, ".")
+	body, signature, _ := strings.Cut(rest, ".")
+	if len(head) > maxHeader {
+		return header{}, refusal("size")
+	}
+	strict := base64.RawURLEncoding.Strict()
+	first, errHead := strict.DecodeString(head)
+	_, errBody := strict.DecodeString(body)
+	_, errSignature := strict.DecodeString(signature)
+	if errHead != nil || errBody != nil || errSignature != nil {
+		return header{}, refusal("form")
+	}
+	return parseHeader(first)
 }
 
 // Forget makes every token of the families worthless at once, whether it was verified before or not. Call it with

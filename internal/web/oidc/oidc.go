@@ -77,29 +77,41 @@ type Server struct {
 
 // New checks the configuration.
 func New(cfg Config) (*Server, error) {
-	const op = "set up authorization server"
-	u, err := url.Parse(cfg.URL)
-	local := err == nil && u.Scheme == "http" && (u.Hostname() == "127.0.0.1" || u.Hostname() == "::1" || u.Hostname() == "localhost")
-	if err != nil || u.Host == "" || u.Scheme != "https" && !local || cfg.URL != u.Scheme+"://"+u.Host {
-		return nil, sallyport.E(op, sallyport.Invalid, "the external URL is not https://HOST or https://HOST:PORT", "write it without a path and without a slash at its end")
-	}
-	if cfg.Key.Len() < 32 {
-		return nil, sallyport.E(op, sallyport.Invalid, "the key has less than 32 bytes", "")
-	}
-	if cfg.Issuer == nil || cfg.Verifier == nil || cfg.Current == nil || cfg.Guess == nil || cfg.Now == nil || cfg.Log == nil {
-		return nil, sallyport.E(op, sallyport.Invalid, "a field of the configuration is not set", "")
-	}
-	if cfg.Issuer.URL != cfg.URL {
-		return nil, sallyport.E(op, sallyport.Invalid, "the issuer of tokens is not the external URL", "")
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
 	if cfg.SignIn == nil {
 		cfg.SignIn = loginPage
 	}
 	pages, err := newPages(cfg.Issuer.Clients)
 	if err != nil {
-		return nil, sallyport.Wrap(op, sallyport.Other, "the pages cannot be read", err)
+		return nil, sallyport.Wrap("set up authorization server", sallyport.Other, "the pages cannot be read", err)
 	}
 	return &Server{cfg: cfg, pages: pages}, nil
+}
+
+func (cfg *Config) check() error {
+	bad := func(what, hint string) error {
+		return sallyport.E("set up authorization server", sallyport.Invalid, what, hint)
+	}
+	u, err := url.Parse(cfg.URL)
+	if err != nil || u.Host == "" || cfg.URL != u.Scheme+"://"+u.Host {
+		return bad("the external URL is not https://HOST or https://HOST:PORT", "write it without a path and without a slash at its end")
+	}
+	local := slices.Contains([]string{"127.0.0.1", "::1", "localhost"}, u.Hostname())
+	if u.Scheme != "https" && (u.Scheme != "http" || !local) {
+		return bad("the external URL does not begin with https://", "http:// is for 127.0.0.1 only")
+	}
+	if cfg.Key.Len() < 32 {
+		return bad("the key has less than 32 bytes", "")
+	}
+	if cfg.Issuer == nil || cfg.Verifier == nil || cfg.Current == nil || cfg.Guess == nil || cfg.Now == nil || cfg.Log == nil {
+		return bad("a field of the configuration is not set", "")
+	}
+	if cfg.Issuer.URL != cfg.URL {
+		return bad("the issuer of tokens is not the external URL", "")
+	}
+	return nil
 }
 
 // Register adds the endpoints to a mux. Those where a cookie decides refuse what other sites send; the others read

@@ -12,6 +12,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -38,7 +39,7 @@ const (
 // A world is the server behind HTTP, on a real store. The external URL is not the address of the test's listener: what
 // the server tells must come from its configuration alone. Who is signed in is what the test says.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	server   *httptest.Server
 	client   *http.Client
 	issuer   *token.Issuer
@@ -51,10 +52,18 @@ type world struct {
 	events []sallyport.Event
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, at: time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)}
-	db, err := sqldb.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"))
+	path := filepath.Join(t.TempDir(), "store.db")
+	template, err := migrated()
+	if err == nil {
+		err = os.WriteFile(path, template, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sqldb.Open(t.Context(), "sqlite:"+path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +102,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func clients(t *testing.T) *token.Registry {
+func clients(t testing.TB) *token.Registry {
 	t.Helper()
 	other := token.CommandLine(external)
 	other.ID = "other"
@@ -108,6 +117,24 @@ func clients(t *testing.T) *token.Registry {
 	}
 	return registry
 }
+
+// migrated is an empty database with all tables, made once: most of a test's time would go into making it.
+var migrated = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "store")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "store.db")
+	db, err := sqldb.Open(context.Background(), "sqlite:"+path)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
 
 func (w *world) now() time.Time {
 	w.mu.Lock()
