@@ -104,6 +104,7 @@ func (p *Permit) finish(d sallyport.Delivered) error {
 	// From here on no sweep can cut the call: either it was cut, and the record says
 	// so, or it ended, and nobody reports a cut that did not happen.
 	if !p.cut.CompareAndSwap(nil, &Cut{Decision: p.id, Reason: "finished", Text: "the call is over"}) {
+		p.cancel(p.cut.Load()) // the sweep may not have come to it yet
 		d.End, d.Bytes, d.AfterCut = "cut", p.bytes.Load(), p.afterCut.Load()
 	}
 	e := sallyport.Event{Type: sallyport.EventCompleted, At: g.now().UnixMicro(), Decision: p.id, Delivered: &d}
