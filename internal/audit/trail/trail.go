@@ -66,7 +66,7 @@ type Options struct {
 	Policy *tlog.Policy
 
 	Known        [][]byte      // signed checkpoints kept elsewhere, which the log must still contain
-	SegmentBytes int64         // a new journal segment begins after so many bytes; 0 means 16 MiB, at most 256 MiB
+	SegmentBytes int64         // a new journal segment begins after so many bytes; 0 means 4 MiB, at most 256 MiB
 	SoftBacklog  uint64        // records not yet in the tree that raise a warning; 0 means 131,072
 	HardBacklog  uint64        // records not yet in the tree at which Record refuses; 0 means 1,048,576
 	FeedEvery    time.Duration // how long small groups wait for more before they enter the tree; 0 means 100 ms, at most 10 s
@@ -137,7 +137,7 @@ func (o Options) checked() (Options, error) {
 		return o, fmt.Errorf("log %q needs a directory and a policy with its verifier key", o.Origin)
 	}
 	if o.SegmentBytes == 0 {
-		o.SegmentBytes = 16 << 20
+		o.SegmentBytes = 4 << 20
 	}
 	if o.SoftBacklog == 0 {
 		o.SoftBacklog = 1 << 17
