@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -505,5 +506,26 @@ func TestSecretsAreKeptAsHashes(t *testing.T) {
 				t.Errorf("an event holds a secret: %s", b)
 			}
 		}
+	}
+}
+
+// TestRevokedWhileIssuing revokes a family between the decision to issue and the issue: nothing comes out of it.
+func TestRevokedWhileIssuing(t *testing.T) {
+	w := newWorld(t)
+	issued, code := w.login(), w.code()
+	w.issuer.Record = func(ctx context.Context, e sallyport.Event) error {
+		if e.Type == sallyport.EventTokenIssued {
+			if _, err := w.store.RevokeFamilies(ctx, token.Selector{Family: e.Asked.Family}, w.now(), "test"); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	_, err := w.issuer.Refresh(t.Context(), w.by("sallyport-cli"), issued.Refresh, token.Want{})
+	wantReason(t, "refresh", err, "invalid_grant.dead")
+	_, err = w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
+	wantReason(t, "exchange", err, "invalid_grant.dead")
+	if got := len(w.issuer.Clients.All()); got != 3 {
+		t.Errorf("%d clients, want 3", got)
 	}
 }
