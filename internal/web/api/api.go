@@ -297,3 +297,9 @@ type Thing struct {
 	Aliases     map[string]string       `json:"aliases,omitempty"`
 	Why         string                  `json:"why,omitempty"` // of a change of label
 }
+
+// A Rotation is a new key-encryption key, and how many data keys it wraps now.
+type Rotation struct {
+	Key       string `json:"key"`
+	Rewrapped int    `json:"rewrapped"`
+}

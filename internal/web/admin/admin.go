@@ -1,0 +1,269 @@
+// Package admin owns the management API: the door through which people, the
+// command line and the console change and look at Sallyport itself. It is a door
+// like any other (PEP): every route names an action and a resource, and a handler
+// runs only with the permit that the guard gave for them.
+//
+// The package leaves decisions to the guard, records to their rooms, and the JSON
+// to web/api.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"sallyport"
+	"sallyport/internal/artifact/catalog"
+	"sallyport/internal/audit/history"
+	"sallyport/internal/authz/approval"
+	"sallyport/internal/authz/change"
+	"sallyport/internal/authz/facts"
+	"sallyport/internal/authz/grant"
+	"sallyport/internal/authz/hold"
+	"sallyport/internal/authz/role"
+	"sallyport/internal/enforce/guard"
+	"sallyport/internal/identity/credential"
+	"sallyport/internal/identity/directory"
+	"sallyport/internal/identity/session"
+	"sallyport/internal/identity/token"
+	"sallyport/internal/plumbing/httpsafe"
+	"sallyport/internal/plumbing/secret"
+	"sallyport/internal/web/api"
+)
+
+// Rooms are the rooms whose records the API shows and changes.
+type Rooms struct {
+	Directory *directory.Service
+	Enrol     *credential.Service
+	Sessions  *session.Service
+	Tokens    *token.Issuer
+	Roles     *role.Service
+	Approvals *approval.Service
+	Grants    *grant.Service
+	Holds     *hold.Service
+	Catalog   *catalog.Service
+	Policies  *change.Service
+	History   *history.Index
+	Log       Log
+}
+
+// Log is what the API shows of the trail.
+type Log struct {
+	Read    func(ctx context.Context, from uint64, most int) ([]api.Entry, error)
+	Head    func(ctx context.Context) (api.Head, error)
+	Size    func() uint64 // durable entries
+	Receipt func(ctx context.Context, seq uint64) ([]byte, error)
+	// RotateKeys makes a new key-encryption key and wraps every data key anew.
+	RotateKeys func(*guard.Permit) (keyID string, rewrapped int, err error)
+}
+
+// An API is the door. It is an http.Handler.
+type API struct {
+	Guard    *guard.Guard
+	Facts    *facts.Keeper
+	Rooms    Rooms
+	Audience string // what a token must be for
+	External string // external URL, for links
+	Logger   *slog.Logger
+	mux      *http.ServeMux
+}
+
+// A Route is one thing the API does. There is no handler without an action and a
+// target: a request reaches Serve only with the permit for them.
+type Route struct {
+	Method  string
+	Pattern string // below api.Version, in the form of http.ServeMux
+	Action  sallyport.Action
+	Target  func(*http.Request) (sallyport.Ref, error)
+	Serve   func(*API, *Call) (any, error)
+}
+
+// A Call is a permitted request.
+type Call struct {
+	*http.Request
+	Permit *guard.Permit
+	body   []byte
+}
+
+// maxBody bounds a request's body.
+const maxBody = 1 << 20
+
+// New returns the API with its routes.
+func New(a API) *API {
+	a.mux = http.NewServeMux()
+	for _, r := range Routes() {
+		a.mux.Handle(r.Method+" "+api.Version+r.Pattern, a.handler(r))
+	}
+	a.mux.HandleFunc("/", a.unmapped)
+	return &a
+}
+
+// Routes returns every route of the API.
+func Routes() []Route {
+	var all []Route
+	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), catalogRoutes(), policyRoutes()} {
+		all = append(all, routes...)
+	}
+	return all
+}
+
+// ServeHTTP serves one request.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	httpsafe.SecurityHeaders(w.Header())
+	a.mux.ServeHTTP(w, r)
+}
+
+func (a *API) call(r *http.Request) guard.Call {
+	c := guard.Call{Door: "admin", IP: httpsafe.PeerIP(r), Proof: guard.Proof{Audience: a.Audience}}
+	if t, ok := httpsafe.Bearer(r); ok {
+		c.Proof.Bearer = secret.NewText(t)
+	}
+	return c
+}
+
+func (a *API) unmapped(w http.ResponseWriter, r *http.Request) {
+	id, err := a.Guard.Unmapped(r.Context(), a.call(r), r.Method, r.URL.EscapedPath())
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	a.answer(w, r, http.StatusNotFound, api.Error{Status: http.StatusNotFound, Kind: "not found", Decision: id,
+		Message: "there is no such route in this version of the API"})
+}
+
+// handler is the order of work on every route.
+func (a *API) handler(route Route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := a.call(r)
+		c.Action = route.Action
+		var err error
+		if c.Target, err = route.Target(r); err != nil {
+			a.fail(w, r, err)
+			return
+		}
+		answer, err := a.Guard.Check(r.Context(), c)
+		if err != nil {
+			a.fail(w, r, err)
+			return
+		}
+		if answer.Permit == nil {
+			a.refuse(w, r, answer, c)
+			return
+		}
+		a.serve(w, r, route, answer.Permit)
+	})
+}
+
+// serve runs the handler and records its end before the answer leaves.
+func (a *API) serve(w http.ResponseWriter, r *http.Request, route Route, p *guard.Permit) {
+	call := &Call{Request: r.WithContext(p.Context()), Permit: p}
+	var result any
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		err = sallyport.Wrap("read request", sallyport.TooLarge, "the body broke off or is over 1 MiB", err)
+	} else {
+		call.body = body
+		result, err = route.Serve(a, call)
+	}
+	status := http.StatusOK
+	if err != nil {
+		status = httpsafe.Status(err)
+	}
+	if derr := p.Done(sallyport.Delivered{Status: status}); derr != nil {
+		err = derr
+	}
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	a.answer(w, r, http.StatusOK, result)
+}
+
+func (a *API) refuse(w http.ResponseWriter, r *http.Request, x guard.Answer, c guard.Call) {
+	e := api.Error{Status: http.StatusForbidden, Message: guard.Sentence(x, c), Kind: x.Outcome.String(), Decision: x.ID, Outcome: x.Outcome.String()}
+	if x.Hidden {
+		e.Status, e.Kind = http.StatusNotFound, "not found"
+	} else {
+		e.Reasons, e.Remedies = x.Reasons, x.Remedies
+	}
+	if x.Outcome == sallyport.StepUp {
+		e.Needs = x.Needs.String()
+		e.Status = http.StatusUnauthorized
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer error="insufficient_user_authentication", acr_values="%s"`, e.Needs))
+	}
+	a.answer(w, r, e.Status, e)
+}
+
+func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status := httpsafe.Status(err)
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="sallyport"`)
+	}
+	if status >= http.StatusInternalServerError {
+		a.Logger.ErrorContext(r.Context(), "request failed", "door", "admin", "path", r.URL.Path, "err", err)
+	}
+	a.answer(w, r, status, api.Error{Status: status, Message: sallyport.PublicText(err), Kind: sallyport.KindOf(err).String()})
+}
+
+func (a *API) answer(w http.ResponseWriter, r *http.Request, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		a.Logger.ErrorContext(r.Context(), "encode answer", "err", err)
+		status, body = http.StatusInternalServerError, []byte(`{"status":500,"message":"internal error","kind":"internal"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client is gone: nothing is left to tell
+}
+
+// decode reads the body into v, strictly: unknown fields and anything behind the
+// value are errors.
+func (c *Call) decode(v any) error {
+	dec := json.NewDecoder(newReader(c.body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return sallyport.E("read request", sallyport.Invalid, "the body is not what this route takes: "+sallyport.OneLine(err.Error()), "see the API's description")
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return sallyport.E("read request", sallyport.Invalid, "something stands behind the body's value", "send one JSON object")
+	}
+	return nil
+}
+
+// number reads a query parameter, with a default and a maximum.
+func (c *Call) number(name string, otherwise, most uint64) (uint64, error) {
+	s := c.URL.Query().Get(name)
+	if s == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || n > most {
+		return 0, sallyport.E("read request", sallyport.Invalid, fmt.Sprintf("the parameter %q must be a number up to %d", name, most), "")
+	}
+	return n, nil
+}
+
+// system is the target of what concerns Sallyport itself.
+func system(*http.Request) (sallyport.Ref, error) {
+	return sallyport.Ref{Kind: sallyport.SystemKind}, nil
+}
+
+// inQuery is the target named by the query parameter "resource"; system when
+// there is none.
+func inQuery(r *http.Request) (sallyport.Ref, error) {
+	if s := r.URL.Query().Get("resource"); s != "" {
+		return sallyport.ParseRef(s)
+	}
+	return system(r)
+}
+
+// note records a change that a permitted call made.
+func (a *API) note(c *Call, t sallyport.EventType, on string, detail map[string]string) error {
+	_, err := a.Guard.Note(c.Context(), sallyport.Event{Type: t, Who: c.Permit.Who().ID, Decision: c.Permit.ID(), On: on, Detail: detail})
+	return err
+}

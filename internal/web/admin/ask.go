@@ -1,0 +1,267 @@
+package admin
+
+import (
+	"encoding/json"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/authz/approval"
+	"sallyport/internal/authz/grant"
+	"sallyport/internal/authz/whatif"
+	"sallyport/internal/web/api"
+)
+
+// askRoutes are about just-in-time grants.
+func askRoutes() []Route {
+	return []Route{
+		{"POST", "/requests", sallyport.GrantRequest, inQuery, (*API).ask},
+		{"GET", "/requests", sallyport.ServerRead, system, (*API).requests},
+		{"GET", "/requests/{id}", sallyport.ServerRead, system, (*API).request},
+		{"POST", "/requests/{id}/withdraw", sallyport.ServerRead, system, (*API).withdraw},
+		{"POST", "/requests/{id}/vote", sallyport.GrantApprove, inQuery, (*API).vote},
+		{"GET", "/grants", sallyport.ServerRead, system, (*API).grants},
+		{"POST", "/grants/{id}/revoke", sallyport.GrantRevoke, inQuery, (*API).revokeGrant},
+	}
+}
+
+// ask asks for a grant on the resource that the call was permitted for.
+func (a *API) ask(c *Call) (any, error) {
+	var in api.Ask
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	action, err := sallyport.ParseAction(string(in.Action))
+	if err != nil {
+		return nil, err
+	}
+	d, err := time.ParseDuration(in.For)
+	if err != nil {
+		return nil, sallyport.E("request", sallyport.Invalid, "\"for\" must be a duration", "write for example 1h or 30m")
+	}
+	p, ref := c.Permit.Who(), c.Permit.Resource().Ref()
+	if err := a.worthAsking(c, action, ref); err != nil {
+		return nil, err
+	}
+	r, err := a.Rooms.Grants.Ask(c.Context(), grant.Ask{Principal: p.ID, Person: p.Person, Actions: []sallyport.Action{action}, Ref: ref, For: d, Why: in.Why})
+	if err != nil {
+		return nil, err
+	}
+	if err := a.note(c, sallyport.EventGrantRequested, ref.String(), map[string]string{"request": r.ID, "hash": r.Hash, "asks": r.Subject}); err != nil {
+		return nil, err
+	}
+	return a.requestOut(c, r)
+}
+
+// worthAsking refuses what a grant would not change: it is allowed already, or no
+// grant makes it so.
+func (a *API) worthAsking(c *Call, action sallyport.Action, ref sallyport.Ref) error {
+	who := a.asker(c)
+	d, _, err := whatif.Can(a.Facts.Snapshot(), who, action, ref)
+	if err != nil {
+		return err
+	}
+	if d.Outcome == sallyport.Allow {
+		return sallyport.E("request", sallyport.Conflict, "you may do that already", "")
+	}
+	for _, r := range d.Remedies {
+		if r.Kind == sallyport.RemedyRequest {
+			return nil
+		}
+	}
+	text := "a grant would not permit it"
+	if len(d.Remedies) > 0 {
+		text += "; " + d.Remedies[0].Text
+	}
+	return sallyport.E("request", sallyport.Conflict, text, "")
+}
+
+// requests lists what waits for the caller's vote (inbox), or with mine=true what
+// the caller asked for.
+func (a *API) requests(c *Call) (any, error) {
+	p := c.Permit.Who()
+	f := approval.Filter{Topic: grant.Topic, State: approval.Pending}
+	mine := c.URL.Query().Get("mine") == "true"
+	if mine {
+		f.Person, f.State = p.Person, ""
+	}
+	all, err := a.Rooms.Approvals.List(c.Context(), f)
+	if err != nil {
+		return nil, err
+	}
+	out := []api.Request{}
+	for _, r := range all {
+		if !mine && !a.mayVote(c, r) {
+			continue
+		}
+		x, err := a.requestOut(c, r)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
+
+// mayVote reports whether a request belongs in the caller's inbox.
+func (a *API) mayVote(c *Call, r approval.Request) bool {
+	if r.AskerPerson == c.Permit.Who().Person {
+		return false
+	}
+	ref, err := refOf(r)
+	if err != nil {
+		return false
+	}
+	d, _, err := whatif.Can(a.Facts.Snapshot(), a.asker(c), sallyport.GrantApprove, ref)
+	return err == nil && (d.Outcome == sallyport.Allow || d.Outcome == sallyport.StepUp)
+}
+
+// request returns one request to whoever asked it or may vote on it.
+func (a *API) request(c *Call) (any, error) {
+	r, err := a.Rooms.Approvals.Get(c.Context(), c.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	if r.AskerPerson != c.Permit.Who().Person && !a.mayVote(c, r) {
+		return nil, noRequest()
+	}
+	return a.requestOut(c, r)
+}
+
+func noRequest() error {
+	return sallyport.E("read request", sallyport.NotFound, "there is no such request", "run 'sallyport inbox' to see the open ones")
+}
+
+func (a *API) withdraw(c *Call) (any, error) {
+	r, err := a.Rooms.Approvals.Withdraw(c.Context(), c.PathValue("id"), c.Permit.Who().Person)
+	if err != nil {
+		return nil, err
+	}
+	return a.requestOut(c, r)
+}
+
+// vote counts the caller's vote. The permit is for the resource named in the
+// query, which must be the request's own.
+func (a *API) vote(c *Call) (any, error) {
+	var in api.Vote
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	r, err := a.Rooms.Approvals.Get(c.Context(), c.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	ref, err := refOf(r)
+	if err != nil {
+		return nil, err
+	}
+	if x, ok := a.Facts.Snapshot().Resolve(ref); !ok || x != c.Permit.Resource() {
+		return nil, noRequest()
+	}
+	p := c.Permit.Who()
+	r, _, err = a.Rooms.Grants.Vote(c.Context(), approval.Ballot{Request: r.ID, Voter: p.ID, Person: p.Person, Yes: in.Yes, Reason: in.Reason, Hash: in.Hash})
+	if err != nil {
+		return nil, err
+	}
+	if err := a.note(c, sallyport.EventGrantVoted, ref.String(), map[string]string{"request": r.ID, "hash": r.Hash, "yes": yesNo(in.Yes), "reason": in.Reason, "state": string(r.State)}); err != nil {
+		return nil, err
+	}
+	if err := a.Facts.Sync(c.Context()); err != nil {
+		return nil, err
+	}
+	return a.requestOut(c, r)
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// grants lists the caller's own, or with all=true everybody's for those who may
+// read the log.
+func (a *API) grants(c *Call) (any, error) {
+	who := c.Permit.Who().ID
+	if c.URL.Query().Get("all") == "true" {
+		d, _, err := whatif.Can(a.Facts.Snapshot(), a.asker(c), sallyport.AuditRead, sallyport.Ref{Kind: sallyport.SystemKind})
+		if err != nil {
+			return nil, err
+		}
+		if d.Outcome != sallyport.Allow {
+			return nil, sallyport.E("grants", sallyport.NotFound, "you may list your own grants only", "leave out --all")
+		}
+		who = ""
+	}
+	all, err := a.Rooms.Grants.List(c.Context(), who)
+	if err != nil {
+		return nil, err
+	}
+	out := []api.Grant{}
+	for _, g := range all {
+		out = append(out, a.grantOut(g))
+	}
+	return out, nil
+}
+
+func (a *API) revokeGrant(c *Call) (any, error) {
+	g, err := a.Rooms.Grants.Get(c.Context(), c.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	if x, ok := a.Facts.Snapshot().Resolve(g.Ref); !ok || x != c.Permit.Resource() {
+		return nil, sallyport.E("revoke grant", sallyport.NotFound, "there is no such grant on this resource", "run 'sallyport grants'")
+	}
+	if g, err = a.Rooms.Grants.Revoke(c.Context(), g.ID, c.Permit.Who().ID); err != nil {
+		return nil, err
+	}
+	if err := a.note(c, sallyport.EventGrantRevoked, g.Ref.String(), map[string]string{"grant": g.ID}); err != nil {
+		return nil, err
+	}
+	_, err = a.enforce(c)
+	return a.grantOut(g), err
+}
+
+func (a *API) grantOut(g grant.Grant) api.Grant {
+	out := api.Grant{ID: g.ID, Who: g.Principal, Actions: g.Actions, Resource: g.Ref.String(), From: g.From, Until: g.Until, Why: g.Why, Active: g.Active(a.Guard.Clock())}
+	if len(g.ApprovedBy) > 0 {
+		out.By = g.ApprovedBy[len(g.ApprovedBy)-1]
+	}
+	return out
+}
+
+// asked is the canonical text of a request for a grant.
+type asked struct {
+	Actions []sallyport.Action `json:"actions"`
+	Ref     string             `json:"ref"`
+	Seconds int64              `json:"seconds"`
+	Why     string             `json:"why"`
+}
+
+func refOf(r approval.Request) (sallyport.Ref, error) {
+	var q asked
+	if err := json.Unmarshal(r.Canonical, &q); err != nil {
+		return sallyport.Ref{}, err
+	}
+	return sallyport.ParseRef(q.Ref)
+}
+
+func (a *API) requestOut(c *Call, r approval.Request) (api.Request, error) {
+	var q asked
+	if err := json.Unmarshal(r.Canonical, &q); err != nil || len(q.Actions) == 0 {
+		return api.Request{}, sallyport.Wrap("read request", sallyport.Other, r.ID, err)
+	}
+	out := api.Request{ID: r.ID, Who: r.Asker, Action: q.Actions[0], Resource: q.Ref, For: (time.Duration(q.Seconds) * time.Second).String(), Why: q.Why,
+		Hash: r.Hash, Need: r.Need, State: string(r.State), Created: r.Created, Expires: r.Expires, Votes: []api.Vote{}}
+	for _, v := range r.Votes {
+		out.Votes = append(out.Votes, api.Vote{By: v.Voter, Yes: v.Yes, Reason: v.Reason, Hash: r.Hash, At: v.At})
+	}
+	if r.State == approval.Approved {
+		g, err := a.Rooms.Grants.Settle(c.Context(), r.ID)
+		if err != nil {
+			return out, err
+		}
+		x := a.grantOut(g)
+		out.Grant = &x
+	}
+	return out, nil
+}

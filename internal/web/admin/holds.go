@@ -1,0 +1,117 @@
+package admin
+
+import (
+	"strings"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/authz/hold"
+	"sallyport/internal/web/api"
+)
+
+// holdRoutes are about temporary restrictions. A hold on a resource is permitted
+// on that resource (named in the query), one on a person, session or token on the
+// system.
+func holdRoutes() []Route {
+	return []Route{
+		{"POST", "/holds", sallyport.HoldPlace, inQuery, (*API).lock},
+		{"GET", "/holds", sallyport.AuditRead, system, (*API).holds},
+		{"POST", "/holds/{id}/lift", sallyport.HoldLift, inQuery, (*API).unlock},
+	}
+}
+
+// waitForCut is how long an order to stop waits for what it stopped.
+const waitForCut = 2 * time.Second
+
+// enforce brings a change of rights into force and reports what it cut. When it
+// returns, no new call is decided on the old rights.
+func (a *API) enforce(c *Call) ([]api.Cut, error) {
+	if err := a.Facts.Sync(c.Context()); err != nil {
+		return nil, sallyport.Wrap("enforce", sallyport.Unavailable, "the change is kept, and could not be brought into force here yet", err)
+	}
+	out := []api.Cut{}
+	for _, x := range a.Guard.Sweep(c.Context(), waitForCut) {
+		out = append(out, api.Cut{Decision: x.Decision, Who: x.Who, Action: x.Action, On: x.On, Bytes: x.Bytes, AfterCut: x.AfterCut, Ended: x.Ended})
+	}
+	return out, nil
+}
+
+// onTarget checks that the permit, which is for a resource or for the system, is
+// the one that a hold on target needs.
+func onTarget(c *Call, target string) error {
+	kind, _, _ := strings.Cut(target, ":")
+	name := strings.TrimPrefix(target, "model:")
+	switch kind {
+	case "user", "service", "session", "family":
+		name = "system"
+	}
+	asked := c.URL.Query().Get("resource")
+	if asked == "" {
+		asked = "system"
+	}
+	if name != asked {
+		return sallyport.E("hold", sallyport.Invalid, "the query parameter \"resource\" must name what is held, "+name, "")
+	}
+	return nil
+}
+
+func (a *API) lock(c *Call) (any, error) {
+	var in api.Lock
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if err := onTarget(c, in.Target); err != nil {
+		return nil, err
+	}
+	began, p := time.Now(), c.Permit.Who()
+	h, err := a.Rooms.Holds.Place(c.Context(), in.Target, in.Why, hold.Actor{ID: p.ID, Person: p.Person})
+	if err != nil {
+		return nil, err
+	}
+	if err := a.note(c, sallyport.EventHoldPlaced, h.Target, map[string]string{"hold": h.ID, "why": h.Why}); err != nil {
+		return nil, err
+	}
+	cut, err := a.enforce(c)
+	out := holdOut(h)
+	out.Cut, out.InForce = cut, time.Since(began).Round(time.Microsecond).String()
+	return out, err
+}
+
+func (a *API) unlock(c *Call) (any, error) {
+	var in api.Lock
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	h, err := a.Rooms.Holds.Get(c.Context(), c.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	if err := onTarget(c, h.Target); err != nil {
+		return nil, err
+	}
+	p := c.Permit.Who()
+	if h, err = a.Rooms.Holds.Lift(c.Context(), h.ID, in.Why, hold.Actor{ID: p.ID, Person: p.Person}); err != nil {
+		return nil, err
+	}
+	if err := a.note(c, sallyport.EventHoldLifted, h.Target, map[string]string{"hold": h.ID, "why": in.Why}); err != nil {
+		return nil, err
+	}
+	_, err = a.enforce(c)
+	return holdOut(h), err
+}
+
+func (a *API) holds(c *Call) (any, error) {
+	all, err := a.Rooms.Holds.List(c.Context(), c.URL.Query().Get("target"))
+	if err != nil {
+		return nil, err
+	}
+	out := []api.Hold{}
+	for _, h := range all {
+		out = append(out, holdOut(h))
+	}
+	return out, nil
+}
+
+func holdOut(h hold.Hold) api.Hold {
+	return api.Hold{ID: h.ID, Target: h.Target, Why: h.Why, By: h.By, At: h.At, Active: h.Active()}
+}

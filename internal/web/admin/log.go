@@ -1,0 +1,279 @@
+package admin
+
+import (
+	"context"
+	"encoding/base64"
+	"strings"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/audit/history"
+	"sallyport/internal/authz/decision"
+	"sallyport/internal/authz/policy"
+	"sallyport/internal/web/api"
+)
+
+// logRoutes are about what happened. Whoever may not read the log may still ask
+// why they themselves were refused.
+func logRoutes() []Route {
+	return []Route{
+		{"GET", "/log/head", sallyport.ServerRead, system, (*API).head},
+		{"GET", "/log/entries", sallyport.AuditRead, system, (*API).entries},
+		{"GET", "/log/search", sallyport.AuditRead, system, (*API).search},
+		{"GET", "/log/receipt/{seq}", sallyport.AuditRead, system, (*API).receipt},
+		{"GET", "/decisions/{id}", sallyport.ServerRead, system, (*API).why},
+	}
+}
+
+// maxEntries is how many leaves one answer holds.
+const maxEntries = 500
+
+func (a *API) head(c *Call) (any, error) { return a.Rooms.Log.Head(c.Context()) }
+
+func (a *API) entries(c *Call) (any, error) {
+	from, err := c.number("from", 0, 1<<62)
+	if err != nil {
+		return nil, err
+	}
+	most, err := c.number("max", maxEntries, maxEntries)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := a.Rooms.Log.Read(c.Context(), from, int(most))
+	if entries == nil {
+		entries = []api.Entry{}
+	}
+	return entries, err
+}
+
+// patience is how long a search waits for the index to catch up with what the
+// caller has just done.
+const patience = 3 * time.Second
+
+func (a *API) search(c *Call) (any, error) {
+	q, err := queryOf(c)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := a.find(c, q)
+	if err != nil {
+		return nil, err
+	}
+	found := []api.Found{}
+	for _, r := range rows {
+		found = append(found, api.Found{Seq: r.Seq, At: r.At, Type: r.Type, Who: r.Who, Action: r.Action, On: r.On, Outcome: r.Outcome, Decision: r.Decision, Reason: r.Reason})
+	}
+	return found, nil
+}
+
+func queryOf(c *Call) (history.Query, error) {
+	v := c.URL.Query()
+	q := history.Query{Who: sallyport.PrincipalID(v.Get("who")), Action: sallyport.Action(v.Get("action")), On: v.Get("on"),
+		Outcome: v.Get("outcome"), Decision: v.Get("decision")}
+	if t := v.Get("type"); t != "" {
+		for _, name := range strings.Split(t, ",") {
+			q.Types = append(q.Types, sallyport.EventType(name))
+		}
+	}
+	var err error
+	if q.Before, err = c.number("before", 0, 1<<62); err != nil {
+		return q, err
+	}
+	most, err := c.number("max", history.DefaultRows, history.MaxRows)
+	if err != nil {
+		return q, err
+	}
+	q.Most = int(most)
+	for name, at := range map[string]*time.Time{"since": &q.Since, "until": &q.Until} {
+		if s := v.Get(name); s != "" {
+			if *at, err = time.Parse(time.RFC3339, s); err != nil {
+				return q, sallyport.E("search", sallyport.Invalid, "the parameter \""+name+"\" must be a time", "write it like 2026-01-31T08:00:00Z")
+			}
+		}
+	}
+	return q, nil
+}
+
+func (a *API) find(c *Call, q history.Query) ([]history.Row, error) {
+	ctx, cancel := context.WithTimeout(c.Context(), patience)
+	defer cancel()
+	if err := a.Rooms.History.Await(ctx, a.Rooms.Log.Size()); err != nil {
+		return nil, err
+	}
+	return a.Rooms.History.Find(c.Context(), q)
+}
+
+func (a *API) receipt(c *Call) (any, error) {
+	seq, err := sallyportNumber(c.PathValue("seq"))
+	if err != nil {
+		return nil, err
+	}
+	proof, err := a.Rooms.Log.Receipt(c.Context(), seq)
+	return map[string]string{"receipt": string(proof), "base64": base64.StdEncoding.EncodeToString(proof)}, err
+}
+
+// why gathers everything the log holds about a decision. The person it was about
+// sees the outcome, the reasons and the ways out; whoever may read the log sees
+// the facts and the policies too.
+func (a *API) why(c *Call) (any, error) {
+	rows, err := a.find(c, history.Query{Decision: c.PathValue("id")})
+	if err != nil {
+		return nil, err
+	}
+	w := api.Why{ID: c.PathValue("id"), Policies: []api.PolicyText{}}
+	for _, r := range rows {
+		e, err := a.leaf(c, r.Seq)
+		if err != nil {
+			return nil, err
+		}
+		switch r.Type {
+		case sallyport.EventDecided, sallyport.EventUnmapped:
+			w.Decided = e
+		case sallyport.EventCut:
+			w.Cut = &e
+		case sallyport.EventCompleted:
+			w.Completed = &e
+		}
+	}
+	l, err := sallyport.DecodeLogged(w.Decided.Leaf)
+	if err != nil {
+		return nil, noDecision()
+	}
+	auditor, err := a.mayRead(c)
+	if err != nil {
+		return nil, err
+	}
+	if !auditor && l.Who != c.Permit.Who().ID {
+		return nil, noDecision()
+	}
+	return w, a.explain(c, &w, l, auditor)
+}
+
+func noDecision() error {
+	return sallyport.E("why", sallyport.NotFound, "there is no such decision that you may read", "the id stands in the message you got, D-…")
+}
+
+func (a *API) mayRead(c *Call) (bool, error) {
+	d, err := a.ownDecision(c, sallyport.AuditRead)
+	return d.Outcome == sallyport.Allow, err
+}
+
+func (a *API) leaf(c *Call, seq uint64) (api.Entry, error) {
+	entries, err := a.Rooms.Log.Read(c.Context(), seq, 1)
+	if err == nil && len(entries) != 1 {
+		err = sallyport.E("read log", sallyport.Unavailable, "the log does not hold the entry that the index names", "rebuild the index: sallyport log reindex")
+	}
+	if err != nil {
+		return api.Entry{}, err
+	}
+	return entries[0], nil
+}
+
+// explain adds what the decision was made from, and makes it again.
+func (a *API) explain(c *Call, w *api.Why, l sallyport.Logged, auditor bool) error {
+	if l.Type != sallyport.EventDecided {
+		return nil
+	}
+	engine, basis, err := a.recorded(c, w, l)
+	if err != nil {
+		return err
+	}
+	q, err := decision.QuestionOf(l.Event)
+	if err != nil {
+		return err
+	}
+	d, err := decision.Replay(engine, basis, q)
+	if err != nil {
+		return err
+	}
+	w.Remedies = d.Remedies
+	for _, id := range l.Reasons {
+		if info, ok := engine.Info(id); ok {
+			p := api.PolicyText{ID: id, Owner: info.Owner, Text: info.Annotations["text"]}
+			if auditor {
+				p.Code = info.Text
+			}
+			w.Policies = append(w.Policies, p)
+		}
+	}
+	if !auditor {
+		w.Facts = nil
+		return nil
+	}
+	w.Replay = &api.Replay{Recorded: l.Outcome, Again: d.Outcome.String(), Reasons: d.ReasonIDs(), Same: same(l.Event, d)}
+	return nil
+}
+
+// same compares a decision made again with the recorded one: outcome, reasons,
+// failed policies and obligations, never texts.
+func same(e sallyport.Event, d sallyport.Decision) bool {
+	again := sallyport.Event{Outcome: d.Outcome.String(), Reasons: d.ReasonIDs(), Errors: d.Errors}
+	for _, o := range d.Obligations {
+		again.Obligations = append(again.Obligations, o.String())
+	}
+	equal := func(a, b []string) bool { return strings.Join(a, "\n") == strings.Join(b, "\n") }
+	return again.Outcome == e.Outcome && equal(again.Reasons, e.Reasons) && equal(again.Errors, e.Errors) && equal(again.Obligations, e.Obligations)
+}
+
+// recorded finds the facts and compiles the policy set of a decision, both from
+// the log alone.
+func (a *API) recorded(c *Call, w *api.Why, l sallyport.Logged) (policy.Engine, []byte, error) {
+	rows, err := a.find(c, history.Query{Facts: l.Facts, Types: []sallyport.EventType{sallyport.EventFacts}, Most: 1})
+	if err != nil || len(rows) == 0 {
+		return nil, nil, cmpErr(err, "the facts of the decision are not in the log")
+	}
+	e, err := a.leaf(c, rows[0].Seq)
+	if err != nil {
+		return nil, nil, err
+	}
+	w.Facts = &e
+	f, err := sallyport.DecodeLogged(e.Leaf)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := decision.Unmarshal(f.Basis)
+	if err != nil {
+		return nil, nil, err
+	}
+	engine, err := a.engineOf(c, b.Policy)
+	return engine, f.Basis, err
+}
+
+// engineOf compiles a policy set from its events. The set in force is at hand.
+func (a *API) engineOf(c *Call, version string) (policy.Engine, error) {
+	if e := a.Facts.Snapshot().Engine(); e.Version() == version {
+		return e, nil
+	}
+	rows, err := a.find(c, history.Query{Types: []sallyport.EventType{sallyport.EventPolicy}, On: version, Most: history.MaxRows})
+	if err != nil {
+		return nil, err
+	}
+	var events []sallyport.Event
+	for i := len(rows) - 1; i >= 0; i-- {
+		e, err := a.leaf(c, rows[i].Seq)
+		if err != nil {
+			return nil, err
+		}
+		l, err := sallyport.DecodeLogged(e.Leaf)
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, l.Event)
+	}
+	sources, err := policy.Join(events)
+	if err != nil {
+		return nil, err
+	}
+	src, ok := sources[version]
+	if !ok {
+		return nil, cmpErr(nil, "the policy set of the decision is not in the log")
+	}
+	return a.Rooms.Policies.Compile(src)
+}
+
+func cmpErr(err error, otherwise string) error {
+	if err != nil {
+		return err
+	}
+	return sallyport.E("why", sallyport.Unavailable, otherwise, "verify the log: sallyport log verify")
+}

@@ -1,0 +1,260 @@
+package admin
+
+import (
+	"bytes"
+	"io"
+	"slices"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/authz/whatif"
+	"sallyport/internal/identity/token"
+	"sallyport/internal/web/api"
+)
+
+func newReader(b []byte) io.Reader { return bytes.NewReader(b) }
+
+// meRoutes are about the caller.
+func meRoutes() []Route {
+	return []Route{
+		{"GET", "/whoami", sallyport.ServerRead, system, (*API).whoami},
+		{"GET", "/can", sallyport.ServerRead, system, (*API).can},
+		{"GET", "/sessions", sallyport.ServerRead, system, (*API).sessions},
+		{"POST", "/sessions/{id}/revoke", sallyport.ServerRead, system, (*API).revokeSession},
+		{"POST", "/logout", sallyport.ServerRead, system, (*API).logout},
+		{"GET", "/matrix", sallyport.PolicyRead, system, (*API).matrix},
+	}
+}
+
+// asker is the caller as they are, with every right that policy gives them and
+// not only those of the token at hand.
+func (a *API) asker(c *Call) whatif.Asker {
+	p := c.Permit.Who()
+	p.Scope = whatif.Everything()
+	return whatif.Asker{Principal: p, At: a.Guard.Clock()}
+}
+
+func (a *API) whoami(c *Call) (any, error) {
+	snap, p := a.Facts.Snapshot(), c.Permit.Who()
+	m, _ := snap.Member(p.ID)
+	who := api.Who{ID: p.ID, Person: p.Person, Display: m.Display, Groups: m.Groups, Assurance: p.Assurance.String(), Methods: p.Methods,
+		Session: p.Session, Expires: p.Expires, Scope: p.Scope.String(), Rights: []api.Rights{}, Roles: []api.Assignment{}}
+	for _, as := range snap.Assignments(p.ID) {
+		who.Roles = append(who.Roles, api.Assignment{ID: as.ID, Subject: as.Subject, Role: as.Role, Scope: as.Scope.String(), Until: as.Until})
+	}
+	for _, x := range snap.Catalog().All() {
+		r, err := a.rights(c, x)
+		if err != nil {
+			return nil, err
+		}
+		if len(r.Can)+len(r.StepUp)+len(r.Request) > 0 {
+			who.Rights = append(who.Rights, r)
+		}
+	}
+	return who, nil
+}
+
+func (a *API) rights(c *Call, x sallyport.Resource) (api.Rights, error) {
+	cells, err := whatif.Rights(a.Facts.Snapshot(), a.asker(c), x)
+	if err != nil {
+		return api.Rights{}, err
+	}
+	r := api.Rights{Resource: x.String(), Class: x.Class}
+	for _, action := range whatif.ActionsOn(x.Kind) {
+		switch cells[action] {
+		case whatif.Allowed:
+			r.Can = append(r.Can, action)
+		case whatif.AfterStep:
+			r.StepUp = append(r.StepUp, action)
+		case whatif.OnRequest:
+			r.Request = append(r.Request, action)
+		default:
+			r.Cannot = append(r.Cannot, action)
+		}
+	}
+	return r, nil
+}
+
+// can answers for the caller, or with "as" for somebody else: whoever may read
+// the policy may ask about everybody.
+func (a *API) can(c *Call) (any, error) {
+	q := c.URL.Query()
+	action, err := sallyport.ParseAction(q.Get("action"))
+	if err != nil {
+		return nil, err
+	}
+	ref, err := sallyport.ParseRef(q.Get("resource"))
+	if err != nil {
+		return nil, err
+	}
+	who := a.asker(c)
+	snap := a.Facts.Snapshot()
+	if as := q.Get("as"); as != "" && as != string(who.Principal.ID) {
+		if who, err = a.somebody(c, who, as, q.Get("assurance")); err != nil {
+			return nil, err
+		}
+	}
+	d, x, err := whatif.Can(snap, who, action, ref)
+	if err != nil {
+		return nil, err
+	}
+	answer := api.Answer{Who: who.Principal.ID, Action: action, Resource: ref.String(), Outcome: d.Outcome.String(), Reasons: d.Reasons, Remedies: d.Remedies, Policy: d.Policy}
+	if x.Kind != "" {
+		answer.Resource = x.String()
+	}
+	if d.Outcome == sallyport.StepUp {
+		answer.Needs = d.Needs.String()
+	}
+	return answer, nil
+}
+
+func (a *API) somebody(c *Call, asker whatif.Asker, as, assurance string) (whatif.Asker, error) {
+	snap := a.Facts.Snapshot()
+	d, _, err := whatif.Can(snap, asker, sallyport.PolicyRead, sallyport.Ref{Kind: sallyport.SystemKind})
+	if err != nil {
+		return asker, err
+	}
+	if d.Outcome != sallyport.Allow {
+		return asker, sallyport.E("can", sallyport.NotFound, "you may ask about yourself only", "ask somebody who may read the policy")
+	}
+	id, err := sallyport.ParsePrincipalID(as)
+	if err != nil {
+		return asker, err
+	}
+	m, ok := snap.Member(id)
+	if !ok {
+		return asker, sallyport.E("can", sallyport.NotFound, string(id)+" is not known here", "")
+	}
+	level := sallyport.MultiFactor
+	if assurance != "" {
+		if level, err = sallyport.ParseAssurance(assurance); err != nil {
+			return asker, err
+		}
+	}
+	now := a.Guard.Clock()
+	return whatif.Asker{At: now, Principal: sallyport.Principal{ID: m.ID, Person: m.Person, Scope: whatif.Everything(),
+		Assurance: level, AuthTime: now}}, nil
+}
+
+// matrix is who may do what, for everybody proved at "assurance" (aal2 unless
+// said otherwise), on every resource or those below "project".
+func (a *API) matrix(c *Call) (any, error) {
+	snap, now := a.Facts.Snapshot(), a.Guard.Clock()
+	level := sallyport.MultiFactor
+	if s := c.URL.Query().Get("assurance"); s != "" {
+		var err error
+		if level, err = sallyport.ParseAssurance(s); err != nil {
+			return nil, err
+		}
+	}
+	m := api.Matrix{Policy: snap.Engine().Version(), At: now.UTC(), Actions: matrixActions(), Rows: []api.MatrixRow{}}
+	for _, member := range snap.Sorted() {
+		who := whatif.Asker{At: now, Principal: sallyport.Principal{ID: member.ID, Person: member.Person, Scope: whatif.Everything(), Assurance: level, AuthTime: now}}
+		for _, x := range snap.Catalog().All() {
+			if p := c.URL.Query().Get("project"); p != "" && p != x.Org+"/"+x.Project {
+				continue
+			}
+			row, err := matrixRow(a, who, x, m.Actions)
+			if err != nil {
+				return nil, err
+			}
+			m.Rows = append(m.Rows, row)
+		}
+	}
+	return m, nil
+}
+
+// matrixActions are the columns: what people ask about first.
+func matrixActions() []sallyport.Action {
+	return []sallyport.Action{sallyport.ModelRead, sallyport.ModelInfer, sallyport.ModelEvaluate, sallyport.ModelPullAux, sallyport.ModelPull,
+		sallyport.ModelPush, sallyport.ModelPromote, sallyport.ModelDeploy, sallyport.ModelDelete, sallyport.DatasetRead, sallyport.DatasetWrite,
+		sallyport.GrantApprove, sallyport.HoldPlace, sallyport.LabelChange, sallyport.AuditRead}
+}
+
+func matrixRow(a *API, who whatif.Asker, x sallyport.Resource, actions []sallyport.Action) (api.MatrixRow, error) {
+	row := api.MatrixRow{Who: who.Principal.ID, Resource: x.String(), Cells: make([]string, len(actions))}
+	cells, err := whatif.Rights(a.Facts.Snapshot(), who, x)
+	if err != nil {
+		return row, err
+	}
+	for i, action := range actions {
+		cell, ok := cells[action]
+		if !ok {
+			cell = "-" // the action makes no sense on this kind of resource
+		}
+		row.Cells[i] = string(cell)
+	}
+	return row, nil
+}
+
+func (a *API) sessions(c *Call) (any, error) {
+	p := c.Permit.Who()
+	list, err := a.Rooms.Sessions.List(c.Context(), p.ID)
+	if err != nil {
+		return nil, err
+	}
+	families, err := a.Rooms.Tokens.Families.Families(c.Context(), token.Selector{Principal: p.ID})
+	if err != nil {
+		return nil, err
+	}
+	out := []api.Session{}
+	for _, s := range list {
+		out = append(out, api.Session{ID: s.ID, Kind: "browser", Created: s.Created, LastSeen: s.Seen, Expires: s.End,
+			Assurance: s.Assurance.String(), IP: s.Source, Agent: s.Agent, Current: s.ID == p.Session})
+	}
+	for _, f := range families {
+		if !f.Live(a.Guard.Clock()) {
+			continue
+		}
+		out = append(out, api.Session{ID: f.ID, Kind: f.Client, Created: f.Created, LastSeen: f.LastIssued, Expires: f.Expires,
+			Assurance: f.Assurance.String(), Current: f.ID == p.Family})
+	}
+	return out, nil
+}
+
+// revokeSession ends one session or token family of the caller.
+func (a *API) revokeSession(c *Call) (any, error) {
+	id := c.PathValue("id")
+	mine, err := a.sessions(c)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(mine.([]api.Session), func(s api.Session) bool { return s.ID == id }) {
+		return nil, sallyport.E("end session", sallyport.NotFound, "you have no such session", "list yours with 'sallyport sessions'")
+	}
+	return a.end(c, []string{id})
+}
+
+// logout ends the session behind the call, or with everywhere=true all of the
+// caller's, and everything that runs under them.
+func (a *API) logout(c *Call) (any, error) {
+	p := c.Permit.Who()
+	ids := []string{p.Session, p.Family}
+	if c.URL.Query().Get("everywhere") == "true" {
+		mine, err := a.sessions(c)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range mine.([]api.Session) {
+			ids = append(ids, s.ID)
+		}
+	}
+	slices.Sort(ids)
+	return a.end(c, slices.Compact(slices.DeleteFunc(ids, func(s string) bool { return s == "" })))
+}
+
+// end revokes sessions and families and returns what it cut.
+func (a *API) end(c *Call, ids []string) (any, error) {
+	const why = "ended by the person"
+	began := time.Now()
+	for _, id := range ids {
+		if err := a.Rooms.endOne(c.Context(), id, why); err != nil {
+			return nil, err
+		}
+		if err := a.note(c, sallyport.EventSessionRevoked, "session:"+id, map[string]string{"why": why}); err != nil {
+			return nil, err
+		}
+	}
+	cut, err := a.enforce(c)
+	return api.Hold{Target: "session", Why: why, By: c.Permit.Who().ID, Cut: cut, InForce: time.Since(began).Round(time.Microsecond).String()}, err
+}

@@ -1,0 +1,218 @@
+package admin
+
+import (
+	"net/url"
+	"strconv"
+
+	"sallyport"
+	"sallyport/internal/authz/role"
+	"sallyport/internal/authz/whatif"
+	"sallyport/internal/identity/directory"
+	"sallyport/internal/web/api"
+)
+
+// peopleRoutes are about the directory and roles.
+func peopleRoutes() []Route {
+	return []Route{
+		{"GET", "/people", sallyport.IdentityRead, system, (*API).people},
+		{"POST", "/people", sallyport.IdentityAdminister, system, (*API).addPerson},
+		{"POST", "/people/{id}/state", sallyport.IdentityAdminister, system, (*API).setState},
+		{"POST", "/people/{id}/enrol", sallyport.IdentityAdminister, system, (*API).enrol},
+		{"POST", "/people/{id}/groups", sallyport.IdentityAdminister, system, (*API).addToGroup},
+		{"POST", "/groups", sallyport.IdentityAdminister, system, (*API).defineGroup},
+		{"GET", "/roles", sallyport.IdentityRead, system, (*API).roles},
+		{"POST", "/roles", sallyport.IdentityAdminister, system, (*API).defineRole},
+		{"POST", "/assignments", sallyport.IdentityAdminister, system, (*API).assign},
+		{"POST", "/assignments/{id}/remove", sallyport.IdentityAdminister, system, (*API).unassign},
+	}
+}
+
+func sallyportNumber(s string) (uint64, error) {
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil {
+		return 0, sallyport.E("read request", sallyport.Invalid, "this is not a number of the log", "")
+	}
+	return n, nil
+}
+
+// ownDecision is what the caller may do on the system, apart from the call.
+func (a *API) ownDecision(c *Call, action sallyport.Action) (sallyport.Decision, error) {
+	d, _, err := whatif.Can(a.Facts.Snapshot(), a.asker(c), action, sallyport.Ref{Kind: sallyport.SystemKind})
+	return d, err
+}
+
+func memberOut(m directory.Member) api.Member {
+	return api.Member{ID: m.ID, Person: m.Person, Org: m.Org, Display: m.Display, State: string(m.State), Groups: m.Groups}
+}
+
+func (a *API) people(*Call) (any, error) {
+	out := []api.Member{}
+	for _, m := range a.Facts.Snapshot().Sorted() {
+		out = append(out, memberOut(m))
+	}
+	return out, nil
+}
+
+// changed notes a change of the directory or of roles and brings it into force.
+func (a *API) changed(c *Call, on string, detail map[string]string) error {
+	if err := a.note(c, sallyport.EventChanged, on, detail); err != nil {
+		return err
+	}
+	_, err := a.enforce(c)
+	return err
+}
+
+func (a *API) addPerson(c *Call) (any, error) {
+	var in api.Member
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	id, err := sallyport.ParsePrincipalID(string(in.ID))
+	if err != nil {
+		return nil, err
+	}
+	m, err := a.Rooms.Directory.Create(c.Context(), directory.Member{ID: id, Person: in.Person, Org: in.Org, Display: in.Display, Groups: in.Groups})
+	if err != nil {
+		return nil, err
+	}
+	return memberOut(m), a.changed(c, string(id), map[string]string{"what": "joined"})
+}
+
+// target reads a principal's id from the path.
+func (c *Call) principal() (sallyport.PrincipalID, error) {
+	s, err := url.PathUnescape(c.PathValue("id"))
+	if err != nil {
+		return "", sallyport.E("read request", sallyport.Invalid, "the id cannot be read", "")
+	}
+	return sallyport.ParsePrincipalID(s)
+}
+
+func (a *API) setState(c *Call) (any, error) {
+	var in api.Member
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	id, err := c.principal()
+	if err != nil {
+		return nil, err
+	}
+	state, err := directory.ParseState(in.State)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.Rooms.Directory.SetState(c.Context(), id, state); err != nil {
+		return nil, err
+	}
+	if state != directory.Active {
+		if err := a.Rooms.leave(c.Context(), id, c.Permit.Who().ID, "the account is "+string(state)); err != nil {
+			return nil, err
+		}
+	}
+	m, err := a.Rooms.Directory.Get(c.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	return memberOut(m), a.changed(c, string(id), map[string]string{"what": "state", "to": string(state)})
+}
+
+func (a *API) enrol(c *Call) (any, error) {
+	id, err := c.principal()
+	if err != nil {
+		return nil, err
+	}
+	if m, err := a.Rooms.Directory.Get(c.Context(), id); err != nil || m.State != directory.Active || id.Kind() != sallyport.User {
+		return nil, sallyport.E("enrol", sallyport.NotFound, "there is no such active person", "add them with 'sallyport user add'")
+	}
+	link, until, err := a.Rooms.Enrol.IssueLink(c.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	return api.Enrolment{Who: id, Link: a.External + "/enrol/" + link.Reveal(), Expires: until},
+		a.changed(c, string(id), map[string]string{"what": "enrolment link issued"})
+}
+
+func (a *API) addToGroup(c *Call) (any, error) {
+	var in api.Group
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	id, err := c.principal()
+	if err != nil {
+		return nil, err
+	}
+	if in.Remove {
+		err = a.Rooms.Directory.RemoveGroup(c.Context(), id, in.Name)
+	} else {
+		err = a.Rooms.Directory.AddGroup(c.Context(), id, in.Name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return in, a.changed(c, string(id), map[string]string{"what": "group", "group": in.Name, "removed": strconv.FormatBool(in.Remove)})
+}
+
+func (a *API) defineGroup(c *Call) (any, error) {
+	var in api.Group
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if err := a.Rooms.Directory.DefineGroup(c.Context(), directory.Group{Name: in.Name, Parents: in.Parents}); err != nil {
+		return nil, err
+	}
+	return in, a.changed(c, "group:"+in.Name, map[string]string{"what": "group defined"})
+}
+
+func (a *API) roles(c *Call) (any, error) {
+	state, err := a.Rooms.Roles.List(c.Context())
+	if err != nil {
+		return nil, err
+	}
+	out := api.Roles{Roles: []api.Role{}, Assignments: []api.Assignment{}}
+	for _, r := range state.Roles {
+		out.Roles = append(out.Roles, api.Role{Name: r.Name, Inherits: r.Inherits, Description: r.Description, Privileged: r.Privileged})
+	}
+	for _, s := range state.Assignments {
+		out.Assignments = append(out.Assignments, assignmentOut(s))
+	}
+	return out, nil
+}
+
+func assignmentOut(s role.Assignment) api.Assignment {
+	return api.Assignment{ID: s.ID, Subject: s.Subject, Role: s.Role, Scope: s.Scope.String(), Until: s.Until}
+}
+
+func (a *API) defineRole(c *Call) (any, error) {
+	var in api.Role
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	r := role.Role{Name: in.Name, Inherits: in.Inherits, Description: in.Description, Privileged: in.Privileged}
+	if err := a.Rooms.Roles.Define(c.Context(), r); err != nil {
+		return nil, err
+	}
+	return in, a.changed(c, "role:"+in.Name, map[string]string{"what": "role defined"})
+}
+
+func (a *API) assign(c *Call) (any, error) {
+	var in api.Assignment
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	scope, err := sallyport.ParseRef(in.Scope)
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.Rooms.Roles.Assign(c.Context(), role.Assignment{Subject: in.Subject, Role: in.Role, Scope: scope, By: c.Permit.Who().ID, Until: in.Until})
+	if err != nil {
+		return nil, err
+	}
+	return assignmentOut(s), a.changed(c, s.Subject, map[string]string{"what": "role assigned", "role": s.Role, "scope": in.Scope})
+}
+
+func (a *API) unassign(c *Call) (any, error) {
+	id := c.PathValue("id")
+	if err := a.Rooms.Roles.Unassign(c.Context(), id); err != nil {
+		return nil, err
+	}
+	return api.Assignment{ID: id}, a.changed(c, "assignment:"+id, map[string]string{"what": "role taken away"})
+}

@@ -1,0 +1,147 @@
+package admin
+
+import (
+	"sallyport"
+	"sallyport/internal/artifact/catalog"
+	"sallyport/internal/web/api"
+)
+
+// catalogRoutes are about what is protected. A thing is added to what contains
+// it, which is the resource that the query names.
+func catalogRoutes() []Route {
+	return []Route{
+		{"GET", "/catalog", sallyport.ModelList, system, (*API).things},
+		{"POST", "/catalog/orgs", sallyport.SystemConfigure, system, (*API).addOrg},
+		{"POST", "/catalog/things", sallyport.ModelRegister, inQuery, (*API).addThing},
+		{"POST", "/catalog/label", sallyport.LabelChange, inQuery, (*API).label},
+		{"POST", "/catalog/promote", sallyport.ModelPromote, inQuery, (*API).promote},
+	}
+}
+
+// things lists what the caller may know of.
+func (a *API) things(c *Call) (any, error) {
+	snap := a.Facts.Snapshot()
+	out := []api.Thing{}
+	for _, x := range snap.Catalog().All() {
+		read := sallyport.ModelRead
+		switch x.Kind {
+		case sallyport.DatasetKind:
+			read = sallyport.DatasetRead
+		case sallyport.EndpointKind:
+			read = sallyport.EndpointUse
+		}
+		ref := x.Ref()
+		ref.Revision = ""
+		if len(a.Guard.Visible(c.Permit, read, []sallyport.Ref{ref})) == 0 {
+			continue
+		}
+		t := api.Thing{Resource: ref.String(), Class: x.Class, Environment: x.Environment, Version: x.Version, Digest: x.Digest, Owners: snap.Catalog().Owners(x)}
+		if x.Project != "" {
+			t.Project = x.Org + "/" + x.Project
+		}
+		if m, ok := snap.Catalog().Model(x.Org, x.Name); ok && x.Kind != sallyport.DatasetKind && x.Kind != sallyport.EndpointKind {
+			t.Aliases = m.Aliases
+		}
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+func (a *API) addOrg(c *Call) (any, error) {
+	var in api.Thing
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	ref, err := sallyport.ParseRef(in.Resource)
+	if err != nil || ref.Kind != sallyport.OrganisationKind {
+		return nil, sallyport.E("add organisation", sallyport.Invalid, "\"resource\" must name an organisation", "write org:NAME")
+	}
+	if err := a.Rooms.Catalog.Put(c.Context(), catalog.Item{Org: &catalog.Org{Name: ref.Org}}); err != nil {
+		return nil, err
+	}
+	return in, a.changed(c, ref.String(), map[string]string{"what": "organisation added"})
+}
+
+func (a *API) addThing(c *Call) (any, error) {
+	var in api.Thing
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	ref, err := sallyport.ParseRef(in.Resource)
+	if err != nil {
+		return nil, err
+	}
+	within := c.Permit.Resource()
+	if ref.Org != within.Org || within.Kind != sallyport.OrganisationKind && within.Kind != sallyport.ProjectKind {
+		return nil, sallyport.E("add", sallyport.Invalid, in.Resource+" does not belong into "+within.String(), "name what contains it: ?resource=project:ORG/NAME or org:ORG")
+	}
+	item, err := itemOf(in, ref, within.Project)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.Rooms.Catalog.Put(c.Context(), item); err != nil {
+		return nil, err
+	}
+	return in, a.changed(c, ref.String(), map[string]string{"what": "added to the catalog", "class": string(in.Class)})
+}
+
+func itemOf(in api.Thing, ref sallyport.Ref, project string) (catalog.Item, error) {
+	switch {
+	case ref.Revision != "":
+	case ref.Kind == sallyport.ProjectKind:
+		return catalog.Item{Project: &catalog.Project{Org: ref.Org, Name: ref.Name}}, nil
+	case ref.Kind == sallyport.ModelKind:
+		return catalog.Item{Model: &catalog.Model{Org: ref.Org, Name: ref.Name, Project: project, Class: in.Class, Owners: in.Owners}}, nil
+	case ref.Kind == sallyport.DatasetKind:
+		return catalog.Item{Dataset: &catalog.Dataset{Org: ref.Org, Name: ref.Name, Project: project, Class: in.Class, Owners: in.Owners}}, nil
+	case ref.Kind == sallyport.EndpointKind:
+		return catalog.Item{Endpoint: &catalog.Endpoint{Org: ref.Org, Name: ref.Name, Project: project, Class: in.Class, Model: in.Model, Environment: in.Environment}}, nil
+	}
+	return catalog.Item{}, sallyport.E("add", sallyport.Invalid, in.Resource+" cannot be added", "add a project, model, dataset or endpoint; versions come with 'sallyport push'")
+}
+
+// label changes a class. It bites on the next request, and on those that run.
+func (a *API) label(c *Call) (any, error) {
+	var in api.Thing
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	ref, err := sallyport.ParseRef(c.URL.Query().Get("resource"))
+	if err != nil {
+		return nil, err
+	}
+	if in.Why == "" {
+		return nil, sallyport.E("change label", sallyport.Invalid, "a change of label needs a reason", "say why")
+	}
+	if err := a.Rooms.Catalog.Relabel(c.Context(), ref, in.Class); err != nil {
+		return nil, err
+	}
+	return in, a.changed(c, ref.String(), map[string]string{"what": "label", "class": string(in.Class), "why": in.Why})
+}
+
+// promote moves a version to an environment, an alias to a version, or both.
+func (a *API) promote(c *Call) (any, error) {
+	var in api.Thing
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	x := c.Permit.Resource()
+	if x.Kind != sallyport.VersionKind {
+		return nil, sallyport.E("promote", sallyport.NotFound, "the model has no version yet", "push one with 'sallyport push'")
+	}
+	if in.Environment != "" {
+		env, err := sallyport.ParseEnvironment(string(in.Environment))
+		if err != nil {
+			return nil, err
+		}
+		if _, err := a.Rooms.Catalog.UpdateVersion(c.Context(), x.Org, x.Name, x.Version, catalog.VersionChange{Environment: &env}); err != nil {
+			return nil, err
+		}
+	}
+	for alias := range in.Aliases {
+		if err := a.Rooms.Catalog.SetAlias(c.Context(), x.Org, x.Name, alias, x.Version); err != nil {
+			return nil, err
+		}
+	}
+	return in, a.changed(c, x.String(), map[string]string{"what": "promoted", "environment": string(in.Environment)})
+}
