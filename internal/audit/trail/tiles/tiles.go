@@ -7,14 +7,13 @@ package tiles
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -53,13 +52,13 @@ type Tree struct {
 	lock     *os.File
 	add      tessera.AddFn
 	reader   tessera.LogReader
-	shutdown func(context.Context) error
+	shutdown func() error // waits for the last checkpoint
 	stop     context.CancelFunc
 }
 
 // Open opens or creates the log in dir, which signer signs and names. Nobody else may write there: a lock beside the
 // directory, dir + ".lock", keeps out a second Open of this process or another, which would corrupt the log.
-// The engine logs through one place for the whole process, so that the Logger of the last Open gets its warnings.
+// The engine logs through one place for the whole process: the Logger of the first Open gets the warnings of all.
 func Open(ctx context.Context, dir string, signer note.Signer, o Options) (*Tree, error) {
 	t, err := open(ctx, dir, signer, o)
 	if err != nil {
@@ -87,16 +86,15 @@ func open(ctx context.Context, dir string, signer note.Signer, o Options) (*Tree
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	if err := redirect(o.Logger); err != nil {
-		return nil, errors.Join(err, root.Close(), lock.Close())
-	}
+	redirect(o.Logger)
 	living, stop := context.WithCancel(context.WithoutCancel(ctx))
 	t := &Tree{dir: dir, root: root, lock: lock, stop: stop}
 	driver, err := posix.New(living, posix.Config{Path: dir})
 	if err == nil {
 		var appender *tessera.Appender
-		if appender, t.shutdown, t.reader, err = tessera.NewAppender(living, driver, options); err == nil {
-			t.add = appender.Add
+		var shutdown func(context.Context) error
+		if appender, shutdown, t.reader, err = tessera.NewAppender(living, driver, options); err == nil {
+			t.add, t.shutdown = appender.Add, func() error { return shutdown(living) }
 			return t, nil
 		}
 	}
@@ -130,30 +128,15 @@ func (o Options) append(signer note.Signer) (*tessera.AppendOptions, error) {
 	return options, nil
 }
 
-// redirect takes the engine's own logging off standard error: warnings and errors go to l, the rest nowhere. It uses only
-// those of klog's process-wide settings that may change while other logs are open.
-func redirect(l *slog.Logger) error {
+// budget: klog is one per process, and its logger must not change while an engine runs; so the first Open sets it.
+var redirected sync.Once
+
+// redirect takes the engine's own logging off standard error and gives it to l.
+func redirect(l *slog.Logger) {
 	if l == nil {
 		l = slog.New(slog.DiscardHandler)
 	}
-	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
-	klog.InitFlags(flags)
-	if err := flags.Set("stderrthreshold", "FATAL"); err != nil {
-		return err
-	}
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
-	klog.SetOutputBySeverity("WARNING", warnings{l}) // errors come through here too
-	return nil
-}
-
-// warnings logs each line written to it.
-type warnings struct{ l *slog.Logger }
-
-// Write logs one line of the engine.
-func (w warnings) Write(line []byte) (int, error) {
-	w.l.Warn("Merkle log", "engine", strings.TrimSpace(string(line)))
-	return len(line), nil
+	redirected.Do(func() { klog.SetSlogLogger(l) })
 }
 
 // makeDir makes the log's directory and syncs its name.
@@ -241,7 +224,7 @@ func (t *Tree) Fetch(ctx context.Context, path string) ([]byte, error) {
 // Close waits a few seconds for a checkpoint over all entries, stops the engine and gives the log free. Entries without a
 // checkpoint are not lost: the next Open publishes one.
 func (t *Tree) Close() error {
-	err := t.shutdown(context.Background())
+	err := t.shutdown()
 	t.stop()
 	if err != nil {
 		err = fmt.Errorf("close Merkle log %s: publish the last checkpoint: %w", t.dir, err)
