@@ -39,6 +39,7 @@ type Model struct {
 
 // A Version is one immutable set of files under the digest of its manifest.
 type Version struct {
+	ID          string                `json:"id"` // random, 26 of a-z and 2-7; names the version's data key
 	Org         string                `json:"org"`
 	Model       string                `json:"model"`
 	Number      string                `json:"number"`      // "v3", given by the store, never reused
@@ -49,6 +50,7 @@ type Version struct {
 	Created     time.Time             `json:"created"`
 	Lineage     []Origin              `json:"lineage"`
 	Retired     bool                  `json:"retired"` // kept for the record, its key is gone
+	Manifest    string                `json:"-"`       // name of the sealed manifest in the blob store
 	Files       []File                `json:"files"`   // empty in a Dump
 }
 
@@ -63,7 +65,7 @@ type Origin struct {
 type File struct {
 	Path   string `json:"path"`
 	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"` // of the plain bytes
+	SHA256 string `json:"sha256"` // of the plain bytes; "" from a store, which must not know it: the sealed manifest does
 	Kind   string `json:"kind"`   // as artifact/format names it: weights, tokenizer, config, card, data
 	Blob   string `json:"blob"`   // name of the sealed bytes in the blob store
 }

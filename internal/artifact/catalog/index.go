@@ -204,3 +204,13 @@ func (x *Index) Models() []sallyport.Ref {
 	slices.SortFunc(refs, func(a, b sallyport.Ref) int { return strings.Compare(a.String(), b.String()) })
 	return refs
 }
+
+// VersionByID returns the version of a model that has this ID, retired or not.
+func (x *Index) VersionByID(org, model, id string) (Version, bool) {
+	for _, v := range x.versions[org+"/"+model] {
+		if v.ID == id && id != "" {
+			return *v, true
+		}
+	}
+	return Version{}, false
+}

@@ -192,6 +192,14 @@ func expect(name string) (form string, kind Kind) {
 	return "", ""
 }
 
+// KindOf returns what a file of this name is for, as Admit will hold it to: Weights when the name is not known.
+func KindOf(name string) Kind {
+	if _, kind := expect(name); kind != "" {
+		return kind
+	}
+	return Weights
+}
+
 func jsonKind(stem string) Kind {
 	switch stem {
 	case "tokenizer", "tokenizer_config", "special_tokens_map", "added_tokens", "vocab", "chat_template":

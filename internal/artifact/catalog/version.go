@@ -1,0 +1,152 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"sallyport"
+)
+
+// AddVersion adds v to its model, as the version after the newest, and points
+// alias at it unless that is "". Number, Created and Retired are set here; a new
+// version stands in development. An alias that moves is a promotion, which this
+// is not: it may be new, or move on from a version that is in development too.
+// Adding the same ID again returns the version that stands.
+func (s *Service) AddVersion(ctx context.Context, v Version, alias string) (Version, error) {
+	const op = "add version"
+	v.Number, v.Retired, v.Environment = "", false, sallyport.Development
+	v.Created = s.Clock().UTC().Truncate(time.Microsecond)
+	if err := checkVersion(op, v); err != nil {
+		return Version{}, err
+	}
+	if alias != "" {
+		if err := checkAlias(op, alias); err != nil {
+			return Version{}, err
+		}
+	}
+	return s.Store.AddVersion(ctx, v, alias, func(m Model, aliased *Version) error {
+		if v.Class != "" && rank(v.Class) < rank(class(m.Class)) {
+			return laxer(op, m)
+		}
+		if aliased != nil && !aliased.Retired && aliased.Environment != sallyport.Development {
+			return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s means %s, which is in %s", alias, aliased.Number, aliased.Environment),
+				"commit without an alias, then promote the new version")
+		}
+		return tooMany(op, m, alias)
+	})
+}
+
+func tooMany(op string, m Model, alias string) error {
+	if _, ok := m.Aliases[alias]; ok || alias == "" || len(m.Aliases) < MaxAliases {
+		return nil
+	}
+	return sallyport.E(op, sallyport.TooLarge, fmt.Sprintf("%s/%s has %d aliases", m.Org, m.Name, MaxAliases), "remove one first")
+}
+
+func laxer(op string, m Model) error {
+	return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("a version of %s/%s cannot be less than %s, as the model is", m.Org, m.Name, class(m.Class)),
+		"leave its class empty to follow the model's")
+}
+
+func checkVersion(op string, v Version) error {
+	bad := ""
+	switch {
+	case len(v.ID) != idLength || strings.Trim(v.ID, "abcdefghijklmnopqrstuvwxyz234567") != "":
+		bad = "id"
+	case len(v.Files) == 0 || len(v.Files) > MaxFiles:
+		bad = "number of files"
+	case len(v.Lineage) > MaxLineage:
+		bad = "number of origins"
+	}
+	for _, o := range v.Lineage {
+		if len(o.Kind) > maxRef || len(o.Ref) > maxRef || len(o.Digest) > maxRef || o.Kind == "" || o.Ref == "" {
+			bad = "origin"
+		}
+	}
+	for _, f := range v.Files {
+		if f.Path == "" || f.Size < 0 || f.Kind == "" {
+			bad = "file"
+		}
+		if _, err := sallyport.ParseDigest(op, f.Blob); err != nil {
+			return err
+		}
+	}
+	if bad != "" {
+		return sallyport.E(op, sallyport.Invalid, "the "+bad+" of the version cannot be kept", "")
+	}
+	for _, d := range []string{v.Digest, v.Manifest} {
+		if _, err := sallyport.ParseDigest(op, d); err != nil {
+			return err
+		}
+	}
+	_, err := sallyport.ParseClass(string(v.Class))
+	return err
+}
+
+// A VersionChange says what to change about a version; nil and false leave as is.
+type VersionChange struct {
+	Environment *sallyport.Environment
+	Class       *sallyport.Class // "" follows the model; never less strict than it was
+	Retired     bool             // for ever
+}
+
+// UpdateVersion changes a version. A class may be raised here; Relabel lowers it.
+func (s *Service) UpdateVersion(ctx context.Context, org, model, number string, c VersionChange) (Version, error) {
+	return s.updateVersion(ctx, sallyport.Ref{Kind: sallyport.ModelKind, Org: org, Name: model, Revision: number}, c, false)
+}
+
+func (s *Service) updateVersion(ctx context.Context, ref sallyport.Ref, c VersionChange, lower bool) (Version, error) {
+	const op = "update version"
+	if c.Environment != nil {
+		if _, err := sallyport.ParseEnvironment(string(*c.Environment)); err != nil {
+			return Version{}, err
+		}
+	}
+	if c.Class != nil {
+		if _, err := sallyport.ParseClass(string(*c.Class)); err != nil {
+			return Version{}, err
+		}
+	}
+	return s.Store.UpdateVersion(ctx, ref.Org, ref.Name, ref.Revision, func(m Model, v *Version) error {
+		if v.Retired {
+			return sallyport.E(op, sallyport.Conflict, ref.String()+" is retired", "push it again")
+		}
+		if c.Class != nil {
+			was, will := stricter(class(m.Class), v.Class), stricter(class(m.Class), *c.Class)
+			switch {
+			case *c.Class != "" && rank(*c.Class) < rank(class(m.Class)):
+				return laxer(op, m)
+			case rank(will) < rank(was) && !lower:
+				return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s is %s, and this would make it %s", ref, was, will),
+					"change its label, which takes the right label.change")
+			}
+			v.Class = *c.Class
+		}
+		if c.Environment != nil {
+			v.Environment = *c.Environment
+		}
+		v.Retired = c.Retired
+		return nil
+	})
+}
+
+// SetAlias points a model's alias at one of its versions; number "" removes it.
+// Moving an alias is a promotion: the caller has asked whether it may be.
+func (s *Service) SetAlias(ctx context.Context, org, model, alias, number string) error {
+	const op = "set alias"
+	if err := checkAlias(op, alias); err != nil {
+		return err
+	}
+	ref := sallyport.Ref{Kind: sallyport.ModelKind, Org: org, Name: model, Revision: alias}
+	return s.Store.SetAlias(ctx, ref, number, func(m Model, v *Version) error {
+		if v != nil && v.Retired {
+			return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s/%s@%s is retired", org, model, number), "name another version")
+		}
+		if v == nil {
+			return nil
+		}
+		return tooMany(op, m, alias)
+	})
+}

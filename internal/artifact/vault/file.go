@@ -1,0 +1,103 @@
+package vault
+
+import (
+	"errors"
+	"io"
+
+	"sallyport"
+	"sallyport/internal/artifact/blob"
+	"sallyport/internal/artifact/catalog"
+	"sallyport/internal/artifact/seal"
+	"sallyport/internal/enforce/guard"
+)
+
+// pieceSize is how many bytes are read between two looks at the permit.
+const pieceSize = 256 << 10
+
+// A File is an open file of a version. Reads fail with the cut when the permit is
+// withdrawn, and once it is done. ReadAt is safe for concurrent use, the other
+// methods are for one goroutine. No read returns bytes other than those pushed.
+type File struct {
+	permit *guard.Permit
+	file   catalog.File
+	sealed blob.Blob
+	plain  *seal.Reader
+	stream *seal.Stream // from off on, nil after a Seek
+	off    int64
+}
+
+var _ interface {
+	io.ReadSeekCloser
+	io.ReaderAt
+	io.WriterTo
+} = (*File)(nil)
+
+// Size is the number of bytes.
+func (f *File) Size() int64 { return f.file.Size }
+
+// SHA256 is the digest of all bytes, 64 hexadecimal digits.
+func (f *File) SHA256() string { return f.file.SHA256 }
+
+// Read implements io.Reader; it returns at most 256 KiB at once.
+func (f *File) Read(b []byte) (int, error) {
+	if err := over(f.permit); err != nil {
+		return 0, err
+	}
+	if f.stream == nil {
+		f.stream = f.plain.Stream(f.off, f.file.Size)
+	}
+	n, err := f.stream.Read(b)
+	f.off += int64(n)
+	return n, readError(err)
+}
+
+// ReadAt implements io.ReaderAt.
+func (f *File) ReadAt(b []byte, off int64) (int, error) {
+	total := 0
+	for {
+		if err := over(f.permit); err != nil {
+			return total, err
+		}
+		n, err := f.plain.ReadAt(b[:min(len(b), pieceSize)], off+int64(total))
+		total, b = total+n, b[n:]
+		if err != nil || len(b) == 0 {
+			return total, readError(err)
+		}
+	}
+}
+
+// Seek implements io.Seeker.
+func (f *File) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += f.off
+	case io.SeekEnd:
+		offset += f.file.Size
+	}
+	if offset < 0 {
+		return f.off, sallyport.E("seek", sallyport.Invalid, "before the beginning of the file", "")
+	}
+	if offset != f.off {
+		f.off, f.stream = offset, nil
+	}
+	return offset, nil
+}
+
+// WriteTo implements io.WriterTo: the rest of the file, in pieces.
+func (f *File) WriteTo(w io.Writer) (int64, error) {
+	size := max(min(f.file.Size-f.off, pieceSize), 1)
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{f}, make([]byte, size))
+}
+
+// Close lets go of the file.
+func (f *File) Close() error { return f.sealed.Close() }
+
+func readError(err error) error {
+	switch {
+	case err == nil, errors.Is(err, io.EOF):
+		return err
+	case errors.Is(err, seal.ErrCorrupt):
+		return damaged("read file", err)
+	}
+	return sallyport.Wrap("read file", sallyport.Unavailable, "the stored bytes cannot be read", err)
+}
