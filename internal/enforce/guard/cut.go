@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -109,6 +110,9 @@ func (g *Guard) gatherPinned(p *Permit, snap *facts.Snapshot) (decision.Facts, e
 	return g.gather(pinned, snap)
 }
 
+// recordsAtOnce is how many records the trail takes in one piece.
+const recordsAtOnce = 100
+
 func (g *Guard) recordCuts(ctx context.Context, cut []*Permit) {
 	bodies := make([][]byte, 0, len(cut))
 	for _, p := range cut {
@@ -118,8 +122,10 @@ func (g *Guard) recordCuts(ctx context.Context, cut []*Permit) {
 			bodies = append(bodies, b)
 		}
 	}
-	if _, err := g.append(ctx, bodies...); err != nil {
-		g.Logger.ErrorContext(ctx, "cuts were made and could not be recorded", "calls", len(cut), "err", err)
+	for group := range slices.Chunk(bodies, recordsAtOnce) {
+		if _, err := g.append(ctx, group...); err != nil {
+			g.Logger.ErrorContext(ctx, "cuts were made and could not be recorded", "calls", len(group), "err", err)
+		}
 	}
 }
 

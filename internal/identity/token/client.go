@@ -153,7 +153,7 @@ func (r *Registry) All() []Client {
 // Audiences returns the doors behind an external URL that tokens can be for: the API, which is the default, then
 // the model doors.
 func Audiences(external string) []string {
-	return []string{external + "/api", external + "/hf", external + "/openai"}
+	return []string{external + "/api", external + "/hf", external + "/openai", external + "/vault"}
 }
 
 // CommandLine is the client that ships with the server: the sallyport command.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sallyport"
+	"sallyport/internal/audit/tlog"
 	"sallyport/internal/enforce/guard"
 	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/plumbing/secret"
@@ -28,7 +29,7 @@ type LogFiles struct {
 func (l *LogFiles) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	httpsafe.SecurityHeaders(w.Header())
 	path := strings.TrimPrefix(r.URL.Path, "/log/")
-	if r.Method != http.MethodGet || path != "checkpoint" && !strings.HasPrefix(path, "tile/") {
+	if _, err := tlog.ParsePath(path); r.Method != http.MethodGet || path != tlog.CheckpointPath && err != nil {
 		http.Error(w, "sallyport: the log has GET /log/checkpoint and GET /log/tile/…", http.StatusNotFound)
 		return
 	}

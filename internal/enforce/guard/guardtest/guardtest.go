@@ -254,7 +254,7 @@ func (w *World) change(do func()) {
 	close(w.wake)
 	w.wake = make(chan struct{})
 	w.mu.Unlock()
-	if err := w.Facts.Sync(context.Background()); err != nil {
+	if err := w.Facts.Sync(w.t.Context()); err != nil {
 		w.t.Error(err)
 	}
 }

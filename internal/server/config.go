@@ -1,0 +1,202 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"sallyport"
+	"sallyport/internal/plumbing/secret"
+)
+
+// A Config says how one server runs. Its zero values are the safe ones: an empty
+// list serves nothing. Relative paths are relative to the configuration's file.
+type Config struct {
+	Listen   string `yaml:"listen"`   // address, "127.0.0.1:7443" by default
+	External string `yaml:"external"` // URL that clients use; of Listen by default
+	Data     string `yaml:"data"`     // directory of everything that is kept
+	Store    string `yaml:"store"`    // "" = SQLite in Data; or postgres://…
+	KeyFile  string `yaml:"key_file"` // key-encryption keys; outside Data
+	// PassphraseFile holds the passphrase that seals KeyFile; "" = the file's mode protects it.
+	PassphraseFile string `yaml:"passphrase_file"`
+	// Plaintext serves HTTP without TLS. It is for loopback only and must be asked for.
+	Plaintext bool   `yaml:"plaintext"`
+	CertFile  string `yaml:"cert_file"` // a certificate of your own; "" = one of our own CA
+	CertKey   string `yaml:"cert_key_file"`
+	// Admin is the name of the first administrator, who gets the enrolment link at the first start.
+	Admin string `yaml:"admin"`
+	// Policies is the directory of the first policy set; "" = the one that the program ships with.
+	Policies  string         `yaml:"policies"`
+	Log       string         `yaml:"log"` // name of the audit log; "" = made from External
+	Need      int            `yaml:"approvals"`
+	Upstreams []Upstream     `yaml:"upstreams"`
+	Models    []ModelBinding `yaml:"models"`
+}
+
+// An Upstream is a model server that speaks the OpenAI dialect.
+type Upstream struct {
+	Name    string `yaml:"name"`
+	URL     string `yaml:"url"`      // with its /v1
+	KeyFile string `yaml:"key_file"` // holds the key that the upstream wants; "" = none
+
+	key secret.Text
+}
+
+// A ModelBinding says which upstream serves a model, and as what.
+type ModelBinding struct {
+	Model    string `yaml:"model"`    // "acme/fraud"
+	Upstream string `yaml:"upstream"` // name of an upstream
+	Name     string `yaml:"name"`     // the upstream's name for the model
+}
+
+// maxConfig bounds a configuration file.
+const maxConfig = 1 << 20
+
+// LoadConfig reads a YAML file, strictly: unknown and doubled keys are errors.
+func LoadConfig(path string) (Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Config{}, sallyport.Wrap("read configuration", sallyport.Invalid, fmt.Sprintf("the file %s cannot be opened", path), err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil || len(raw) > maxConfig {
+		return Config{}, sallyport.Wrap("read configuration", sallyport.Invalid, fmt.Sprintf("the file %s cannot be read or is over 1 MiB", path), err)
+	}
+	c, err := ParseConfig(raw)
+	if err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c.below(filepath.Dir(path)), nil
+}
+
+// ParseConfig reads YAML.
+func ParseConfig(raw []byte) (Config, error) {
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	dec.KnownFields(true)
+	var c Config
+	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return Config{}, sallyport.E("read configuration", sallyport.Invalid, err.Error(), "see examples/ for configurations that run")
+	}
+	if err := dec.Decode(new(Config)); !errors.Is(err, io.EOF) {
+		return Config{}, sallyport.E("read configuration", sallyport.Invalid, "more than one document", "keep one")
+	}
+	return c, nil
+}
+
+// below makes relative paths relative to dir.
+func (c Config) below(dir string) Config {
+	for _, p := range []*string{&c.Data, &c.KeyFile, &c.PassphraseFile, &c.CertFile, &c.CertKey, &c.Policies} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	c.Upstreams = append([]Upstream{}, c.Upstreams...)
+	for i := range c.Upstreams {
+		if p := &c.Upstreams[i].KeyFile; *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	return c
+}
+
+// check fills in what follows from the rest and refuses what cannot be meant.
+func (c Config) check() (Config, error) {
+	const op = "configuration"
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:7443"
+	}
+	if c.Data == "" || c.KeyFile == "" {
+		return c, sallyport.E(op, sallyport.Invalid, "\"data\" and \"key_file\" must be set", "keep the key file outside the data directory, best on another volume")
+	}
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return c, sallyport.Wrap(op, sallyport.Invalid, "\"listen\" is not HOST:PORT", err)
+	}
+	if c.Plaintext && !loopback(host) {
+		return c, sallyport.E(op, sallyport.Invalid, "plaintext is for loopback only", "listen on 127.0.0.1, or leave \"plaintext\" out")
+	}
+	if c.Need == 0 {
+		c.Need = 1
+	}
+	if (c.CertFile == "") != (c.CertKey == "") {
+		return c, sallyport.E(op, sallyport.Invalid, "\"cert_file\" and \"cert_key_file\" go together", "")
+	}
+	return c, c.checkModels()
+}
+
+// at fills in what follows from the address that the server got.
+func (c Config) at(address string) (Config, error) {
+	if c.External == "" {
+		c.External = c.scheme() + "://" + address
+	}
+	u, err := url.Parse(c.External)
+	if err != nil || u.Scheme != c.scheme() || u.Host == "" || u.Path != "" || u.RawQuery != "" {
+		return c, sallyport.E("configuration", sallyport.Invalid, "\"external\" must be "+c.scheme()+"://HOST[:PORT] without a path", "")
+	}
+	if c.Log == "" {
+		c.Log = "sallyport/" + strings.ReplaceAll(u.Host, ":", "/")
+	}
+	return c, nil
+}
+
+func (c Config) scheme() string {
+	if c.Plaintext {
+		return "http"
+	}
+	return "https"
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}
+
+func (c Config) checkModels() error {
+	names := map[string]bool{}
+	for _, u := range c.Upstreams {
+		p, err := url.Parse(u.URL)
+		if err != nil || p.Scheme != "http" && p.Scheme != "https" || p.Host == "" || p.User != nil {
+			return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("the upstream %q has no http(s) URL without credentials", u.Name), "write its URL with /v1, and its key into a file")
+		}
+		if u.Name == "" || names[u.Name] {
+			return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("the upstream name %q is empty or doubled", u.Name), "")
+		}
+		names[u.Name] = true
+	}
+	for _, m := range c.Models {
+		if !names[m.Upstream] {
+			return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("the model %s names the upstream %q, which is not there", m.Model, m.Upstream), "add it to \"upstreams\"")
+		}
+	}
+	return nil
+}
+
+// readSecret reads a file that holds one secret, without the line break behind it.
+func readSecret(path string) (secret.Text, error) {
+	if path == "" {
+		return secret.Text{}, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return secret.Text{}, sallyport.Wrap("read secret", sallyport.Invalid, fmt.Sprintf("the file %s cannot be opened", path), err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, 4097))
+	if err != nil || len(raw) > 4096 {
+		return secret.Text{}, sallyport.Wrap("read secret", sallyport.Invalid, fmt.Sprintf("the file %s cannot be read or is over 4 KiB", path), err)
+	}
+	return secret.NewText(strings.TrimRight(string(raw), "\r\n")), nil
+}

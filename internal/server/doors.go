@@ -1,0 +1,268 @@
+package server
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"sallyport"
+	"sallyport/internal/audit/history"
+	"sallyport/internal/enforce/gateway"
+	"sallyport/internal/enforce/gateway/hfhub"
+	"sallyport/internal/enforce/gateway/native"
+	"sallyport/internal/enforce/gateway/openai"
+	"sallyport/internal/identity/credential"
+	"sallyport/internal/plumbing/httpsafe"
+	"sallyport/internal/web/admin"
+	"sallyport/internal/web/api"
+	"sallyport/internal/web/login"
+	"sallyport/internal/web/oidc"
+)
+
+// The prefixes of the doors. Each is also the end of the audience that tokens for
+// it carry.
+const (
+	apiPrefix   = "/api"
+	hubPrefix   = "/hf"
+	chatPrefix  = "/openai"
+	vaultPrefix = "/vault"
+)
+
+// concurrent is how many requests one door serves at once.
+const concurrent = 1024
+
+// upstreamIdle is how many idle connections are kept to one upstream.
+const upstreamIdle = 256
+
+func (s *Server) openDoors(context.Context) error {
+	mux := http.NewServeMux()
+	if err := s.openPages(mux); err != nil {
+		return err
+	}
+	if err := s.openGateways(mux); err != nil {
+		return err
+	}
+	mux.Handle(apiPrefix+"/", admin.New(admin.API{Guard: s.guard, Facts: s.facts, Audience: s.config.External + apiPrefix,
+		External: s.config.External, Logger: s.logger, Rooms: s.adminRooms()}))
+	mux.Handle("/log/", &admin.LogFiles{Guard: s.guard, Audience: s.config.External + apiPrefix, Fetch: s.tree.Fetch, Logger: s.logger})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.Handle("/", &admin.Nowhere{Guard: s.guard, Logger: s.logger, Home: "/account"})
+	return s.serve(mux)
+}
+
+// openPages adds what people see: sign-in, account, consent.
+func (s *Server) openPages(mux *http.ServeMux) error {
+	pages, err := login.New(login.Config{SignIn: s.rooms.signin, Log: s.logger, Plain: s.config.Plaintext, Now: s.clock})
+	if err != nil {
+		return err
+	}
+	pages.Routes(mux)
+	forms, err := s.box.file(s.path("secrets"), "forms", random(32))
+	if err != nil {
+		return err
+	}
+	doors, err := oidc.New(oidc.Config{URL: s.config.External, Issuer: s.rooms.tokens, Verifier: s.rooms.verifier, Current: current(pages),
+		Guess: s.guess, Record: s.noteOnly, Key: forms, Now: s.clock, Log: s.logger})
+	if err != nil {
+		return err
+	}
+	return doors.Register(mux)
+}
+
+// current tells the authorization server who is signed in.
+func current(pages *login.Door) func(*http.Request) (sallyport.Principal, error) {
+	return func(r *http.Request) (sallyport.Principal, error) {
+		x, err := pages.Session(r)
+		return sallyport.Principal{ID: x.Principal, Person: x.Person, Session: x.ID, Assurance: x.Assurance, Methods: x.Methods, AuthTime: x.AuthTime, Expires: x.End}, err
+	}
+}
+
+// guess counts a guess at a code under the throttle that passwords are under.
+func (s *Server) guess(ctx context.Context, key string) error {
+	err := s.rooms.throttle.Try(ctx, key)
+	if wait, ok := errors.AsType[*credential.Wait](err); ok {
+		return sallyport.Wrap("check code", sallyport.Busy, "too many tries", wait)
+	}
+	return err
+}
+
+// openGateways adds the doors for model traffic.
+func (s *Server) openGateways(mux *http.ServeMux) error {
+	hub, err := hfhub.New(s.vault, s.guard, s.config.External+hubPrefix)
+	if err != nil {
+		return err
+	}
+	bindings, allow, err := s.bindings()
+	if err != nil {
+		return err
+	}
+	chat, err := openai.New(bindings, s.guard, httpsafe.Client(allow, upstreamIdle))
+	if err != nil {
+		return err
+	}
+	own, err := native.New(s.vault)
+	if err != nil {
+		return err
+	}
+	for prefix, protocol := range map[string]gateway.Protocol{hubPrefix: hub, chatPrefix: chat, vaultPrefix: own} {
+		mux.Handle(prefix+"/", gateway.New(gateway.Door{Protocol: protocol, Guard: s.guard, Prefix: prefix,
+			Audience: s.config.External + prefix, Help: s.config.External, Logger: s.logger}, concurrent))
+	}
+	return nil
+}
+
+// bindings turns the configured models into bindings, with a check that lets
+// their client connect to the configured upstreams and to nothing private beside.
+func (s *Server) bindings() ([]openai.Binding, func(netip.AddrPort) bool, error) {
+	upstreams := map[string]Upstream{}
+	hosts := map[string]bool{}
+	for _, u := range s.config.Upstreams {
+		key, err := readSecret(u.KeyFile)
+		if err != nil {
+			return nil, nil, err
+		}
+		u.key = key
+		upstreams[u.Name] = u
+		if p, err := url.Parse(u.URL); err == nil {
+			hosts[hostPort(p)] = true
+		}
+	}
+	var bindings []openai.Binding
+	for _, m := range s.config.Models {
+		ref, err := sallyport.ParseRef(m.Model)
+		if err != nil {
+			return nil, nil, err
+		}
+		u := upstreams[m.Upstream]
+		at, err := url.Parse(u.URL)
+		if err != nil {
+			return nil, nil, err
+		}
+		bindings = append(bindings, openai.Binding{Ref: ref, URL: at, Model: m.Name, Key: u.key})
+	}
+	allow := func(a netip.AddrPort) bool {
+		return httpsafe.Global(a.Addr()) || hosts[a.String()] || len(hosts) > 0 && named(hosts)
+	}
+	return bindings, allow, nil
+}
+
+// hostPort spells the host of a URL as an address is spelled.
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	host := u.Hostname()
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return host + ":" + port
+}
+
+// named reports whether an upstream is configured by name: what the name resolves
+// to is then the operator's choice.
+func named(hosts map[string]bool) bool {
+	for h := range hosts {
+		if _, err := netip.ParseAddrPort(h); err != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) adminRooms() admin.Rooms {
+	r := &s.rooms
+	return admin.Rooms{Directory: r.directory, Enrol: r.credentials, Sessions: r.sessions, Tokens: r.tokens, Roles: r.roles, Approvals: r.approvals,
+		Grants: r.grants, Holds: r.holds, Catalog: r.catalog, Policies: r.policies, History: s.index,
+		Log: admin.Log{Size: s.trail.Size, Read: s.readLog, Head: s.headLog, Receipt: s.trail.Receipt, RotateKeys: s.vault.RotateKeys}}
+}
+
+func (s *Server) readLog(ctx context.Context, from uint64, most int) ([]api.Entry, error) {
+	leaves, err := s.trail.Read(ctx, from, most)
+	entries := make([]api.Entry, len(leaves))
+	for i, l := range leaves {
+		entries[i] = api.Entry{Seq: l.Seq, Leaf: l.Leaf}
+	}
+	return entries, err
+}
+
+func (s *Server) headLog(ctx context.Context) (api.Head, error) {
+	cp, err := s.trail.Checkpoint(ctx)
+	return api.Head{Origin: s.config.Log, Key: s.trust, Size: s.trail.Size(), Checkpoint: string(cp)}, err
+}
+
+// leaves follows the trail for the search index.
+func (s *Server) leaves(ctx context.Context, from uint64) iter.Seq2[history.Leaf, error] {
+	return func(yield func(history.Leaf, error) bool) {
+		for e, err := range s.trail.Follow(ctx, from) {
+			if !yield(history.Leaf{Seq: e.Seq, Data: e.Leaf}, err) {
+				return
+			}
+		}
+	}
+}
+
+// ready tells what keeps the server from serving, if anything does.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	problems := []string{}
+	if err := s.trail.Health().Ready(); err != nil {
+		problems = append(problems, "audit blocked")
+		s.logger.WarnContext(r.Context(), "not ready", "err", err)
+	}
+	if err := s.wrapper.Health(r.Context()); err != nil {
+		problems = append(problems, "sealed")
+	}
+	if err := s.db.Ping(r.Context()); err != nil {
+		problems = append(problems, "store down")
+	}
+	if len(problems) > 0 {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, strings.Join(problems, ", "))
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+// tls is the listener's configuration, nil for plaintext.
+func (s *Server) tls() (*tls.Config, error) {
+	switch {
+	case s.config.Plaintext:
+		return nil, nil
+	case s.config.CertFile != "":
+		cert, err := tls.LoadX509KeyPair(s.config.CertFile, s.config.CertKey)
+		return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}, err
+	}
+	ca, err := openAuthority(s.box, s.config.Data, s.config.External, s.clock)
+	if err != nil {
+		return nil, err
+	}
+	return ca.config(), nil
+}
+
+// noteVerifier builds the verifier key of a note signing key of Ed25519 from its
+// name and encoded key.
+func noteVerifier(name, encoded string) (string, error) {
+	raw, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil || len(raw) != 1+ed25519.SeedSize {
+		return "", errors.New("the log's key is no Ed25519 note key")
+	}
+	public, ok := ed25519.NewKeyFromSeed(raw[1:]).Public().(ed25519.PublicKey)
+	if !ok {
+		return "", errors.New("the log's key has no public half")
+	}
+	return note.NewEd25519VerifierKey(name, public)
+}

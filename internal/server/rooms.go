@@ -1,0 +1,305 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/artifact/catalog"
+	"sallyport/internal/authz/approval"
+	"sallyport/internal/authz/change"
+	"sallyport/internal/authz/grant"
+	"sallyport/internal/authz/hold"
+	"sallyport/internal/authz/policy"
+	"sallyport/internal/authz/role"
+	"sallyport/internal/enforce/guard"
+	"sallyport/internal/identity/credential"
+	"sallyport/internal/identity/directory"
+	"sallyport/internal/identity/session"
+	"sallyport/internal/identity/signin"
+	"sallyport/internal/identity/token"
+)
+
+// Administrator is the role of the first administrator, on the system.
+const Administrator = "administrator"
+
+// hashQueue is how many sign-ins may wait for a password to be hashed.
+const hashQueue = 32
+
+// rooms are the rooms of identity, authz and artifact that keep records.
+type rooms struct {
+	directory   *directory.Service
+	throttle    *credential.Throttle
+	credentials *credential.Service
+	sessions    *session.Service
+	signin      *signin.Service
+	keys        *token.Keys
+	verifier    *token.Verifier
+	tokens      *token.Issuer
+	roles       *role.Service
+	approvals   *approval.Service
+	grants      *grant.Service
+	holds       *hold.Service
+	catalog     *catalog.Service
+	policies    *change.Service
+}
+
+func (s *Server) openRooms(ctx context.Context) error {
+	r := &s.rooms
+	r.directory = &directory.Service{Store: s.db.Directory(), Now: s.clock}
+	r.catalog = &catalog.Service{Store: s.db.Catalog(), Clock: s.clock}
+	if err := s.openIdentity(ctx); err != nil {
+		return err
+	}
+	r.roles = &role.Service{Store: s.db.Role(), Clock: s.clock, Rand: rand.Reader, People: r.people, Administrator: Administrator}
+	r.approvals = &approval.Service{Store: s.db.Approval(), Clock: s.steady.Now, Rand: rand.Reader, Person: r.person}
+	r.grants = &grant.Service{Store: s.db.Grant(), Approvals: r.approvals, Clock: s.steady.Now, Need: s.config.Need}
+	r.holds = &hold.Service{Store: s.db.Hold(), Clock: s.clock, Rand: rand.Reader, Person: r.held}
+	_, err := r.grants.Recover(ctx)
+	return err
+}
+
+func (s *Server) openIdentity(ctx context.Context) error {
+	r := &s.rooms
+	pepper, err := s.box.file(s.path("secrets"), "pepper", random(32))
+	if err != nil {
+		return err
+	}
+	hasher, err := credential.NewHasher(pepper, nil, hashQueue, rand.Reader)
+	if err != nil {
+		return err
+	}
+	r.throttle = &credential.Throttle{Store: s.db.Throttle(), Limits: credential.DefaultLimits(), Now: s.steady.Now}
+	r.credentials = &credential.Service{Store: s.db.Credential(), Throttle: r.throttle, Hasher: hasher, Policy: credential.DefaultPolicy(), Issuer: "Sallyport",
+		Seal: func(v []byte, c string) ([]byte, error) { return s.box.seal(v, label(c)), nil },
+		Open: func(v []byte, c string) ([]byte, error) { return s.box.open(v, label(c)) }, Now: s.clock, Random: rand.Reader}
+	r.sessions = &session.Service{Store: s.db.Session(), Limits: session.DefaultLimits(), Now: s.steady.Now, Random: rand.Reader}
+	r.signin = &signin.Service{Directory: r.directory, Credentials: r.credentials, Sessions: r.sessions, Flows: s.db.SignIn(),
+		Require: sallyport.MultiFactor, Note: s.noteOnly, Now: s.clock, Random: rand.Reader}
+	return s.openTokens(ctx)
+}
+
+func (s *Server) noteOnly(ctx context.Context, e sallyport.Event) error {
+	_, err := s.note(ctx, e)
+	return err
+}
+
+func (s *Server) openTokens(ctx context.Context) error {
+	r := &s.rooms
+	clients, err := token.NewRegistry(token.CommandLine(s.config.External))
+	if err != nil {
+		return err
+	}
+	r.keys, err = token.OpenKeys(ctx, token.KeysConfig{Store: s.db.Token(), Rand: rand.Reader, Now: s.clock,
+		Seal: func(_ context.Context, p, a []byte) ([]byte, error) { return s.box.seal(p, a), nil },
+		Open: func(_ context.Context, c, a []byte) ([]byte, error) { return s.box.open(c, a) }})
+	if err != nil {
+		return err
+	}
+	r.verifier, err = token.NewVerifier(token.VerifierConfig{Issuer: s.config.External, Keys: r.keys.Current, Leeway: 5 * time.Second})
+	if err != nil {
+		return err
+	}
+	r.tokens = &token.Issuer{URL: s.config.External, Clients: clients, Keys: r.keys, Families: s.db.Token(), Codes: s.db.Token(),
+		Now: s.clock, Rand: rand.Reader, Record: s.noteOnly, Forget: r.verifier.Forget}
+	return nil
+}
+
+// verify is the guard's first phase.
+func (r *rooms) verify(ctx context.Context, p guard.Proof, now time.Time) (sallyport.Principal, error) {
+	if p.Bearer.IsZero() {
+		return sallyport.Principal{}, sallyport.E("sign in", sallyport.Unknown, "no access token was sent",
+			"sign in with 'sallyport login' and run 'eval \"$(sallyport env)\"'").Because("token.missing")
+	}
+	return r.verifier.Verify(ctx, p.Bearer, p.Audience, now)
+}
+
+// revoked returns the ids of sessions and families that ended since a time.
+func (r *rooms) revoked(ctx context.Context, since time.Time) ([]string, error) {
+	sessions, err := r.sessions.Revoked(ctx, since)
+	if err != nil {
+		return nil, err
+	}
+	families, err := r.tokens.Families.Revoked(ctx, since)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, x := range sessions {
+		ids = append(ids, x.ID)
+	}
+	for _, x := range families {
+		ids = append(ids, x.Family)
+	}
+	r.verifier.Forget(families...)
+	return ids, nil
+}
+
+// person returns who stands behind a principal.
+func (r *rooms) person(ctx context.Context, id sallyport.PrincipalID) (sallyport.PrincipalID, error) {
+	m, err := r.directory.Get(ctx, id)
+	return m.Person, err
+}
+
+// people returns the active people behind a role's subject.
+func (r *rooms) people(ctx context.Context, subject string) ([]sallyport.PrincipalID, error) {
+	group, ok := strings.CutPrefix(subject, "group:")
+	if !ok {
+		id, err := sallyport.ParsePrincipalID(subject)
+		if err != nil {
+			return nil, err
+		}
+		m, err := r.directory.Get(ctx, id)
+		if err != nil || m.State != directory.Active {
+			return nil, err
+		}
+		return []sallyport.PrincipalID{m.Person}, nil
+	}
+	d, err := r.directory.Dump(ctx)
+	if err != nil {
+		return nil, err
+	}
+	within, known := groupsWithin(d.Groups, group)
+	if !known {
+		return nil, sallyport.E("role", sallyport.NotFound, "there is no group "+group, "define it with 'sallyport group add'")
+	}
+	var people []sallyport.PrincipalID
+	for _, m := range d.Members {
+		if m.State == directory.Active && slices.ContainsFunc(m.Groups, func(g string) bool { return within[g] }) && !slices.Contains(people, m.Person) {
+			people = append(people, m.Person)
+		}
+	}
+	return people, nil
+}
+
+// groupsWithin returns the groups that are name or lie in it.
+func groupsWithin(groups []directory.Group, name string) (within map[string]bool, known bool) {
+	within = map[string]bool{name: true}
+	for range groups { // as often as the hierarchy can be deep
+		for _, g := range groups {
+			known = known || g.Name == name
+			if slices.ContainsFunc(g.Parents, func(p string) bool { return within[p] }) {
+				within[g.Name] = true
+			}
+		}
+	}
+	return within, known
+}
+
+// held returns the person whom a hold's target concerns, "" for a resource.
+func (r *rooms) held(ctx context.Context, target string) (sallyport.PrincipalID, error) {
+	kind, name, _ := strings.Cut(target, ":")
+	switch kind {
+	case "user", "service":
+		return r.person(ctx, sallyport.PrincipalID(target))
+	case "session":
+		x, err := r.sessions.Get(ctx, name)
+		return x.Person, err
+	case "family":
+		list, err := r.tokens.Families.Families(ctx, token.Selector{Family: name})
+		if err == nil && len(list) == 0 {
+			err = sallyport.E("place hold", sallyport.NotFound, "there is no such token family", "list them with 'sallyport sessions'")
+		}
+		if err != nil {
+			return "", err
+		}
+		return list[0].Person, nil
+	}
+	return "", nil
+}
+
+// openFirst makes the first administrator when there is nobody yet, and the
+// one-time link by which they set up their proof. No account has a default
+// password: until the link is used nobody can sign in.
+func (s *Server) openFirst(ctx context.Context) error {
+	d, err := s.rooms.directory.Dump(ctx)
+	if err != nil || s.config.Admin == "" {
+		return err
+	}
+	id, err := sallyport.NewPrincipalID(sallyport.User, s.config.Admin)
+	if err != nil {
+		return err
+	}
+	if len(d.Members) == 0 {
+		if err := s.makeFirst(ctx, id); err != nil {
+			return err
+		}
+	}
+	if has, err := s.enrolled(ctx, d, id); err != nil || has {
+		return err
+	}
+	link, _, err := s.rooms.credentials.IssueLink(ctx, id)
+	if err != nil {
+		return err
+	}
+	s.FirstLink = s.config.External + "/enrol/" + link.Reveal()
+	_, err = s.note(ctx, sallyport.Event{Type: sallyport.EventChanged, On: string(id), Detail: map[string]string{"what": "enrolment link of the first administrator"}})
+	return err
+}
+
+// enrolled reports whether the first administrator has a credential, or is not
+// alone any more: then links come from administrators.
+func (s *Server) enrolled(ctx context.Context, d directory.Dump, id sallyport.PrincipalID) (bool, error) {
+	if len(d.Members) > 1 {
+		return true, nil
+	}
+	f, err := s.db.Credential().Factors(ctx, id)
+	if sallyport.KindOf(err) == sallyport.NotFound {
+		return false, nil
+	}
+	return err == nil && f.Password.Hash != "", err
+}
+
+func (s *Server) makeFirst(ctx context.Context, id sallyport.PrincipalID) error {
+	if _, err := s.rooms.directory.Create(ctx, directory.Member{ID: id, Display: id.Name()}); err != nil {
+		return err
+	}
+	if err := s.rooms.roles.Define(ctx, role.Role{Name: Administrator, Description: "runs Sallyport itself", Privileged: true}); err != nil {
+		return err
+	}
+	_, err := s.rooms.roles.Assign(ctx, role.Assignment{Subject: string(id), Role: Administrator, Scope: sallyport.Ref{Kind: sallyport.SystemKind}, By: id})
+	if err != nil {
+		return err
+	}
+	return s.facts.Sync(ctx)
+}
+
+// maxPolicyFile bounds a file of a policy set.
+const maxPolicyFile = 1 << 20
+
+// PoliciesIn reads the *.cedar files of a directory, and its schema if there is
+// one (*.cedarschema); the program's own schema otherwise.
+func PoliciesIn(files fs.FS, dir string) (policy.Source, error) {
+	src := policy.Source{Policies: map[string]string{}}
+	entries, err := fs.ReadDir(files, dir)
+	if err != nil {
+		return src, sallyport.Wrap("read policies", sallyport.Invalid, "the directory cannot be read", err)
+	}
+	for _, e := range entries {
+		ext := path.Ext(e.Name())
+		if ext != ".cedar" && ext != ".cedarschema" {
+			continue
+		}
+		text, err := fs.ReadFile(files, path.Join(dir, e.Name()))
+		if err != nil || len(text) > maxPolicyFile {
+			return src, sallyport.Wrap("read policies", sallyport.Invalid, e.Name()+" cannot be read or is over 1 MiB", err)
+		}
+		switch {
+		case ext == ".cedar":
+			src.Policies[e.Name()] = string(text)
+		case src.Schema != "":
+			return src, sallyport.E("read policies", sallyport.Invalid, "there are two schemas", "keep one .cedarschema file")
+		default:
+			src.Schema = string(text)
+		}
+	}
+	if len(src.Policies) == 0 {
+		return src, sallyport.E("read policies", sallyport.Invalid, "there is no .cedar file", "an empty set would permit nothing at all")
+	}
+	return src, nil
+}

@@ -1,0 +1,433 @@
+// Package server owns the wiring: from a configuration to a running system. It is
+// the only package that knows every room and names a wall, and the list in open
+// is the whole of it, in the order of starting; stopping is the reverse.
+//
+// It decides nothing and speaks no protocol.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"sallyport"
+	"sallyport/examples/acme"
+	"sallyport/internal/artifact/blob"
+	"sallyport/internal/artifact/catalog"
+	"sallyport/internal/artifact/keyring"
+	"sallyport/internal/artifact/vault"
+	"sallyport/internal/audit/history"
+	"sallyport/internal/audit/tlog"
+	"sallyport/internal/audit/trail"
+	"sallyport/internal/audit/trail/tiles"
+	"sallyport/internal/authz/change"
+	"sallyport/internal/authz/facts"
+	"sallyport/internal/authz/policy"
+	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/enforce/guard"
+	"sallyport/internal/plumbing/httpsafe"
+	"sallyport/internal/store/sqldb"
+)
+
+// A Server is a running system. Make one with Start.
+type Server struct {
+	config Config
+	logger *slog.Logger
+	clock  func() time.Time // the wall clock, with its monotonic reading
+
+	db      *sqldb.DB
+	steady  *sqldb.Clock
+	wrapper *keyring.Local
+	ring    *keyring.Ring
+	box     *box
+	tree    *tiles.Tree
+	trail   *trail.Trail
+	trust   string // verifier key of the log
+	facts   *facts.Keeper
+	guard   *guard.Guard
+	index   *history.Index
+	vault   *vault.Vault
+	rooms   rooms
+	http    *http.Server
+	socket  net.Listener
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
+	closers []func() error // in the order of opening
+
+	// FirstLink is the one-time enrolment link of the first administrator, "" unless this was the first start.
+	FirstLink string
+}
+
+// Start opens everything that config names and serves until Close. When it
+// returns, the server answers.
+func Start(ctx context.Context, config Config, logger *slog.Logger) (*Server, error) {
+	config, err := config.check()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{config: config, logger: logger, clock: time.Now}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("start: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+// open is the list of wiring.
+func (s *Server) open(ctx context.Context) error {
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"listener", s.openSocket},
+		{"data directory", s.openData},
+		{"store", s.openStore},
+		{"keys", s.openKeys},
+		{"audit log", s.openTrail},
+		{"rooms", s.openRooms},
+		{"policy and facts", s.openFacts},
+		{"search index", s.openHistory},
+		{"vault", s.openVault},
+		{"first administrator", s.openFirst},
+		{"doors", s.openDoors},
+		{"background work", s.openBackground},
+	} {
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return nil
+}
+
+func (s *Server) path(parts ...string) string {
+	return filepath.Join(append([]string{s.config.Data}, parts...)...)
+}
+
+// openSocket takes the address first: with port 0 it says what the external URL is.
+func (s *Server) openSocket(ctx context.Context) error {
+	var err error
+	if s.socket, err = new(net.ListenConfig).Listen(ctx, "tcp", s.config.Listen); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() error {
+		if err := s.socket.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	s.config, err = s.config.at(s.socket.Addr().String())
+	return err
+}
+
+func (s *Server) openData(context.Context) error {
+	for _, dir := range []string{s.config.Data, s.path("secrets"), s.path("blobs"), filepath.Dir(s.config.KeyFile)} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) openStore(ctx context.Context) error {
+	dsn := s.config.Store
+	if dsn == "" {
+		dsn = "sqlite:" + s.path("sallyport.db")
+	}
+	var err error
+	if s.db, err = sqldb.Open(ctx, dsn); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.db.Close)
+	if s.steady, err = s.db.Clock(ctx, s.clock); err != nil {
+		return err
+	}
+	s.clock = s.steady.Now // one clock for everything that ends by itself, and it never runs backward
+	return nil
+}
+
+func (s *Server) openKeys(ctx context.Context) error {
+	passphrase, err := readSecret(s.config.PassphraseFile)
+	if err != nil {
+		return err
+	}
+	local := keyring.LocalConfig{Path: s.config.KeyFile, DataDir: s.config.Data, Passphrase: passphrase, Random: rand.Reader, Now: s.clock}
+	_, err = os.Stat(s.config.KeyFile)
+	switch {
+	case err == nil:
+		s.wrapper, err = keyring.OpenLocal(local)
+	case errors.Is(err, os.ErrNotExist) && s.fresh():
+		s.wrapper, err = keyring.CreateLocal(local)
+	case errors.Is(err, os.ErrNotExist):
+		return sallyport.E("open keys", sallyport.Unavailable, "the key file "+s.config.KeyFile+" is gone, and without it nothing in the data directory can be read", "put it back from its backup")
+	}
+	if err != nil {
+		return err
+	}
+	s.ring = &keyring.Ring{Store: s.db.Keyring(), Wrapper: s.wrapper, Random: rand.Reader}
+	s.box, err = openBox(ctx, s.ring)
+	return err
+}
+
+// fresh reports whether the data directory has never held a system: only then is
+// a missing key file made.
+func (s *Server) fresh() bool {
+	_, err := os.Stat(s.path("secrets", "log-key.sealed"))
+	return errors.Is(err, os.ErrNotExist)
+}
+
+func (s *Server) openTrail(ctx context.Context) error {
+	key, err := s.box.file(s.path("secrets"), "log-key", func() ([]byte, error) {
+		private, _, err := note.GenerateKey(rand.Reader, s.config.Log)
+		return []byte(private), err
+	})
+	if err != nil {
+		return err
+	}
+	signer, err := note.NewSigner(string(key.Reveal()))
+	if err != nil {
+		return fmt.Errorf("the log's key: %w", err)
+	}
+	if s.trust, err = verifierKey(string(key.Reveal())); err != nil {
+		return err
+	}
+	trusted, err := tlog.ParsePolicy(s.trust)
+	if err != nil {
+		return err
+	}
+	if s.tree, err = tiles.Open(ctx, s.path("log"), signer, tiles.Options{Logger: s.logger}); err != nil {
+		return err
+	}
+	s.trail, err = trail.Open(ctx, s.tree, trail.Options{Dir: s.path("trail"), Origin: signer.Name(), Policy: trusted, Logger: s.logger})
+	if err != nil {
+		return errors.Join(err, s.tree.Close())
+	}
+	s.closers = append(s.closers, s.trail.Close)
+	return writeIfChanged(s.path("log.vkey"), []byte(s.trust+"\n"))
+}
+
+func writeIfChanged(path string, data []byte) error {
+	if old, err := os.ReadFile(path); err == nil && string(old) == string(data) {
+		return nil
+	}
+	return writeNew(path, data)
+}
+
+// note writes an event of a room to the trail.
+func (s *Server) note(ctx context.Context, e sallyport.Event) (uint64, error) {
+	if e.At == 0 {
+		e.At = s.clock().UnixMicro()
+	}
+	body, err := e.Encode()
+	if err != nil {
+		return 0, err
+	}
+	return s.record(ctx, body)
+}
+
+func (s *Server) record(ctx context.Context, bodies ...[]byte) (uint64, error) {
+	seq, err := s.trail.Record(context.WithoutCancel(ctx), bodies...)
+	if err != nil {
+		return 0, sallyport.Wrap("record", sallyport.Unavailable, "the audit log cannot be written, so nothing is served", err)
+	}
+	return seq, nil
+}
+
+func compile(src policy.Source) (policy.Engine, error) {
+	if src.Schema == "" {
+		src.Schema = cedar.Schema
+	}
+	return cedar.Compile(src)
+}
+
+func (s *Server) openFacts(ctx context.Context) error {
+	first, err := s.firstPolicies()
+	if err != nil {
+		return err
+	}
+	s.rooms.policies = &change.Service{Store: s.db.Policy(), Compile: compile, Note: s.note, Clock: s.clock}
+	engine, err := s.rooms.policies.Current(ctx, first)
+	if err != nil {
+		return err
+	}
+	if s.facts, err = facts.Open(ctx, s.sources(), engine, s.clock, s.logger); err != nil {
+		return err
+	}
+	s.guard = &guard.Guard{Who: s.rooms.verify, Facts: s.facts, Record: s.trail.Record, Clock: s.clock, Rand: rand.Reader, Logger: s.logger}
+	return nil
+}
+
+// firstPolicies reads the set that a new system begins with.
+func (s *Server) firstPolicies() (policy.Source, error) {
+	if s.config.Policies != "" {
+		return PoliciesIn(os.DirFS(s.config.Policies), ".")
+	}
+	return PoliciesIn(acme.Files, "policies")
+}
+
+func (s *Server) sources() facts.Sources {
+	return facts.Sources{
+		Directory: s.rooms.directory.Dump,
+		Roles:     s.rooms.roles.List,
+		Grants:    s.rooms.grants.Active,
+		Holds:     s.rooms.holds.Active,
+		Catalog:   s.rooms.catalog.Dump,
+		Revoked:   s.rooms.revoked,
+		Latest:    s.db.Latest,
+		Since: func(ctx context.Context, after int64) ([]facts.Kind, int64, error) {
+			changes, err := s.db.Since(ctx, after)
+			kinds := make([]facts.Kind, len(changes))
+			newest := after
+			for i, c := range changes {
+				kinds[i], newest = facts.Kind(c.Kind), max(newest, c.Seq)
+			}
+			return kinds, newest, err
+		},
+		Wake: s.db.Wake,
+	}
+}
+
+func (s *Server) openHistory(ctx context.Context) error {
+	var err error
+	s.index, err = history.Open(ctx, s.db.History(), s.leaves, s.logger)
+	return err
+}
+
+func (s *Server) openVault(ctx context.Context) error {
+	blobs, err := blob.NewDir(s.path("blobs"), blob.Hooks{})
+	if err != nil {
+		return err
+	}
+	s.vault, err = vault.New(vault.Config{Catalog: s.rooms.catalog, Index: func() *catalog.Index { return s.facts.Snapshot().Catalog() },
+		Blobs: blobs, Keys: s.ring, Uploads: s.path("uploads"), Random: rand.Reader, Now: s.clock, Sync: s.facts.Sync})
+	return err
+}
+
+// followEvery bounds how stale the facts may silently be; sweepEvery how long a
+// call outlives an expired grant.
+const (
+	followEvery = 200 * time.Millisecond
+	sweepEvery  = 500 * time.Millisecond
+	tendEvery   = 10 * time.Minute
+)
+
+func (s *Server) openBackground(context.Context) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	for _, work := range []func(){
+		func() { s.facts.Follow(ctx, followEvery) },
+		func() { s.guard.Watch(ctx, sweepEvery) },
+		func() { s.index.Run(ctx) },
+		func() { s.tend(ctx) },
+	} {
+		s.running.Go(work)
+	}
+	return nil
+}
+
+// tend does what is due now and then. What fails is logged and due again.
+func (s *Server) tend(ctx context.Context) {
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for name, work := range map[string]func(context.Context) error{
+			"rotate signing keys": s.rooms.keys.Tend, "sweep uploads": s.vault.Sweep,
+			"forget old codes":   func(ctx context.Context) error { return s.db.Token().Sweep(ctx, s.clock().Add(-24*time.Hour)) },
+			"forget old guesses": s.rooms.throttle.Prune, "mark the time": s.steady.Mark,
+		} {
+			if err := work(ctx); err != nil && ctx.Err() == nil {
+				s.logger.WarnContext(ctx, "upkeep failed", "what", name, "err", err)
+			}
+		}
+	}
+}
+
+// Addr is the address that the server listens on.
+func (s *Server) Addr() string { return s.socket.Addr().String() }
+
+// External is the URL that clients use.
+func (s *Server) External() string { return s.config.External }
+
+// CA is the file of the certificate that clients must trust, "" when the server
+// has a certificate of its own or none.
+func (s *Server) CA() string {
+	if s.config.Plaintext || s.config.CertFile != "" {
+		return ""
+	}
+	return s.path(CAFile)
+}
+
+// LogKey is the verifier key of the audit log.
+func (s *Server) LogKey() string { return s.trust }
+
+// LogDir is the directory of the audit log's files.
+func (s *Server) LogDir() string { return s.tree.Dir() }
+
+// stopWait is how long running answers may take to end when the server stops.
+const stopWait = 5 * time.Second
+
+// Close stops serving, ends what runs, and closes everything in the reverse of
+// the order of opening.
+func (s *Server) Close() error {
+	var errs []error
+	if s.http != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopWait)
+		if err := s.http.Shutdown(ctx); err != nil {
+			errs = append(errs, s.http.Close())
+		}
+		cancel()
+	}
+	if s.stop != nil {
+		s.stop()
+	}
+	s.running.Wait()
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// serve begins to answer.
+func (s *Server) serve(h http.Handler) error {
+	config, err := s.tls()
+	if err != nil {
+		return err
+	}
+	s.http = httpsafe.Server(h, config, s.logger)
+	s.running.Go(func() {
+		var err error
+		if config == nil {
+			err = s.http.Serve(s.socket)
+		} else {
+			err = s.http.ServeTLS(s.socket, "", "")
+		}
+		if !errors.Is(err, http.ErrServerClosed) {
+			s.logger.Error("the listener ended", "err", err)
+		}
+	})
+	return nil
+}
+
+// verifierKey derives the public key of a note signing key.
+func verifierKey(private string) (string, error) {
+	f := strings.SplitN(private, "+", 5)
+	if len(f) != 5 {
+		return "", errors.New("the log's key is no note key")
+	}
+	return noteVerifier(f[2], f[4])
+}
