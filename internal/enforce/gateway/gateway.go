@@ -13,7 +13,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"strings"
+	"sync"
+	"time"
 
 	"sallyport"
 	"sallyport/internal/enforce/guard"
@@ -30,6 +33,7 @@ type Protocol interface {
 	Routes() Routes
 	// Read reduces a request on a mapped route to one question. It reads the
 	// body if the question is in it, once, and keeps what it parsed for serving.
+	// It is called for a request with a body only after the caller was proved.
 	Read(r *http.Request, m Match) (Asked, error)
 	// Refuse answers in the dialect that the request is refused. The whole answer
 	// is the refusal; nothing of the request has been served.
@@ -49,14 +53,15 @@ type Asked struct {
 
 // A Refusal is everything a protocol needs to say no.
 type Refusal struct {
-	Answer guard.Answer // with Err nil: the decision
-	Err    error        // no decision: bad request, no proof, unavailable
+	Answer guard.Answer // the decision; with Err only its ID may be there
+	Err    error        // what went wrong without or after a decision; nil for a decision
 	Status int          // the HTTP status that fits
 	Text   string       // one sentence with the decision id and the next step, printable ASCII, one line
+	Header http.Header  // what Serve had prepared before it failed; nil without a permit
 }
 
 // A Door takes requests of one protocol through the guard. It is an
-// http.Handler for the paths below Prefix.
+// http.Handler for the paths below Prefix. Make one with New.
 type Door struct {
 	Protocol Protocol
 	Guard    *guard.Guard
@@ -64,14 +69,23 @@ type Door struct {
 	Audience string // what a token must be for: the external URL and the prefix
 	Help     string // where people read on, the external URL
 	Logger   *slog.Logger
-	slots    chan struct{}
+	Rates    *obligation.Rates // shared by doors, so that no door is a way around another's limit; nil = its own
+
+	slots   chan struct{}
+	buffers *sync.Pool // of *[]byte, copyBuffer long
 }
 
 // New returns a door that serves at most concurrent requests at once.
 func New(d Door, concurrent int) *Door {
-	d.slots = make(chan struct{}, concurrent)
+	d.slots, d.buffers = make(chan struct{}, concurrent), &sync.Pool{}
+	if d.Rates == nil {
+		d.Rates = &obligation.Rates{}
+	}
 	return &d
 }
+
+// bodyTime is how long a caller may take to send what a question is read from.
+const bodyTime = 30 * time.Second
 
 // ServeHTTP is the order of work on one request.
 func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -80,8 +94,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case d.slots <- struct{}{}:
 		defer func() { <-d.slots }()
 	default:
-		w.Header().Set("Retry-After", "1")
-		d.refuseErr(w, r, sallyport.E(d.Protocol.Name(), sallyport.Busy, "too many requests at once", "try again in a moment"))
+		d.refuse(w, r, sallyport.E(d.Protocol.Name(), sallyport.Busy, "too many requests at once", "try again in a moment"), nil)
 		return
 	}
 	call := guard.Call{Door: d.Protocol.Name(), IP: httpsafe.PeerIP(r), CarryOut: obligation.Kinds(), Proof: d.proof(r)}
@@ -90,25 +103,25 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.unmapped(w, r, call, match)
 		return
 	}
-	asked, err := d.Protocol.Read(r, match)
+	call.Action = match.Action
+	asked, err := d.read(w, r, match, call)
 	if err != nil {
-		d.refuseErr(w, r, err)
+		d.refuse(w, r, err, nil)
 		return
 	}
-	call.Action, call.Target, call.File = match.Action, asked.Target, asked.File
+	call.Target, call.File = asked.Target, asked.File
 	if asked.Action != "" {
 		call.Action = asked.Action
 	}
 	answer, err := d.Guard.Check(r.Context(), call)
-	if err != nil {
-		d.refuseErr(w, r, err)
-		return
+	switch {
+	case err != nil:
+		d.refuse(w, r, err, nil)
+	case answer.Permit == nil:
+		d.deny(w, r, denied(answer, call))
+	default:
+		d.serve(w, r, asked, answer.Permit)
 	}
-	if answer.Permit == nil {
-		d.Protocol.Refuse(w, r, d.denied(answer, call))
-		return
-	}
-	d.serve(w, r, asked, answer.Permit)
 }
 
 func (d *Door) proof(r *http.Request) guard.Proof {
@@ -119,26 +132,75 @@ func (d *Door) proof(r *http.Request) guard.Proof {
 	return p
 }
 
+// read lets the protocol read the request. Nobody unknown makes us read a body,
+// a body has to arrive in time, and a known caller's unreadable request is
+// recorded: it may be an attempt at two readings.
+func (d *Door) read(w http.ResponseWriter, r *http.Request, m Match, c guard.Call) (Asked, error) {
+	if r.ContentLength == 0 {
+		asked, err := d.Protocol.Read(r, m)
+		if err == nil {
+			return asked, nil
+		}
+		return asked, d.unreadable(r.Context(), c, err)
+	}
+	limits := http.NewResponseController(w)
+	_ = limits.SetReadDeadline(time.Now().Add(bodyTime)) // what cannot be limited here is a test's own writer
+	if _, err := d.Guard.Identify(r.Context(), c); err != nil {
+		return Asked{}, err
+	}
+	asked, err := d.Protocol.Read(r, m)
+	if err != nil {
+		return asked, d.unreadable(r.Context(), c, err)
+	}
+	_ = limits.SetReadDeadline(time.Time{})
+	return asked, nil
+}
+
+// unreadable records a request that could not be read, and returns why: that the
+// caller is unknown, that it cannot be recorded, or else cause.
+func (d *Door) unreadable(ctx context.Context, c guard.Call, cause error) error {
+	who, err := d.Guard.Identify(ctx, c)
+	if err != nil {
+		return err
+	}
+	if _, err := d.Guard.Note(ctx, sallyport.Event{Type: sallyport.EventRefused, Who: who.ID, Action: c.Action,
+		Asked: &sallyport.Asked{Door: c.Door, IP: c.IP}, Reasons: []string{sallyport.ReasonOf(cause)}}); err != nil {
+		return err
+	}
+	return cause
+}
+
 // serve delivers under the permit and records the end. The last bytes of an
 // answer whose length is known leave only after the record of the end is
 // durable: a client never holds a whole answer that the log does not know.
 func (d *Door) serve(w http.ResponseWriter, r *http.Request, asked Asked, p *guard.Permit) {
-	dl := newDelivery(w, r, p)
-	err := asked.Serve(dl)
-	if err := dl.finish(err); err != nil {
-		d.Logger.DebugContext(r.Context(), "delivery ended", "door", d.Protocol.Name(), "decision", p.ID(), "err", err)
-		if !dl.started {
-			d.refuseErr(w, r, err)
-			return
-		}
+	dl := newDelivery(w, r, p, d)
+	err := dl.finish(d.run(dl, asked))
+	if err == nil {
+		return
+	}
+	d.Logger.DebugContext(r.Context(), "delivery ended", "door", d.Protocol.Name(), "decision", p.ID(), "err", err)
+	if dl.started {
 		panic(http.ErrAbortHandler) // the only way to tell an HTTP client that an answer is not whole
 	}
+	d.refuse(w, r, err, dl)
+}
+
+// run serves, and makes an error of a panic, so that the permit ends in any case.
+func (d *Door) run(dl *Delivery, asked Asked) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("serve %s: panic: %v", dl.Permit.ID(), v)
+			d.Logger.Error("serving panicked", "door", d.Protocol.Name(), "decision", dl.Permit.ID(), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+		}
+	}()
+	return asked.Serve(dl)
 }
 
 func (d *Door) unmapped(w http.ResponseWriter, r *http.Request, c guard.Call, m Match) {
 	id, err := d.Guard.Unmapped(r.Context(), c, r.Method, r.URL.EscapedPath())
 	if err != nil {
-		d.refuseErr(w, r, err)
+		d.refuse(w, r, err, nil)
 		return
 	}
 	why := "this route is not offered here"
@@ -146,80 +208,51 @@ func (d *Door) unmapped(w http.ResponseWriter, r *http.Request, c guard.Call, m 
 		why += ": " + m.Note
 	}
 	a := guard.Answer{ID: id, Decision: sallyport.Decision{Reasons: []sallyport.Reason{{ID: "route.unmapped", Text: why}}}}
-	d.Protocol.Refuse(w, r, Refusal{Answer: a, Status: http.StatusForbidden,
-		Text: ascii(fmt.Sprintf("Sallyport %s: %s.", id, why))})
+	d.deny(w, r, Refusal{Answer: a, Status: http.StatusForbidden, Text: ascii(fmt.Sprintf("Sallyport %s: %s.", id, why))})
 }
 
-func (d *Door) denied(a guard.Answer, c guard.Call) Refusal {
-	f := Refusal{Answer: a, Status: http.StatusForbidden, Text: Sentence(a, c)}
+// denied is the refusal of a decision. What is not there for anybody is not
+// found, for those who may know about it.
+func denied(a guard.Answer, c guard.Call) Refusal {
+	f := Refusal{Answer: a, Status: http.StatusForbidden, Text: guard.Sentence(a, c)}
 	switch {
 	case a.Hidden:
 		f.Status = http.StatusNotFound
-	case a.Outcome == sallyport.StepUp:
-		f.Status = http.StatusForbidden
+	case a.Resource.Kind == "":
+		f.Status, f.Text = http.StatusNotFound, ascii(fmt.Sprintf("Sallyport %s: there is no %s.", a.ID, c.Target))
 	}
 	return f
 }
 
-func (d *Door) refuseErr(w http.ResponseWriter, r *http.Request, err error) {
-	f := Refusal{Err: err, Status: Status(err), Text: ascii("Sallyport: " + sallyport.PublicText(err) + ".")}
-	if f.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "5")
+func (d *Door) deny(w http.ResponseWriter, r *http.Request, f Refusal) {
+	w.Header().Set(decisionHeader, f.Answer.ID)
+	d.Protocol.Refuse(w, r, f)
+}
+
+// refuse answers an error: before a decision, or with dl when serving failed
+// before its first byte.
+func (d *Door) refuse(w http.ResponseWriter, r *http.Request, err error, dl *Delivery) {
+	f := Refusal{Err: err, Status: httpsafe.Status(err), Text: ascii("Sallyport: " + sallyport.PublicText(err) + ".")}
+	if cut, ok := errors.AsType[*guard.Cut](err); ok {
+		f.Status, f.Text = http.StatusForbidden, ascii(cut.Error()+".")
 	}
-	if f.Status == http.StatusInternalServerError {
+	if dl != nil {
+		f.Answer.ID, f.Header = dl.Permit.ID(), dl.header
+		w.Header().Set(decisionHeader, dl.Permit.ID())
+	}
+	switch f.Status {
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "5")
+	case http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", "1")
+	case http.StatusInternalServerError:
 		d.Logger.ErrorContext(r.Context(), "request failed", "door", d.Protocol.Name(), "err", err)
 	}
 	d.Protocol.Refuse(w, r, f)
 }
 
-// Status is the HTTP status for an error's kind.
-func Status(err error) int {
-	switch sallyport.KindOf(err) {
-	case sallyport.Invalid:
-		return http.StatusBadRequest
-	case sallyport.Unknown:
-		return http.StatusUnauthorized
-	case sallyport.NotFound:
-		return http.StatusNotFound
-	case sallyport.Conflict:
-		return http.StatusConflict
-	case sallyport.TooLarge:
-		return http.StatusRequestEntityTooLarge
-	case sallyport.Busy:
-		return http.StatusTooManyRequests
-	case sallyport.Unavailable:
-		return http.StatusServiceUnavailable
-	}
-	if errors.Is(err, context.Canceled) {
-		return 499
-	}
-	return http.StatusInternalServerError
-}
-
-// Sentence is what a refused person reads, whatever the client: the decision id,
-// what was refused, why, and what to do next.
-func Sentence(a guard.Answer, c guard.Call) string {
-	if a.Hidden {
-		return ascii(fmt.Sprintf("Sallyport %s: there is no %s that you may know of.", a.ID, c.Target))
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "Sallyport %s: %s on %s: %s", a.ID, c.Action, c.Target, a.Outcome)
-	if len(a.Reasons) > 0 {
-		text := a.Reasons[0].Text
-		if text == "" {
-			text = a.Reasons[0].ID
-		}
-		b.WriteString(" (" + strings.TrimSuffix(text, ".") + ")")
-	}
-	b.WriteString(".")
-	for _, r := range a.Remedies {
-		b.WriteString(" " + r.Text)
-		if r.Command != "" {
-			b.WriteString(": " + r.Command)
-		}
-	}
-	return ascii(b.String())
-}
+// decisionHeader carries the decision id on every answer that has one.
+const decisionHeader = "Sallyport-Decision"
 
 // ascii keeps a sentence fit for a header value: one line of printable ASCII.
 func ascii(s string) string {

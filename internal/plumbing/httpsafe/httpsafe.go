@@ -17,6 +17,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 
 	"sallyport"
 )
@@ -40,6 +44,8 @@ func Server(h http.Handler, config *tls.Config, logger *slog.Logger) *http.Serve
 		IdleTimeout:       IdleTimeout,
 		MaxHeaderBytes:    MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" is a route like any other: unknown
 	}
 }
 
@@ -66,7 +72,7 @@ func check(r *http.Request) error {
 	if len(r.Header) > MaxHeaders {
 		return sallyport.E(op, sallyport.Invalid, "too many header fields", "")
 	}
-	for _, once := range []string{"Authorization", "Content-Type", "Content-Length", "Range", "If-Range", "Cookie"} {
+	for _, once := range []string{"Authorization", "Content-Type", "Content-Encoding", "Content-Length", "Range", "If-Range", "Cookie"} {
 		if len(r.Header[once]) > 1 {
 			return sallyport.E(op, sallyport.Invalid, "the header field "+once+" is there twice", "send it once")
 		}
@@ -78,8 +84,8 @@ func check(r *http.Request) error {
 // Segments splits an escaped path into its decoded segments. It refuses every
 // form in which two readers could see two paths: empty, "." and ".." segments,
 // encoded slashes inside anything but one segment's own text, backslashes,
-// semicolons, control characters, and bytes that are not UTF-8. A single
-// trailing slash is refused too, except for "/" itself, which has no segments.
+// semicolons, control and invisible characters, letters that normalise to others,
+// and bytes that are not UTF-8. A single trailing slash is refused too, except for "/" itself, which has no segments.
 func Segments(escaped string) ([]string, error) {
 	const op = "read path"
 	if len(escaped) > 4096 || !strings.HasPrefix(escaped, "/") {
@@ -134,22 +140,32 @@ func unhex(c byte) int {
 	return -1
 }
 
-// plain accepts printable ASCII without the characters that servers read
-// differently, and allows a decoded slash only between plain parts, because
-// revisions such as refs/pr/1 travel as one escaped segment.
+// plain accepts letters, digits and marks of any script in normal form NFKC, and
+// printable ASCII without the characters that servers read differently. It allows
+// a decoded slash only between plain parts, because revisions such as refs/pr/1
+// travel as one escaped segment.
 func plain(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c < 0x20 || c >= 0x7f || c == '\\' || c == ';' || c == '%' || c == '?' || c == '#' {
+	if !utf8.ValidString(s) || !norm.NFKC.IsNormalString(s) {
+		return false
+	}
+	for _, c := range s {
+		if !readOneWay(c) {
 			return false
 		}
 	}
-	for _, part := range strings.Split(s, "/") {
+	for part := range strings.SplitSeq(s, "/") {
 		if part == "" || part == "." || part == ".." {
 			return false
 		}
 	}
 	return true
+}
+
+func readOneWay(c rune) bool {
+	if c < utf8.RuneSelf {
+		return c >= 0x20 && c < 0x7f && !strings.ContainsRune(`\;%?#`, c)
+	}
+	return unicode.In(c, unicode.L, unicode.M, unicode.N) && !unicode.In(c, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 // dropForwarded removes, in every spelling, the header fields that proxies use to
@@ -215,11 +231,35 @@ func Client(allow func(netip.AddrPort) bool, idle int) *http.Client {
 
 // Global reports whether an address is on the public Internet: what a server
 // must not call on behalf of a caller unless an operator listed it, it is not.
+// Addresses that stand for others (NAT64, 6to4, Teredo) are not, whatever is in them.
 func Global(a netip.Addr) bool {
 	a = a.Unmap()
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !a.IsLoopback() && !a.IsLinkLocalUnicast() &&
-		!netip.MustParsePrefix("100.64.0.0/10").Contains(a) && !netip.MustParsePrefix("192.0.0.0/24").Contains(a) &&
-		!netip.MustParsePrefix("198.18.0.0/15").Contains(a) && !netip.MustParsePrefix("64:ff9b::/96").Contains(a)
+	if !a.IsGlobalUnicast() || a.IsPrivate() {
+		return false
+	}
+	for _, p := range notGlobal() {
+		if p.Contains(a) {
+			return false
+		}
+	}
+	return true
+}
+
+// notGlobal are the special-purpose prefixes of IANA's registries that netip does
+// not know.
+func notGlobal() []netip.Prefix {
+	v4 := func(a, b, c byte, bits int) netip.Prefix {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{a, b, c}), bits)
+	}
+	v6 := func(a, b, c, d byte, bits int) netip.Prefix {
+		return netip.PrefixFrom(netip.AddrFrom16([16]byte{a, b, c, d}), bits)
+	}
+	return []netip.Prefix{
+		v4(0, 0, 0, 8), v4(100, 64, 0, 10), v4(192, 0, 0, 24), v4(192, 0, 2, 24), v4(192, 88, 99, 24), v4(198, 18, 0, 15),
+		v4(198, 51, 100, 24), v4(203, 0, 113, 24), v4(240, 0, 0, 4),
+		v6(0, 0x64, 0xff, 0x9b, 32), v6(0x01, 0, 0, 0, 64), v6(0x20, 0x01, 0, 0, 23), v6(0x20, 0x01, 0x0d, 0xb8, 32),
+		v6(0x20, 0x02, 0, 0, 16), v6(0x3f, 0xff, 0, 0, 20), v6(0x5f, 0, 0, 0, 16), v6(0xfe, 0xc0, 0, 0, 10),
+	}
 }
 
 // Status is the HTTP status for an error's kind.

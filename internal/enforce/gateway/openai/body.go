@@ -1,25 +1,35 @@
 package openai
 
 import (
+	"bytes"
 	"io"
 	"mime"
 	"net/http"
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"sallyport"
 )
 
-// maxBody bounds a request: a long context with images inside.
-const maxBody = 16 << 20
+// Limits on a request.
+const (
+	maxBody  = 16 << 20 // bytes: a long context with images inside
+	maxDepth = 64       // of arrays and objects inside each other
+)
+
+// A field is a member of the body's object.
+type field struct {
+	name  string
+	value jsontext.Value // checked at every depth, aliases the body
+}
 
 // A request is a body that was parsed once and has one reading.
 type request struct {
 	ref     sallyport.Ref
-	fields  map[string]jsontext.Value
+	model   string  // as the client wrote it, for the answer
+	fields  []field // without model, in the client's order
 	stream  bool
 	wantUse bool // the client asked for usage in the stream itself
 }
@@ -30,7 +40,7 @@ type request struct {
 func common() []string {
 	return []string{
 		"model", "stream", "stream_options", "temperature", "top_p", "top_k", "min_p", "n", "stop", "seed", "user",
-		"max_tokens", "max_completion_tokens", "presence_penalty", "frequency_penalty", "repetition_penalty",
+		"max_tokens", "max_completion_tokens", "presence_penalty", "frequency_penalty", "repetition_penalty", "ignore_eos",
 		"logprobs", "top_logprobs", "logit_bias", "metadata", "safety_identifier", "service_tier",
 	}
 }
@@ -53,122 +63,171 @@ func fieldsOf(route string) []string {
 // doubled names at any depth, other spellings of model, wrong types, unknown
 // fields, encodings a proxy cannot see through.
 func readBody(r *http.Request, route string) (*request, error) {
-	const op = "read request"
-	if ct, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || ct != "application/json" || r.Header.Get("Content-Encoding") != "" {
-		return nil, sallyport.E(op, sallyport.Invalid, "the body is not plain application/json", "send JSON without content encoding")
+	ct, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	charset, ok := params["charset"]
+	if err != nil || ct != "application/json" || ok && !strings.EqualFold(charset, "utf-8") || r.Header.Get("Content-Encoding") != "" {
+		return nil, invalid("the body is not plain application/json", "send JSON in UTF-8 without content encoding")
 	}
-	raw, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if err != nil {
-		return nil, sallyport.Wrap(op, sallyport.Invalid, "the body broke off", err)
+	if r.ContentLength > maxBody {
+		return nil, tooLarge()
 	}
-	if len(raw) > maxBody {
-		return nil, sallyport.E(op, sallyport.TooLarge, "the body is over 16 MiB", "send less")
+	var raw bytes.Buffer
+	raw.Grow(int(max(r.ContentLength, 0)) + bytes.MinRead)
+	if _, err := raw.ReadFrom(io.LimitReader(r.Body, maxBody+1)); err != nil {
+		return nil, sallyport.Wrap(opRead, sallyport.Invalid, "the body broke off", err)
 	}
-	return parse(raw, route)
+	if raw.Len() > maxBody {
+		return nil, tooLarge()
+	}
+	return parse(raw.Bytes(), route)
 }
 
+const opRead = "read request"
+
+func invalid(message, hint string) error {
+	return sallyport.E(opRead, sallyport.Invalid, message, hint)
+}
+
+func tooLarge() error {
+	return sallyport.E(opRead, sallyport.TooLarge, "the body is over 16 MiB", "send less")
+}
+
+// parse reads the body of a route. The result aliases raw.
 func parse(raw []byte, route string) (*request, error) {
-	const op = "read request"
 	body := &request{}
-	if err := json.Unmarshal(raw, &body.fields); err != nil || body.fields == nil {
-		return nil, sallyport.Wrap(op, sallyport.Invalid, "the body is not one JSON object with each name once", err)
-	}
 	allowed := fieldsOf(route)
-	for name := range body.fields {
+	err := eachMember(raw, func(name string, v jsontext.Value) error {
 		if !slices.Contains(allowed, name) {
-			return nil, sallyport.E(op, sallyport.Invalid, "the field "+quote(name)+" is not taken here", "leave it out")
+			return invalid("the field "+quote(name)+" is not taken here", "leave it out")
 		}
-	}
-	var model string
-	if err := json.Unmarshal(body.fields["model"], &model); err != nil || model == "" {
-		return nil, sallyport.E(op, sallyport.Invalid, "the field \"model\" must be a string", "name a model as ORG/MODEL")
-	}
-	ref, err := sallyport.ParseRef(model)
-	if err != nil || ref.Kind != sallyport.ModelKind {
-		return nil, sallyport.E(op, sallyport.NotFound, "the model "+quote(model)+" is not served here", "name a model as ORG/MODEL; list them with GET /v1/models")
-	}
-	body.ref = ref
-	if err := body.readStream(); err != nil {
+		if err := checkReach(route, name, v); err != nil {
+			return err
+		}
+		return body.take(name, v)
+	})
+	if err != nil {
 		return nil, err
 	}
-	for _, v := range body.fields {
-		if err := checkReach(v); err != nil {
-			return nil, err
-		}
+	if body.model == "" {
+		return nil, invalid(`the field "model" must be a string`, "name a model as ORG/MODEL")
+	}
+	if body.ref, err = sallyport.ParseRef(body.model); err != nil || body.ref.Kind != sallyport.ModelKind {
+		return nil, sallyport.E(opRead, sallyport.NotFound, "the model "+quote(body.model)+" is not served here", "name a model as ORG/MODEL; list them with GET /v1/models")
 	}
 	return body, nil
 }
 
-func (b *request) readStream() error {
-	if v, ok := b.fields["stream"]; ok {
-		if err := json.Unmarshal(v, &b.stream); err != nil {
-			return sallyport.E("read request", sallyport.Invalid, "the field \"stream\" must be true or false", "")
+// take keeps one member. Of stream and model it reads the value.
+func (b *request) take(name string, v jsontext.Value) error {
+	switch name {
+	case "model":
+		if v.Kind() != '"' {
+			return invalid(`the field "model" must be a string`, "name a model as ORG/MODEL")
 		}
+		b.model = unquote(v)
+		return nil
+	case "stream":
+		if v.Kind() != 't' && v.Kind() != 'f' && v.Kind() != 'n' {
+			return invalid(`the field "stream" must be true or false`, "")
+		}
+		b.stream = v.Kind() == 't'
+	case "stream_options":
+		return b.takeStreamOptions(v) // not kept: what the upstream is asked for is ours
 	}
-	if v, ok := b.fields["stream_options"]; ok && v.Kind() != 'n' {
-		var o struct {
-			IncludeUsage bool `json:"include_usage"`
-		}
-		if err := json.Unmarshal(v, &o); err != nil {
-			return sallyport.E("read request", sallyport.Invalid, "the field \"stream_options\" must be an object", "")
-		}
-		b.wantUse = o.IncludeUsage
-	}
+	b.fields = append(b.fields, field{name, v})
 	return nil
 }
 
-// checkReach refuses what would make the upstream fetch a URL or open an object
-// by its id: the fields by which a model call reaches out.
-func checkReach(v jsontext.Value) error {
-	dec := jsontext.NewDecoder(strings.NewReader(string(v)))
-	var key string
-	for {
-		inObject, n := dec.StackIndex(dec.StackDepth())
-		tok, err := dec.ReadToken()
-		if err != nil {
-			return nil // the value was parsed before: this is its end
-		}
-		isKey := inObject == '{' && n%2 == 0 && tok.Kind() == '"'
-		switch {
-		case isKey:
-			key = tok.String()
-			if slices.Contains([]string{"server_url", "file_url", "file_id", "connector_id", "vector_store_ids", "container"}, key) {
-				return reaches(key)
-			}
-		case tok.Kind() == '"' && (key == "url" || key == "image_url") && !strings.HasPrefix(tok.String(), "data:"):
-			return reaches(key)
-		}
+func (b *request) takeStreamOptions(v jsontext.Value) error {
+	if v.Kind() == 'n' {
+		return nil
 	}
+	if v.Kind() != '{' {
+		return invalid(`the field "stream_options" must be an object`, "")
+	}
+	return eachMember(v, func(name string, v jsontext.Value) error {
+		if name == "include_usage" {
+			b.wantUse = v.Kind() == 't'
+		}
+		return nil
+	})
 }
 
-func reaches(field string) error {
-	return sallyport.E("read request", sallyport.Invalid, "the field "+quote(field)+" would make the model server fetch something",
-		"send the content itself, for example as a data: URL")
+// eachMember calls yield with every member of the one object that raw is. A
+// doubled name at any depth, after escapes, text that is not UTF-8, and anything
+// behind the object are errors.
+func eachMember(raw []byte, yield func(name string, v jsontext.Value) error) error {
+	const message = "the body is not one JSON object with each name once"
+	dec := jsontext.NewDecoder(bytes.NewBuffer(raw))
+	if t, err := dec.ReadToken(); err != nil || t.Kind() != '{' {
+		return sallyport.Wrap(opRead, sallyport.Invalid, message, err)
+	}
+	for dec.PeekKind() != '}' {
+		t, err := dec.ReadToken()
+		if err != nil {
+			return sallyport.Wrap(opRead, sallyport.Invalid, message, err)
+		}
+		name := t.String()
+		v, err := dec.ReadValue()
+		if err != nil {
+			return sallyport.Wrap(opRead, sallyport.Invalid, message, err)
+		}
+		end := int(dec.InputOffset())
+		if err := yield(name, raw[end-len(v):end:end]); err != nil {
+			return err
+		}
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return sallyport.Wrap(opRead, sallyport.Invalid, message, err)
+	}
+	if _, err := dec.ReadToken(); err != io.EOF {
+		return sallyport.Wrap(opRead, sallyport.Invalid, message, err)
+	}
+	return nil
 }
 
 // forUpstream is the body that is forwarded: what was parsed, with the upstream's
 // name for the model and, in a stream, the request to count tokens.
 func (b *request) forUpstream(model, route string) ([]byte, error) {
-	out := make(map[string]jsontext.Value, len(b.fields)+1)
-	for name, v := range b.fields {
-		out[name] = v
+	size := len(model) + 64
+	for _, f := range b.fields {
+		size += len(f.name) + len(f.value) + 4
 	}
-	name, err := json.Marshal(model)
+	out, err := jsontext.AppendQuote(append(make([]byte, 0, size), `{"model":`...), model)
 	if err != nil {
 		return nil, err
 	}
-	out["model"] = name
-	if b.stream && (route == "chat" || route == "completions") {
-		out["stream_options"] = jsontext.Value(`{"include_usage":true}`)
+	for _, f := range b.fields {
+		if f.name == "store" {
+			continue
+		}
+		// The names are those of fieldsOf, which need no escapes.
+		out = append(append(append(out, `,"`...), f.name...), `":`...)
+		out = append(out, f.value...)
+	}
+	if b.stream && counts(route) {
+		out = append(out, `,"stream_options":{"include_usage":true}`...)
 	}
 	if route == "responses" {
-		out["store"] = jsontext.Value("false") // an id would be a key to somebody's conversation
+		out = append(out, `,"store":false`...) // an id would be a key to somebody's conversation
 	}
-	return json.Marshal(out, json.Deterministic(true))
+	return append(out, '}'), nil
+}
+
+// counts reports whether a stream of the route counts tokens only when asked.
+func counts(route string) bool { return route == "chat" || route == "completions" }
+
+// unquote returns the text of a JSON string that was checked before.
+func unquote(v jsontext.Value) string {
+	text, err := jsontext.AppendUnquote(nil, v)
+	if err != nil {
+		return ""
+	}
+	return string(text)
 }
 
 func quote(s string) string {
-	b, err := json.Marshal(sallyport.OneLine(s))
+	b, err := jsontext.AppendQuote(nil, sallyport.OneLine(s))
 	if err != nil {
 		return `"?"`
 	}

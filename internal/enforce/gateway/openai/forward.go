@@ -1,7 +1,6 @@
 package openai
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -10,258 +9,234 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"slices"
-	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"sallyport"
 	"sallyport/internal/enforce/gateway"
 	"sallyport/internal/enforce/guard"
 )
 
-// Limits on what an upstream answers.
+// Limits on what an upstream answers, in bytes.
 const (
-	maxAnswer = 64 << 20 // a whole answer
-	maxEvent  = 4 << 20  // one line of a stream
+	maxAnswer = 64 << 20
+	maxError  = 64 << 10
+	maxPooled = 1 << 20 // a buffer that grew longer is not kept
 )
 
-// paths of the routes on the upstream, below its base URL.
-func upstreamPath(route string) string {
-	return map[string]string{"chat": "chat/completions", "completions": "completions", "embeddings": "embeddings", "responses": "responses"}[route]
+const opForward = "forward"
+
+// failed is an error of the model server's: the caller reads the message, the log
+// the cause.
+func failed(message string, cause error) error {
+	return sallyport.Wrap(opForward, sallyport.Unavailable, message, cause).Because(gateway.UpstreamReason)
+}
+
+// An exchange is one forwarded request and its answer.
+type exchange struct {
+	chat    *Chat
+	d       *gateway.Delivery
+	route   string
+	request *request
+	target  *target
+	name    []byte // the model as the client named it, as JSON
+	out     []byte // of the event that goes out
 }
 
 // forward asks the upstream and delivers its answer under the permit.
 func (c *Chat) forward(d *gateway.Delivery, route string, body *request) error {
-	b, ok := c.binding(d.Permit.Resource())
-	if !ok {
-		return notServed(d.Permit.Resource())
-	}
-	answer, err := c.ask(d, b, route, body)
+	t, err := c.target(d.Permit.Resource(), body.ref)
 	if err != nil {
 		return err
 	}
-	defer answer.Body.Close()
-	ct, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
-	switch {
-	case answer.StatusCode != http.StatusOK:
-		return upstreamError(answer)
-	case body.stream && ct == "text/event-stream":
-		return c.stream(d, answer.Body, route, body)
-	case !body.stream && ct == "application/json":
-		return c.whole(d, answer.Body)
+	name, err := jsontext.AppendQuote(nil, body.model)
+	if err != nil {
+		return err
 	}
-	return sallyport.E("forward", sallyport.Unavailable, "the model server answered in another form than was asked for", "tell its operator")
+	x := &exchange{chat: c, d: d, route: route, request: body, target: t, name: name}
+	in, err := x.ask()
+	if err != nil {
+		return err
+	}
+	defer in.Body.Close()
+	ct, _, _ := mime.ParseMediaType(in.Header.Get("Content-Type")) // what cannot be parsed is not what was asked for
+	switch encoding := in.Header.Get("Content-Encoding"); {
+	case encoding != "" && encoding != "identity":
+	case in.StatusCode != http.StatusOK:
+		return x.upstreamError(in)
+	case body.stream && ct == "text/event-stream":
+		return x.stream(in.Body)
+	case !body.stream && ct == "application/json":
+		return x.whole(in.Body)
+	}
+	return failed("the model server answered in another form than was asked for; tell its operator", fmt.Errorf("status %d, type %q", in.StatusCode, ct))
 }
 
-func (c *Chat) ask(d *gateway.Delivery, b Binding, route string, body *request) (*http.Response, error) {
-	out, err := body.forUpstream(b.Model, route)
+// ask sends the request. Nothing of the client's goes along but what was parsed.
+func (x *exchange) ask() (*http.Response, error) {
+	out, err := x.request.forUpstream(x.target.model, x.route)
 	if err != nil {
 		return nil, err
 	}
-	ctx := d.Permit.Context()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.URL.JoinPath(upstreamPath(route)).String(), bytes.NewReader(out))
+	ctx := x.d.Permit.Context()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "", bytes.NewReader(out))
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", "sallyport")
-	req.Header.Set("X-Request-Id", d.Permit.ID())
-	if key := b.Key.Reveal(); key != "" {
-		req.Header.Set("Authorization", "Bearer "+key)
+	req.URL, req.Host = x.target.urls[x.route], x.target.urls[x.route].Host
+	req.Header = http.Header{"Content-Type": {"application/json"}, "User-Agent": {"sallyport"}, "X-Request-Id": {x.d.Permit.ID()}}
+	if key := x.target.key.Reveal(); key != "" {
+		req.Header["Authorization"] = []string{"Bearer " + key}
 	}
-	answer, err := c.client.Do(req)
+	in, err := x.chat.client.Do(req)
 	if err != nil {
-		if cut, ok := guard.AsCut(ctx); ok {
-			return nil, cut
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, sallyport.Wrap("forward", sallyport.Unavailable, "the model server cannot be reached", err)
+		return nil, x.broke("the model server cannot be reached", err)
 	}
-	return answer, nil
+	return in, nil
 }
 
 // upstreamError passes on what the upstream says is wrong with the request, and
 // nothing else of it: the rest is for its operator.
-func upstreamError(answer *http.Response) error {
-	raw, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
+func (x *exchange) upstreamError(in *http.Response) error {
+	raw, err := io.ReadAll(io.LimitReader(in.Body, maxError))
 	if err != nil {
-		return sallyport.Wrap("forward", sallyport.Unavailable, "the model server's answer broke off", err)
+		return x.broke("the model server's answer broke off", err)
 	}
 	var e struct {
 		Error struct {
 			Message string `json:"message"`
 		} `json:"error"`
 	}
-	told := json.Unmarshal(raw, &e) == nil && e.Error.Message != ""
-	if told && (answer.StatusCode == http.StatusBadRequest || answer.StatusCode == http.StatusUnprocessableEntity) {
-		return sallyport.E("model server", sallyport.Invalid, sallyport.OneLine(e.Error.Message), "")
+	told := json.Unmarshal(raw, &e) == nil && e.Error.Message != "" && !x.leaks(raw)
+	switch in.StatusCode {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		if told {
+			return sallyport.E("model server", sallyport.Invalid, sallyport.OneLine(e.Error.Message), "").Because(gateway.UpstreamReason)
+		}
+	case http.StatusTooManyRequests:
+		return sallyport.E(opForward, sallyport.Busy, "the model server is busy", "try again in a moment").Because(gateway.UpstreamReason)
 	}
-	return sallyport.Wrap("forward", sallyport.Unavailable, "the model server could not answer", fmt.Errorf("status %d", answer.StatusCode))
+	return failed("the model server could not answer", fmt.Errorf("status %d", in.StatusCode))
 }
 
-type usage struct {
-	PromptTokens     int64 `json:"prompt_tokens"`
-	CompletionTokens int64 `json:"completion_tokens"`
-	InputTokens      int64 `json:"input_tokens"`
-	OutputTokens     int64 `json:"output_tokens"`
+// leaks reports whether text holds the upstream's key, which some servers echo.
+func (x *exchange) leaks(text []byte) bool {
+	key := x.target.key.Reveal()
+	return key != "" && bytes.Contains(text, []byte(key))
 }
 
-func (u *usage) report(d *gateway.Delivery) {
+func (x *exchange) report(u *usage) {
 	if u != nil {
-		d.Report.TokensIn, d.Report.TokensOut = u.PromptTokens+u.InputTokens, u.CompletionTokens+u.OutputTokens
+		x.d.Report.TokensIn, x.d.Report.TokensOut = max(0, u.PromptTokens+u.InputTokens), max(0, u.CompletionTokens+u.OutputTokens)
 	}
 }
 
-func (c *Chat) whole(d *gateway.Delivery, from io.Reader) error {
-	body, err := io.ReadAll(io.LimitReader(from, maxAnswer+1))
+// whole delivers an answer that came in one piece.
+func (x *exchange) whole(from io.Reader) error {
+	body, out := x.chat.buffer(), x.chat.buffer()
+	defer x.chat.release(body)
+	defer x.chat.release(out)
+	if _, err := body.ReadFrom(io.LimitReader(from, maxAnswer+1)); err != nil {
+		return x.broke("the model server's answer broke off", err)
+	}
+	if body.Len() > maxAnswer {
+		return failed("the model server's answer is over 64 MiB; ask for less", nil)
+	}
+	if x.leaks(body.Bytes()) {
+		return failed("the model server's answer holds its own key; tell its operator", nil)
+	}
+	a, err := readAnswer(body.Bytes(), "")
 	if err != nil {
-		return broke(d, err)
+		return failed("the model server's answer is not JSON", err)
 	}
-	if len(body) > maxAnswer {
-		return sallyport.E("forward", sallyport.Unavailable, "the model server's answer is over 64 MiB", "ask for less")
-	}
-	var seen struct {
-		Usage *usage `json:"usage"`
-	}
-	if err := json.Unmarshal(body, &seen); err != nil {
-		return sallyport.Wrap("forward", sallyport.Unavailable, "the model server's answer is not JSON", err)
-	}
-	seen.Usage.report(d)
-	d.Header().Set("Content-Type", "application/json")
-	return d.Whole(http.StatusOK, body)
+	x.report(a.usage)
+	out.Write(a.renamed(out.AvailableBuffer(), body.Bytes(), x.name))
+	x.d.Header().Set("Content-Type", "application/json")
+	return x.d.Whole(http.StatusOK, out.Bytes())
 }
 
 // stream passes server-sent events on, one by one. An end before its time is told
 // as the error event of the API: a client that only saw the connection close
 // could not show a reason.
-func (c *Chat) stream(d *gateway.Delivery, from io.Reader, route string, body *request) error {
-	h := d.Header()
+func (x *exchange) stream(from io.Reader) error {
+	h := x.d.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no")
-	d.WriteHeader(http.StatusOK)
-	d.Flush()
-	err := events(from, func(event []byte) error {
-		keep := route == "responses" || noteUsage(d, event) || body.wantUse
-		noteResponse(d, route, event)
-		if !keep {
-			return nil
-		}
-		if _, err := d.Write(event); err != nil {
-			return err
-		}
-		d.Flush()
-		return nil
-	})
+	x.d.WriteHeader(http.StatusOK)
+	x.d.Flush()
+	err := events(from, x.pass)
 	if err == nil {
 		return nil
 	}
-	return tell(d, route, broke(d, err))
+	return x.tell(x.broke("the model server's answer broke off", err))
 }
 
-// events calls each with every event of a stream, its blank line included.
-func events(from io.Reader, each func([]byte) error) error {
-	in := bufio.NewReaderSize(from, 32<<10)
-	var event []byte
-	for {
-		line, err := in.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			err = nil
+// pass hands one event on. It leaves out the one that only holds the counts which
+// we asked for on our own account.
+func (x *exchange) pass(event []byte, more bool) error {
+	if !more {
+		defer x.d.Flush()
+	}
+	if x.leaks(event) {
+		return failed("the model server's answer holds its own key; tell its operator", nil)
+	}
+	x.out = append(x.out[:0], event...)
+	if data, ok := dataOf(event); ok && !bytes.Equal(bytes.TrimSpace(data), doneMark()) {
+		inner := ""
+		if x.route == "responses" {
+			inner = "response"
 		}
-		event = append(event, line...)
-		if len(event) > maxEvent {
-			return errors.New("an event is too long")
+		a, err := readAnswer(data, inner)
+		if err != nil {
+			return failed("the model server's stream is not JSON", err)
 		}
-		if len(bytes.TrimRight(line, "\r\n")) == 0 && len(event) > 0 && bytes.HasSuffix(line, []byte("\n")) {
-			if eerr := each(event); eerr != nil {
-				return eerr
-			}
-			event = event[:0]
-		}
-		if errors.Is(err, io.EOF) {
-			if len(bytes.TrimSpace(event)) > 0 {
-				return io.ErrUnexpectedEOF
-			}
+		x.report(a.usage)
+		if counts(x.route) && !x.request.wantUse && a.usage != nil && !a.choice {
 			return nil
 		}
-		if err != nil {
-			return err
+		if len(a.models) > 0 {
+			x.out = withData(x.out[:0], event, a.renamed(nil, data, x.name))
 		}
 	}
+	_, err := x.d.Write(x.out)
+	return err
 }
 
-// noteUsage reads token counts from a chunk and reports whether the chunk is more
-// than the counts that we asked for on our own account.
-func noteUsage(d *gateway.Delivery, event []byte) bool {
-	data, ok := dataOf(event)
-	if !ok || !bytes.Contains(data, []byte(`"usage"`)) {
-		return true
-	}
-	var chunk struct {
-		Choices []json.RawMessage `json:"choices"`
-		Usage   *usage            `json:"usage"`
-	}
-	if json.Unmarshal(data, &chunk) != nil || chunk.Usage == nil {
-		return true
-	}
-	chunk.Usage.report(d)
-	return len(chunk.Choices) > 0
-}
-
-// noteResponse reads the counts at the end of a responses stream.
-func noteResponse(d *gateway.Delivery, route string, event []byte) {
-	data, ok := dataOf(event)
-	if route != "responses" || !ok || !bytes.Contains(data, []byte("response.completed")) {
-		return
-	}
-	var done struct {
-		Response struct {
-			Usage *usage `json:"usage"`
-		} `json:"response"`
-	}
-	if json.Unmarshal(data, &done) == nil {
-		done.Response.Usage.report(d)
-	}
-}
-
-func dataOf(event []byte) ([]byte, bool) {
-	for line := range bytes.Lines(event) {
-		if data, ok := bytes.CutPrefix(line, []byte("data:")); ok {
-			return bytes.TrimSpace(data), true
-		}
-	}
-	return nil, false
-}
-
-// broke says why an answer from upstream ended: our cut, the client, or itself.
-func broke(d *gateway.Delivery, err error) error {
-	if cut, ok := guard.AsCut(d.Permit.Context()); ok {
+// broke says why an answer from upstream ended: our cut, the client, what we
+// found wrong with it, or the upstream itself.
+func (x *exchange) broke(message string, err error) error {
+	ctx := x.d.Permit.Context()
+	if cut, ok := guard.AsCut(ctx); ok {
 		return cut
 	}
-	if errors.Is(err, context.Canceled) || sallyport.KindOf(err) != sallyport.Other {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if sallyport.KindOf(err) != sallyport.Other {
 		return err
 	}
-	return sallyport.Wrap("forward", sallyport.Unavailable, "the model server's answer broke off", err)
+	return failed(message, err)
 }
 
 // tell writes the error event of the dialect. The bytes are the refusal itself
 // and do not go out under the permit, which may have ended.
-func tell(d *gateway.Delivery, route string, err error) error {
-	text := sallyport.PublicText(err)
-	code := "upstream_error"
+func (x *exchange) tell(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err // nobody reads it
+	}
+	e := apiError{Message: sallyport.PublicText(err), Type: "server_error", Code: "upstream_error"}
 	if cut, ok := errors.AsType[*guard.Cut](err); ok {
-		text, code = cut.Error(), "permit_withdrawn"
+		e = apiError{Message: cut.Error(), Type: "permission_error", Code: "permit_withdrawn"}
+	} else if sallyport.KindOf(err) == sallyport.TooLarge {
+		e.Type, e.Code = "permission_error", "limit_reached"
 	}
-	e := map[string]any{"error": apiError{Message: text, Type: "permission_error", Code: code}}
+	var body []byte
 	name := ""
-	if route == "responses" {
-		name, e = "event: error\n", map[string]any{"type": "error", "code": code, "message": text, "param": nil}
+	if x.route == "responses" {
+		name = "event: error\n"
+		body, _ = json.Marshal(map[string]any{"type": "error", "code": e.Code, "message": e.Message, "param": nil}) // strings cannot fail
+	} else {
+		body, _ = json.Marshal(map[string]apiError{"error": e})
 	}
-	body, _ := json.Marshal(e) // strings cannot fail
-	return d.Tell([]byte(name+"data: "+string(body)+"\n\n"), err)
-}
-
-func sortedRefs(refs []sallyport.Ref) []sallyport.Ref {
-	slices.SortFunc(refs, func(a, b sallyport.Ref) int { return strings.Compare(a.String(), b.String()) })
-	return refs
+	return x.d.Tell([]byte(name+"data: "+string(body)+"\n\n"), err)
 }

@@ -12,11 +12,16 @@
 package openai
 
 import (
+	"bytes"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
+	"sync"
 
 	"sallyport"
 	"sallyport/internal/enforce/gateway"
@@ -36,36 +41,75 @@ func Upstream() string { return upstreamTable }
 
 // A Binding says where requests for one model go.
 type Binding struct {
-	Ref   sallyport.Ref // the model, as clients name it: "acme/fraud"
-	URL   *url.URL      // base URL of the upstream, with its /v1
+	Ref   sallyport.Ref // the model, as clients name it: "acme/fraud", or one version of it: "acme/fraud@v3"
+	URL   *url.URL      // base URL of the upstream, with its /v1; no user, query or fragment
 	Model string        // the upstream's name for it
 	Key   secret.Text   // the upstream's key; empty when it wants none
 }
 
+// A target is a binding, ready for use.
+type target struct {
+	ref   sallyport.Ref
+	model string
+	key   secret.Text
+	urls  map[string]*url.URL // by route
+}
+
 // Chat is the protocol. It is a gateway.Protocol, safe for concurrent use.
 type Chat struct {
-	bindings map[string]Binding
-	guard    *guard.Guard
-	client   *http.Client
-	routes   gateway.Routes
+	targets map[string]*target
+	guard   *guard.Guard
+	client  *http.Client
+	routes  gateway.Routes
+	buffers sync.Pool // of *bytes.Buffer
 }
 
 // New returns the protocol over the bindings, which reach their upstreams through
-// client. Two bindings of one model, or one without an upstream, are errors.
+// client. Two bindings of one model, or one that names no upstream, are errors.
 func New(bindings []Binding, g *guard.Guard, client *http.Client) (*Chat, error) {
 	routes, err := gateway.ParseRoutes(routesTable)
 	if err != nil {
 		return nil, err
 	}
-	c := &Chat{bindings: map[string]Binding{}, guard: g, client: client, routes: routes}
+	c := &Chat{targets: map[string]*target{}, guard: g, client: client, routes: routes}
 	for _, b := range bindings {
 		name := b.Ref.String()
-		if _, twice := c.bindings[name]; twice || b.URL == nil || b.Model == "" || b.Ref.Kind != sallyport.ModelKind {
-			return nil, sallyport.E("bind models", sallyport.Invalid, fmt.Sprintf("the binding of %q is doubled or incomplete", name), "give each model one upstream URL and one upstream model")
+		t, err := targetOf(b)
+		if err == nil && c.targets[name] != nil {
+			err = errors.New("it stands twice")
 		}
-		c.bindings[name] = b
+		if err != nil {
+			return nil, sallyport.E("bind models", sallyport.Invalid, fmt.Sprintf("the binding of %q cannot be used: %v", name, err), "give each model one upstream URL and one upstream model")
+		}
+		c.targets[name] = t
 	}
 	return c, nil
+}
+
+func targetOf(b Binding) (*target, error) {
+	switch u := b.URL; {
+	case b.Ref.Kind != sallyport.ModelKind:
+		return nil, errors.New("it is no model")
+	case b.Ref.Revision != "" && !isVersion(b.Ref.Revision):
+		return nil, errors.New("an alias or a digest is no version")
+	case b.Model == "":
+		return nil, errors.New("the upstream's name for it is missing")
+	case u == nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		return nil, errors.New("the upstream has no http or https URL")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return nil, errors.New("the upstream's URL has a user, a query or a fragment")
+	}
+	t := &target{ref: b.Ref, model: b.Model, key: b.Key, urls: map[string]*url.URL{}}
+	for route, path := range map[string]string{"chat": "chat/completions", "completions": "completions", "embeddings": "embeddings", "responses": "responses"} {
+		t.urls[route] = b.URL.JoinPath(path)
+	}
+	return t, nil
+}
+
+// isVersion reports whether a revision is a version's number, "v3".
+func isVersion(revision string) bool {
+	digits, ok := strings.CutPrefix(revision, "v")
+	return ok && digits != "" && strings.Trim(digits, "0123456789") == ""
 }
 
 // Name is the door's name in records.
@@ -80,8 +124,15 @@ func (c *Chat) Read(r *http.Request, m gateway.Match) (gateway.Asked, error) {
 	case "models":
 		return gateway.Asked{Target: sallyport.Ref{Kind: sallyport.SystemKind}, Serve: c.models}, nil
 	case "model":
-		ref, err := sallyport.ParseRef(m.Params["org"] + "/" + m.Params["name"])
-		return gateway.Asked{Target: ref, Serve: c.model}, err
+		name := m.Params["model"]
+		if name == "" {
+			name = m.Params["org"] + "/" + m.Params["name"]
+		}
+		ref, err := sallyport.ParseRef(name)
+		if err != nil || ref.Kind != sallyport.ModelKind {
+			return gateway.Asked{}, sallyport.E("model", sallyport.NotFound, "the model "+quote(name)+" is not served here", "list those that are with GET /v1/models")
+		}
+		return gateway.Asked{Target: ref, Serve: func(d *gateway.Delivery) error { return c.model(d, ref) }}, nil
 	}
 	body, err := readBody(r, m.Name)
 	if err != nil {
@@ -99,41 +150,62 @@ type modelObject struct {
 }
 
 func (c *Chat) models(d *gateway.Delivery) error {
-	refs := make([]sallyport.Ref, 0, len(c.bindings))
-	for _, b := range c.bindings {
-		refs = append(refs, b.Ref)
+	var refs []sallyport.Ref
+	for _, t := range c.targets {
+		refs = append(refs, t.ref)
 	}
+	slices.SortFunc(refs, func(a, b sallyport.Ref) int { return strings.Compare(a.String(), b.String()) })
 	list := []modelObject{}
-	for _, x := range c.guard.Visible(d.Permit, sallyport.ModelInfer, sortedRefs(refs)) {
-		list = append(list, objectOf(x.Org, x.Name))
+	for _, ref := range refs {
+		if len(c.guard.Visible(d.Permit, sallyport.ModelInfer, []sallyport.Ref{ref})) > 0 {
+			list = append(list, objectOf(ref))
+		}
 	}
 	return writeJSON(d, http.StatusOK, map[string]any{"object": "list", "data": list})
 }
 
-func (c *Chat) model(d *gateway.Delivery) error {
-	x := d.Permit.Resource()
-	if _, ok := c.binding(x); !ok {
-		return notServed(x)
+func (c *Chat) model(d *gateway.Delivery, ref sallyport.Ref) error {
+	if _, err := c.target(d.Permit.Resource(), ref); err != nil {
+		return err
 	}
-	return writeJSON(d, http.StatusOK, objectOf(x.Org, x.Name))
+	return writeJSON(d, http.StatusOK, objectOf(ref))
 }
 
-func objectOf(org, name string) modelObject {
-	return modelObject{ID: org + "/" + name, Object: "model", OwnedBy: org}
+func objectOf(ref sallyport.Ref) modelObject {
+	return modelObject{ID: ref.String(), Object: "model", OwnedBy: ref.Org}
 }
 
-// binding finds the upstream for a permitted resource: one for exactly this
-// version, or else the model's.
-func (c *Chat) binding(x sallyport.Resource) (Binding, bool) {
-	if b, ok := c.bindings[x.String()]; ok {
-		return b, true
+// target finds the upstream for a permitted resource: one that is bound to
+// exactly this version, or the model's own if that is the version which the
+// model's bare name means. Another version than was decided on is never called.
+func (c *Chat) target(x sallyport.Resource, asked sallyport.Ref) (*target, error) {
+	if t, ok := c.targets[x.String()]; ok {
+		return t, nil
 	}
-	b, ok := c.bindings[x.Org+"/"+x.Name]
-	return b, ok
+	bare := sallyport.Ref{Kind: sallyport.ModelKind, Org: x.Org, Name: x.Name}
+	t, ok := c.targets[bare.String()]
+	if ok && asked.Revision != "" {
+		main, found := c.guard.Facts.Snapshot().Resolve(bare)
+		ok = found && main.Digest == x.Digest
+	}
+	if !ok {
+		return nil, sallyport.E("model", sallyport.NotFound, x.String()+" is not served here", "list what is with GET /v1/models")
+	}
+	return t, nil
 }
 
-func notServed(x sallyport.Resource) error {
-	return sallyport.E("model", sallyport.NotFound, x.Org+"/"+x.Name+" is not served here", "list what is with GET /v1/models")
+func (c *Chat) buffer() *bytes.Buffer {
+	if b, ok := c.buffers.Get().(*bytes.Buffer); ok {
+		return b
+	}
+	return &bytes.Buffer{}
+}
+
+func (c *Chat) release(b *bytes.Buffer) {
+	if b.Cap() <= maxPooled {
+		b.Reset()
+		c.buffers.Put(b)
+	}
 }
 
 // An apiError is the error object of the API.
@@ -147,8 +219,10 @@ type apiError struct {
 // Refuse answers with the API's error object, whose message clients show.
 func (c *Chat) Refuse(w http.ResponseWriter, _ *http.Request, f gateway.Refusal) {
 	e := errorFor(f.Status, f.Text)
-	if f.Err == nil {
+	if f.Err == nil && f.Status == http.StatusForbidden {
 		e.Code = "policy_" + f.Answer.Outcome.String()
+	}
+	if f.Answer.ID != "" {
 		w.Header().Set("X-Request-Id", f.Answer.ID)
 	}
 	if f.Status == http.StatusUnauthorized {
