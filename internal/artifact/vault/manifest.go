@@ -195,8 +195,12 @@ func unsealAll(src io.ReaderAt, size int64, key secret.Bytes, context []byte) ([
 	return plain, err
 }
 
+// sortSpecs brings a declaration into the one form that it is kept in.
 func sortSpecs(specs []FileSpec) []FileSpec {
 	specs = slices.Clone(specs)
+	for i := range specs {
+		specs[i].Blocks = append([]string{}, specs[i].Blocks...)
+	}
 	slices.SortFunc(specs, func(a, b FileSpec) int { return strings.Compare(a.Path, b.Path) })
 	return specs
 }

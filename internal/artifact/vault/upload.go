@@ -2,8 +2,10 @@ package vault
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +25,7 @@ import (
 
 const (
 	maxUploads = 256 // under way at one time
-	maxOpen    = 64   // files with an open stage
+	maxOpen    = 64  // files with an open stage
 )
 
 // An Upload is one push under way.
@@ -41,17 +43,19 @@ type Progress struct {
 // upload is an Upload in memory. Its record never changes.
 type upload struct {
 	record
-	key   secret.Bytes
-	files []*incoming // as in the record
+	key         secret.Bytes
+	files       []*incoming // as in the record
+	fingerprint [sha256.Size]byte
 
 	// mu is held for reading while files come in, for writing to end the upload.
 	mu    sync.RWMutex
 	ended bool
 }
 
-// Begin begins an upload of a new version of the permit's model (model.push). It
-// belongs to the person behind the permit and to the model. It is kept for a day
-// after the last file was complete, through restarts.
+// Begin begins an upload of a new version of the permit's model (model.push), or
+// finds the one that the same person began with the same files. It belongs to
+// that person and the model, and is kept for a day after bytes last came in,
+// through restarts.
 func (v *Vault) Begin(p *guard.Permit, specs []FileSpec, lineage []catalog.Origin) (Upload, error) {
 	const op = "begin upload"
 	if err := allows(p, sallyport.ModelPush); err != nil {
@@ -63,20 +67,20 @@ func (v *Vault) Begin(p *guard.Permit, specs []FileSpec, lineage []catalog.Origi
 	if len(lineage) > catalog.MaxLineage {
 		return Upload{}, sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%d origins", len(lineage)), fmt.Sprintf("name at most %d", catalog.MaxLineage))
 	}
-	under, err := v.dir.list()
+	x, who := p.Resource(), p.Who()
+	r := record{Org: x.Org, Model: x.Name, By: who.ID, Person: who.Person, Lineage: lineage, Files: sortSpecs(specs)}
+	under, err := v.find(p.Context(), r)
 	if err != nil {
-		return Upload{}, sallyport.Wrap(op, sallyport.Unavailable, "the upload cannot be stored", err)
+		return Upload{}, err
 	}
-	if len(under) >= maxUploads {
-		return Upload{}, sallyport.E(op, sallyport.Busy, "too many uploads are under way", "finish or abort one")
+	if under != "" {
+		return v.Uploaded(p, under)
 	}
 	var random [32]byte
 	if _, err := io.ReadFull(v.Random, random[:]); err != nil {
 		return Upload{}, sallyport.Wrap(op, sallyport.Unavailable, "no randomness", err)
 	}
-	x, who := p.Resource(), p.Who()
-	r := record{ID: idText(random[:16]), Org: x.Org, Model: x.Name, By: who.ID, Person: who.Person,
-		Salt: hex.EncodeToString(random[16:]), Lineage: lineage, Files: sortSpecs(specs)}
+	r.ID, r.Salt = idText(random[:16]), hex.EncodeToString(random[16:])
 	key, err := v.Keys.Create(p.Context(), r.ID)
 	if err != nil {
 		return Upload{}, sallyport.Wrap(op, sallyport.Unavailable, "no key can be made", err)
@@ -92,12 +96,52 @@ func (v *Vault) Begin(p *guard.Permit, specs []FileSpec, lineage []catalog.Origi
 	return u.progress(), nil
 }
 
+// find returns the id of the upload that r would begin again, "" when there is
+// none and another one may begin.
+func (v *Vault) find(ctx context.Context, r record) (string, error) {
+	const op = "begin upload"
+	ids, err := v.dir.list()
+	if err != nil {
+		return "", sallyport.Wrap(op, sallyport.Unavailable, "the upload cannot be stored", err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, id := range ids { // after a restart those on the disk are not in memory yet
+		if v.uploads[id] != nil {
+			continue
+		}
+		if u, err := v.reload(ctx, id); err == nil {
+			v.uploads[id] = u
+		}
+	}
+	wanted := r.print()
+	for id, u := range v.uploads {
+		if u.fingerprint == wanted {
+			return id, nil
+		}
+	}
+	if len(ids) >= maxUploads {
+		return "", sallyport.E(op, sallyport.Busy, "too many uploads are under way", "finish or abort one")
+	}
+	return "", nil
+}
+
+// print tells uploads apart by who pushes what where.
+func (r record) print() [sha256.Size]byte {
+	r.ID, r.Salt, r.By = "", "", ""
+	raw, err := json.Marshal(r)
+	if err != nil {
+		panic("cannot happen: a record is strings and numbers")
+	}
+	return sha256.Sum256(raw)
+}
+
 func idText(random []byte) string {
 	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(random))
 }
 
 func newUpload(r record, key secret.Bytes, done map[int]string) *upload {
-	u := &upload{record: r, key: key, files: make([]*incoming, len(r.Files))}
+	u := &upload{record: r, key: key, files: make([]*incoming, len(r.Files)), fingerprint: r.print()}
 	for i, spec := range r.Files {
 		f := &incoming{spec: spec, stageID: fmt.Sprintf("%s-%d", r.ID, i), number: i, key: key, done: done[i], seen: done == nil,
 			context: fileContext(u.version(), catalog.File{Path: spec.Path, Size: spec.Size, SHA256: spec.SHA256})}

@@ -207,7 +207,9 @@ func (w *world) permit(t testing.TB, name string, a sallyport.Action, target, fi
 	return answer.Permit
 }
 
-func (w *world) push(t testing.TB) *guard.Permit { return w.permit(t, "ana", sallyport.ModelPush, "acme/fraud", "") }
+func (w *world) push(t testing.TB) *guard.Permit {
+	return w.permit(t, "ana", sallyport.ModelPush, "acme/fraud", "")
+}
 
 func (w *world) pull(t testing.TB, target string) *guard.Permit {
 	return w.permit(t, "ana", sallyport.ModelPull, target, "")
