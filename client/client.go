@@ -168,7 +168,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // A request is one call to a door.
 type request struct {
 	op     string // for errors: what the caller wanted
-	door   Door
+	door   Door   // "": public, no token is shown
 	method string
 	path   string     // below the server, escaped
 	query  url.Values // may be nil
@@ -203,7 +203,7 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 }
 
 func (c *Client) token(ctx context.Context, d Door) (secret.Text, error) {
-	if c.tokens == nil {
+	if c.tokens == nil || d == "" {
 		return secret.Text{}, nil
 	}
 	return c.tokens.Token(ctx, c.Audience(d))
@@ -281,6 +281,10 @@ func refused(op string, answer *http.Response) *Error {
 	text, err := readAll(answer.Body, maxRefuse)
 	if err != nil || json.Unmarshal(text, &e.API) != nil || e.API.Message == "" {
 		e.API = api.Error{Message: "the server answered " + http.StatusText(answer.StatusCode) + " without saying why"}
+		if kind := answer.Header.Get("Content-Type"); err == nil && strings.HasPrefix(kind, "text/plain") && len(text) > 0 {
+			line, _, _ := strings.Cut(string(text), "\n")
+			e.API.Message = strings.TrimPrefix(strings.ToValidUTF8(line[:min(len(line), 500)], ""), "sallyport: ")
+		}
 	}
 	e.API.Status = answer.StatusCode
 	return e

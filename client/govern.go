@@ -83,6 +83,37 @@ func (c *Client) RotateKeys(ctx context.Context) (int, error) {
 	return out["rewrapped"], err
 }
 
+// Things lists what is in the catalog, as far as the caller may know.
+func (c *Client) Things(ctx context.Context) ([]api.Thing, error) {
+	return get[[]api.Thing](ctx, c, "list catalog", "/catalog", nil)
+}
+
+// Add adds an organisation, or a project, model, dataset or endpoint to the project or organisation that t names.
+func (c *Client) Add(ctx context.Context, t api.Thing) (api.Thing, error) {
+	ref, err := sallyport.ParseRef(t.Resource)
+	if err != nil {
+		return t, err
+	}
+	r := request{op: "add " + t.Resource, path: "/catalog/things", query: on("org:" + ref.Org)}
+	if t.Project != "" {
+		r.query = on("project:" + t.Project)
+	}
+	if ref.Kind == sallyport.OrganisationKind {
+		r.path, r.query = "/catalog/orgs", nil
+	}
+	return post[api.Thing](ctx, c, r, t)
+}
+
+// Label changes the class of what t.Resource names, for the reason t.Why.
+func (c *Client) Label(ctx context.Context, t api.Thing) (api.Thing, error) {
+	return post[api.Thing](ctx, c, request{op: "label " + t.Resource, path: "/catalog/label", query: on(t.Resource)}, t)
+}
+
+// Promote moves the version that t.Resource names to t.Environment, and the names in t.Aliases to it.
+func (c *Client) Promote(ctx context.Context, t api.Thing) (api.Thing, error) {
+	return post[api.Thing](ctx, c, request{op: "promote " + t.Resource, path: "/catalog/promote", query: on(t.Resource)}, t)
+}
+
 // cutPrefixes cuts the first prefix that fits.
 func cutPrefixes(s string, prefixes ...string) (string, bool) {
 	for _, p := range prefixes {

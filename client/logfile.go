@@ -2,9 +2,11 @@ package client
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // LogFile reads one file of the served log (C2SP tlog-tiles), such as "checkpoint" or "tile/0/000", in the form that
@@ -12,8 +14,11 @@ import (
 // may read the log. A file that is not there is fs.ErrNotExist.
 func (c *Client) LogFile(ctx context.Context, path string) ([]byte, error) {
 	r := request{op: "read log", door: API, method: http.MethodGet, path: "/log/" + (&url.URL{Path: path}).EscapedPath()}
+	if !strings.HasPrefix(path, "tile/entries/") {
+		r.door = ""
+	}
 	answer, err := c.send(ctx, r)
-	if e, ok := err.(*Error); ok && e.API.Status == http.StatusNotFound && e.API.Decision == "" {
+	if e, ok := errors.AsType[*Error](err); ok && e.API.Status == http.StatusNotFound {
 		return nil, &fs.PathError{Op: "read", Path: path, Err: fs.ErrNotExist}
 	}
 	if err != nil {

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sallyport"
+	"sallyport/client"
+)
+
+// An app is one run of the command: where it reads and writes, and the flags that every command has.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	env      func(string) string
+	now      func() time.Time
+	terminal bool // err is one
+
+	json, quiet bool
+	server, ca  string
+	plaintext   bool
+}
+
+// run runs one command line and returns the exit code.
+func (a *app) run(ctx context.Context, args []string) int {
+	out := bufio.NewWriter(a.out)
+	a.out = out
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(out)
+	root.SetErr(a.err)
+	err := root.ExecuteContext(ctx)
+	code := a.report(ctx, err)
+	if err := out.Flush(); err != nil && code == 0 {
+		fmt.Fprintln(a.err, "sallyport: write the answer:", err)
+		return client.ExitError
+	}
+	return code
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sallyport",
+		Short: "The guarded way to machine-learning models",
+		Long: `Sallyport decides, enforces and records every action on models.
+
+Exit codes: 0 ok, 1 error, 2 denied or finding, 3 sign in (more strongly), 4 pending or held, 5 unreachable.
+Every command takes --json. Environment: SALLYPORT_SERVER, SALLYPORT_CA, XDG_CONFIG_HOME.`,
+		Example: `  sallyport login --server https://sally.acme.example
+  sallyport whoami
+  sallyport can model.pull acme/fraud`,
+		SilenceErrors: true, SilenceUsage: true,
+		Args: arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	flags := root.PersistentFlags()
+	flags.BoolVar(&a.json, "json", false, "answer as JSON")
+	flags.BoolVarP(&a.quiet, "quiet", "q", false, "show no progress")
+	flags.StringVar(&a.server, "server", "", "the server's address; default: the one you signed in to last")
+	flags.StringVar(&a.ca, "ca", "", "`FILE` with the server's certificate authority (PEM)")
+	flags.BoolVar(&a.plaintext, "plaintext", false, "permit http:// to this computer, for trials")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err.Error()) })
+	for _, g := range groups() {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+	}
+	for _, g := range []struct {
+		id       string
+		commands []*cobra.Command
+	}{
+		{"me", []*cobra.Command{a.login(), a.logout(), a.whoami(), a.sessions(), a.token(), a.envCommand()}},
+		{"ask", []*cobra.Command{a.can(), a.why(), a.request(), a.inbox(), a.approve(), a.deny(), a.grants()}},
+		{"models", []*cobra.Command{a.ls(), a.show(), a.push(), a.pull()}},
+		{"guard", []*cobra.Command{a.lock(), a.unlock(), a.holds(), a.logCommand(), a.replay(), a.verify()}},
+		{"govern", []*cobra.Command{a.policy(), a.matrix(), a.user(), a.group(), a.role(), a.catalog(), a.keys()}},
+	} {
+		for _, c := range g.commands {
+			c.GroupID = g.id
+			root.AddCommand(c)
+		}
+	}
+	root.AddCommand(a.version())
+	return root
+}
+
+type helpGroup struct{ id, title string }
+
+func groups() []helpGroup {
+	return []helpGroup{
+		{"me", "Me:"}, {"ask", "Ask and answer:"}, {"models", "Models:"}, {"guard", "Act and prove:"}, {"govern", "Govern:"}, {"run", "Run it:"},
+	}
+}
+
+// noun makes a command that only holds others.
+func noun(c *cobra.Command, below ...*cobra.Command) *cobra.Command {
+	c.Args = arguments()
+	c.RunE = func(cmd *cobra.Command, _ []string) error { return usage(cmd, "say what to do") }
+	c.AddCommand(below...)
+	return c
+}
+
+// usage is an error about how a command was called.
+func usage(cmd *cobra.Command, problem string) error {
+	_, op, _ := strings.Cut(cmd.CommandPath(), " ")
+	return sallyport.E(op, sallyport.Invalid, problem, "see '"+cmd.CommandPath()+" --help'")
+}
+
+// arguments wants exactly the arguments with these names; a name in brackets may be missing.
+func arguments(names ...string) cobra.PositionalArgs {
+	least := 0
+	for _, n := range names {
+		if !strings.HasPrefix(n, "[") {
+			least++
+		}
+	}
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return usage(cmd, "missing "+names[len(args)])
+		case len(args) > len(names) && len(names) == 0 && cmd.HasSubCommands():
+			return usage(cmd, fmt.Sprintf("there is no command %q", sallyport.OneLine(args[0])))
+		case len(args) > len(names):
+			return usage(cmd, fmt.Sprintf("%q is one word too many", sallyport.OneLine(args[len(names)])))
+		}
+		return nil
+	}
+}
+
+// dir is where logins and what was learned about logs are kept.
+func (a *app) dir() (string, error) {
+	base := a.env("XDG_CONFIG_HOME")
+	if base == "" && a.env("HOME") != "" {
+		base = filepath.Join(a.env("HOME"), ".config")
+	}
+	if base == "" {
+		var err error
+		if base, err = os.UserConfigDir(); err != nil {
+			return "", sallyport.E("find configuration", sallyport.Invalid, "neither XDG_CONFIG_HOME nor HOME is set", "set one of them")
+		}
+	}
+	return filepath.Join(base, "sallyport"), nil
+}
+
+func (a *app) store() (*client.Store, error) {
+	dir, err := a.dir()
+	return &client.Store{Dir: dir, Clock: a.now}, err
+}
+
+// connect makes a client for the server that is meant: by flag, by environment, or the one signed in to last.
+func (a *app) connect() (*client.Client, error) {
+	store, err := a.store()
+	if err != nil {
+		return nil, err
+	}
+	cfg := client.Config{Server: cmp.Or(a.server, a.env("SALLYPORT_SERVER")), CAFile: cmp.Or(a.ca, a.env("SALLYPORT_CA")), Plaintext: a.plaintext, Store: store}
+	login, err := a.kept(store, cfg.Server)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Server == "" {
+		cfg.Server = login.Server
+	}
+	if cfg.Server == "" {
+		return nil, &exit{client.ExitStepUp, sallyport.E("connect", sallyport.Invalid, "you are not signed in to any server", "run 'sallyport login --server URL'")}
+	}
+	if login.Server != "" {
+		cfg.CAFile = cmp.Or(a.ca, login.CAFile, cfg.CAFile)
+		cfg.Plaintext = cfg.Plaintext || login.Plaintext
+	}
+	if cfg.CAFile != "" { // it is kept with the login, and used from any directory
+		if cfg.CAFile, err = filepath.Abs(cfg.CAFile); err != nil {
+			return nil, err
+		}
+	}
+	return client.New(cfg)
+}
+
+// kept finds the login for a server, or the last one; none is no error.
+func (a *app) kept(store *client.Store, server string) (client.Login, error) {
+	if server == "" {
+		l, err := store.Current()
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return l, err
+	}
+	all, err := store.Logins()
+	for _, l := range all {
+		if l.Server == strings.TrimSuffix(server, "/") {
+			return l, err
+		}
+	}
+	return client.Login{}, err
+}
+
+func (a *app) version() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version of this program", Args: arguments(),
+		Example: "  sallyport version --json",
+		RunE: func(*cobra.Command, []string) error {
+			v := build()
+			return a.answer(v, func() { a.line("sallyport %s (%s, %s)", v.Version, v.Commit, v.Go) })
+		},
+	}
+}

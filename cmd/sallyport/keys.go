@@ -1,0 +1,27 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func (a *app) keys() *cobra.Command {
+	return noun(&cobra.Command{Use: "keys", Short: "Keys of the vault"}, a.keysRotate())
+}
+
+func (a *app) keysRotate() *cobra.Command {
+	return &cobra.Command{
+		Use: "rotate", Short: "Make a new key-encryption key and wrap every data key under it; no model is touched", Args: arguments(),
+		Example: "  sallyport keys rotate",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			done := a.waiting("wrapping")
+			n, err := c.RotateKeys(cmd.Context())
+			done()
+			if err != nil {
+				return err
+			}
+			return a.answer(map[string]int{"rewrapped": n}, func() { a.line("%d data keys are wrapped under the new key", n) })
+		},
+	}
+}

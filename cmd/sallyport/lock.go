@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sallyport"
+	"sallyport/client"
+	"sallyport/internal/web/api"
+)
+
+// lockable are the kinds that can be held, as people say them.
+func lockable() []string {
+	return []string{"user", "service", "session", "token", "family", "model", "project", "dataset", "endpoint", "org"}
+}
+
+// target spells what a hold is on. A token is held with its family: everything that came from one login.
+func target(cmd *cobra.Command, kind, name string) (string, error) {
+	switch kind {
+	case "token", "family":
+		return "family:" + name, nil
+	case "session":
+		return "session:" + name, nil
+	case "user", "service":
+		id, err := sallyport.NewPrincipalID(sallyport.PrincipalKind(kind), strings.TrimPrefix(name, kind+":"))
+		return string(id), err
+	case "model":
+		ref, err := sallyport.ParseRef(name)
+		if err == nil && ref.Kind != sallyport.ModelKind {
+			err = usage(cmd, "\""+sallyport.OneLine(name)+"\" is not a model")
+		}
+		return "model:" + ref.String(), err
+	case "project", "dataset", "endpoint", "org":
+		ref, err := sallyport.ParseRef(kind + ":" + strings.TrimPrefix(name, kind+":"))
+		return ref.String(), err
+	}
+	return "", usage(cmd, "a \""+sallyport.OneLine(kind)+"\" cannot be locked; name one of "+strings.Join(lockable(), ", "))
+}
+
+func (a *app) lock() *cobra.Command {
+	var why string
+	c := &cobra.Command{
+		Use: "lock KIND NAME", Short: "Stop somebody or something at once, also what is running", Args: arguments("KIND", "NAME"),
+		Long: `Place a hold: new requests are refused, running downloads and streams are cut. It reports what was cut and how many
+bytes left after the order. Kinds: ` + strings.Join(lockable(), ", ") + `.`,
+		Example: `  sallyport lock user bo --why "laptop stolen"
+  sallyport lock model acme/fraud --why "leak suspected"
+  sallyport lock session S-4f2kq81mzt --why "not me"`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			on, err := target(cmd, args[0], args[1])
+			if err != nil {
+				return err
+			}
+			if why == "" {
+				return usage(cmd, "say why, with --why: it is recorded")
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			done := a.waiting("cutting")
+			h, err := c.Lock(cmd.Context(), api.Lock{Target: on, Why: why})
+			done()
+			if err != nil {
+				return err
+			}
+			return a.answer(h, func() {
+				a.line("%s: %s is locked, in force after %s", h.ID, h.Target, h.InForce)
+				a.cuts(h)
+				a.line("  to lift it, another person runs: sallyport unlock %s --why …", h.ID)
+			})
+		},
+	}
+	c.Flags().StringVar(&why, "why", "", "the `REASON`, for the record")
+	c.ValidArgsFunction = words(lockable())
+	return c
+}
+
+// cuts prints what an order ended.
+func (a *app) cuts(h api.Hold) {
+	if len(h.Cut) == 0 {
+		a.line("  nothing was running under it")
+		return
+	}
+	t := table{headings: []string{"CUT", "WHO", "ACTION", "ON", "BYTES", "AFTER THE ORDER", "ENDED"}}
+	for _, x := range h.Cut {
+		t.row(x.Decision, string(x.Who), string(x.Action), x.On, size(x.Bytes), size(x.AfterCut), yesNo(x.Ended))
+	}
+	a.table(t)
+}
+
+func (a *app) unlock() *cobra.Command {
+	var why, on string
+	c := &cobra.Command{
+		Use: "unlock H-…", Short: "Lift a hold that somebody else placed", Args: arguments("H-…"),
+		Example: `  sallyport unlock H-91kd2mz --why "laptop found, disk was encrypted"`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if why == "" {
+				return usage(cmd, "say why, with --why: it is recorded")
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			if on == "" {
+				if on, err = heldTarget(cmd.Context(), c, args[0]); err != nil {
+					return err
+				}
+			}
+			h, err := c.Unlock(cmd.Context(), args[0], api.Lock{Target: on, Why: why})
+			if err != nil {
+				return err
+			}
+			return a.answer(h, func() { a.line("%s on %s is lifted", h.ID, h.Target) })
+		},
+	}
+	c.Flags().StringVar(&why, "why", "", "the `REASON`, for the record")
+	c.Flags().StringVar(&on, "target", "", "what is held, as user:NAME or model:ORG/NAME, where you may not list holds")
+	return c
+}
+
+func heldTarget(ctx context.Context, c *client.Client, id string) (string, error) {
+	all, err := c.Holds(ctx, "")
+	if err != nil {
+		return "", err
+	}
+	for _, h := range all {
+		if h.ID == id {
+			return h.Target, nil
+		}
+	}
+	return "", sallyport.E("unlock", sallyport.NotFound, "there is no hold "+sallyport.OneLine(id), "run 'sallyport holds'")
+}
+
+func (a *app) holds() *cobra.Command {
+	var all bool
+	c := &cobra.Command{
+		Use: "holds", Short: "List holds", Args: arguments(),
+		Example: "  sallyport holds --all",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			holds, err := c.Holds(cmd.Context(), "")
+			if err != nil {
+				return err
+			}
+			return a.answer(holds, func() {
+				t := table{headings: []string{"HOLD", "ON", "BY", "SINCE", "ACTIVE", "WHY"}, none: "Nothing is held."}
+				for _, h := range holds {
+					if h.Active || all {
+						t.row(h.ID, h.Target, string(h.By), a.when(h.At), yesNo(h.Active), h.Why)
+					}
+				}
+				a.table(t)
+			})
+		},
+	}
+	c.Flags().BoolVar(&all, "all", false, "lifted ones too")
+	return c
+}

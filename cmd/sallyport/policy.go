@@ -1,0 +1,316 @@
+package main
+
+import (
+	"cmp"
+	"encoding/csv"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"sallyport"
+	"sallyport/client"
+	"sallyport/internal/authz/policy"
+	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/web/api"
+)
+
+func (a *app) policy() *cobra.Command {
+	return noun(&cobra.Command{Use: "policy", Short: "Policies: check and try offline, show, activate"},
+		a.policyCheck(), a.policyEval(), a.policyShow(), a.policyActivate())
+}
+
+// readSet reads the *.cedar files of a directory, and its *.cedarschema where it has one; else the schema is the
+// program's own.
+func readSet(dir string) (policy.Source, error) {
+	const op = "read policies"
+	src := policy.Source{Policies: map[string]string{}}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return src, sallyport.E(op, sallyport.Invalid, err.Error(), "name a directory with *.cedar files")
+	}
+	defer root.Close()
+	err = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		kind := filepath.Ext(path)
+		if kind != ".cedar" && kind != ".cedarschema" {
+			return nil
+		}
+		text, err := readFile(root, path, cedar.MaxFileBytes)
+		if err != nil {
+			return err
+		}
+		if kind == ".cedar" {
+			src.Policies[path] = text
+			return nil
+		}
+		if src.Schema != "" {
+			return sallyport.E(op, sallyport.Invalid, "there are two schemas", "keep one *.cedarschema")
+		}
+		src.Schema = text
+		return nil
+	})
+	if err != nil {
+		return src, err
+	}
+	if len(src.Policies) == 0 {
+		return src, sallyport.E(op, sallyport.Invalid, dir+" holds no *.cedar file", "name a directory with policies")
+	}
+	src.Schema = cmp.Or(src.Schema, cedar.Schema)
+	return src, nil
+}
+
+func readFile(root *os.Root, path string, most int64) (string, error) {
+	info, err := root.Stat(path)
+	if err != nil {
+		return "", sallyport.E("read file", sallyport.Invalid, err.Error(), "")
+	}
+	if !info.Mode().IsRegular() || info.Size() > most {
+		return "", sallyport.E("read file", sallyport.TooLarge, fmt.Sprintf("%s is not a regular file of at most %d bytes", path, most), "")
+	}
+	text, err := root.ReadFile(path)
+	return string(text), err
+}
+
+// checked is what policy check prints.
+type checked struct {
+	Version  string       `json:"version"`
+	Policies []policyLine `json:"policies"`
+	Warnings []string     `json:"warnings"`
+}
+
+type policyLine struct {
+	ID           string   `json:"id"`
+	Effect       string   `json:"effect"`
+	Owner        string   `json:"owner"`
+	Requirements []string `json:"requirements"`
+	Text         string   `json:"text,omitempty"`
+}
+
+func linesOf(e *cedar.Engine) []policyLine {
+	lines := []policyLine{}
+	for _, p := range e.Policies() {
+		effect := "forbid"
+		if p.Effect == policy.Permit {
+			effect = "permit"
+		}
+		lines = append(lines, policyLine{p.ID, effect, p.Owner, p.Requirements, p.Annotations["text"]})
+	}
+	return lines
+}
+
+func (a *app) policyCheck() *cobra.Command {
+	return &cobra.Command{
+		Use: "check DIR", Short: "Check a policy set without a server", Args: arguments("DIR"),
+		Long:    "Parse and strictly validate the *.cedar files of a directory. Exit code 2 where the set would be refused.",
+		Example: "  sallyport policy check examples/acme/policies",
+		RunE: func(_ *cobra.Command, args []string) error {
+			src, err := readSet(args[0])
+			if err != nil {
+				return err
+			}
+			e, err := cedar.Compile(src)
+			if err != nil {
+				return &exit{client.ExitDenied, err}
+			}
+			c := checked{e.Version(), linesOf(e), append([]string{}, e.Warnings()...)}
+			return a.answer(c, func() {
+				a.line("ok: %d policies in %d files, version %s", len(c.Policies), len(src.Policies), c.Version)
+				for _, w := range c.Warnings {
+					a.line("  warning  %s", w)
+				}
+			})
+		},
+	}
+}
+
+func (a *app) policyShow() *cobra.Command {
+	var versions, text bool
+	c := &cobra.Command{
+		Use: "show", Short: "Show the policy set in force, or which ones there were", Args: arguments(),
+		Example: `  sallyport policy show
+  sallyport policy show --text
+  sallyport policy show --versions`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			if versions {
+				all, err := c.PolicyVersions(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return a.answer(all, func() { a.policyTable(all) })
+			}
+			s, err := c.Policy(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.answer(s, func() { a.policySet(s, text) })
+		},
+	}
+	c.Flags().BoolVar(&versions, "versions", false, "every set that is or was in force")
+	c.Flags().BoolVar(&text, "text", false, "the policies as they are written")
+	return c
+}
+
+func (a *app) policyTable(all []api.PolicySet) {
+	t := table{headings: []string{"VERSION", "IN FORCE SINCE", "BY", "WHY"}, none: "There was none."}
+	for _, s := range all {
+		t.row(s.Version, a.when(s.At), cmp.Or(string(s.By), "-"), s.Why)
+	}
+	a.table(t)
+}
+
+func (a *app) policySet(s api.PolicySet, text bool) {
+	a.line("version %s, in force since %s, by %s: %s", s.Version, a.when(s.At), cmp.Or(string(s.By), "nobody"), s.Why)
+	names := make([]string, 0, len(s.Policies))
+	for name := range s.Policies {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if !text {
+			a.line("  %s, %d bytes", name, len(s.Policies[name]))
+			continue
+		}
+		a.line("// %s", name)
+		for l := range strings.SplitSeq(s.Policies[name], "\n") {
+			a.line("%s", l)
+		}
+	}
+}
+
+func (a *app) policyActivate() *cobra.Command {
+	var why string
+	c := &cobra.Command{
+		Use: "activate DIR", Short: "Put a policy set in force", Args: arguments("DIR"),
+		Example: `  sallyport policy activate examples/acme/policies --why "interns may evaluate"`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if why == "" {
+				return usage(cmd, "say why, with --why: it is recorded")
+			}
+			src, err := readSet(args[0])
+			if err != nil {
+				return err
+			}
+			if _, err := cedar.Compile(src); err != nil { // what the server would refuse is not sent
+				return &exit{client.ExitDenied, err}
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			s, err := c.Activate(cmd.Context(), api.PolicySet{Schema: src.Schema, Policies: src.Policies, Why: why})
+			if err != nil {
+				return err
+			}
+			return a.answer(api.PolicySet{Version: s.Version, By: s.By, Why: s.Why, Warnings: s.Warnings}, func() { a.line("in force: %s", s.Version) })
+		},
+	}
+	c.Flags().StringVar(&why, "why", "", "the `REASON`, for the record")
+	return c
+}
+
+func (a *app) matrix() *cobra.Command {
+	var format, level, project string
+	c := &cobra.Command{
+		Use: "matrix", Short: "Show who may do what, computed from the live policy", Args: arguments(),
+		Example: `  sallyport matrix --project acme/risk
+  sallyport matrix --format csv > access.csv`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.json {
+				format = "json"
+			}
+			if !slices.Contains(formats(), format) {
+				return usage(cmd, "no format is called \""+sallyport.OneLine(format)+"\"; there are "+strings.Join(formats(), ", "))
+			}
+			assurance := sallyport.MultiFactor
+			if level != "" {
+				var err error
+				if assurance, err = sallyport.ParseAssurance(level); err != nil {
+					return err
+				}
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			done := a.waiting("asking for everybody")
+			m, err := c.Matrix(cmd.Context(), assurance, project)
+			done()
+			if err != nil {
+				return err
+			}
+			return a.writeMatrix(m, format)
+		},
+	}
+	c.Flags().StringVar(&format, "format", "table", "table, md, csv or json")
+	c.Flags().StringVar(&level, "assurance", "", "as if everybody were proved at this `LEVEL` (aal2)")
+	c.Flags().StringVar(&project, "project", "", "only what is in this project, `ORG/NAME`")
+	complete(c, "format", formats()...)
+	complete(c, "assurance", "aal1", "aal2", "aal3")
+	return c
+}
+
+func formats() []string { return []string{"table", "md", "csv", "json"} }
+
+// writeMatrix writes one row for each principal and resource.
+func (a *app) writeMatrix(m api.Matrix, format string) error {
+	head := []string{"who", "resource"}
+	for _, x := range m.Actions {
+		head = append(head, string(x))
+	}
+	switch format {
+	case "json":
+		return a.encode(m)
+	case "csv":
+		w := csv.NewWriter(a.out)
+		_ = w.Write(head) // Flush keeps the error
+		for _, r := range m.Rows {
+			_ = w.Write(cells(r, inert))
+		}
+		w.Flush()
+		return w.Error()
+	case "md":
+		a.line("| %s |", strings.Join(head, " | "))
+		a.line("|%s", strings.Repeat(" --- |", len(head)))
+		for _, r := range m.Rows {
+			a.line("| %s |", strings.Join(cells(r, func(s string) string { return strings.ReplaceAll(s, "|", `\|`) }), " | "))
+		}
+		a.line("")
+		a.line("Policy %s, computed %s.", m.Policy, m.At.Format("2006-01-02 15:04:05 MST"))
+		return nil
+	}
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, strings.ToUpper(strings.Join(head, "\t")))
+	for _, r := range m.Rows {
+		fmt.Fprintln(w, strings.Join(cells(r, clean), "\t"))
+	}
+	return w.Flush()
+}
+
+func cells(r api.MatrixRow, escape func(string) string) []string {
+	all := []string{escape(string(r.Who)), escape(r.Resource)}
+	for _, c := range r.Cells {
+		all = append(all, escape(c))
+	}
+	return all
+}
+
+// inert keeps a spreadsheet from reading a cell as a formula.
+func inert(s string) string {
+	s = clean(s)
+	if s != "-" && strings.IndexAny(s, "=+-@\t\r") == 0 {
+		return "'" + s
+	}
+	return s
+}

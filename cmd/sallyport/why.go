@@ -1,0 +1,159 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sallyport"
+	"sallyport/internal/authz/decision"
+	"sallyport/internal/web/api"
+)
+
+func (a *app) why() *cobra.Command {
+	return &cobra.Command{
+		Use: "why D-…", Short: "Explain a decision: who, what, when, outcome, policies, facts, what was delivered, what would help", Args: arguments("D-…"),
+		Example: "  sallyport why D-7f3kq2m1x9ab",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !strings.HasPrefix(args[0], "D-") {
+				return usage(cmd, "\""+sallyport.OneLine(args[0])+"\" is not a decision; its id begins with D-")
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			w, err := c.Why(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			l, err := sallyport.DecodeLogged(w.Decided.Leaf)
+			if err != nil {
+				return err
+			}
+			return a.answer(w, func() { a.explainDecision(w, l) })
+		},
+	}
+}
+
+// explainDecision prints one decision for people.
+func (a *app) explainDecision(w api.Why, l sallyport.Logged) {
+	a.line("%s  %s", w.ID, cmp.Or(l.Outcome, string(l.Type)))
+	a.line("  who        %s", cmp.Or(string(l.Who), "nobody proved themselves"))
+	a.line("  what       %s on %s", cmp.Or(l.Action, "(no action)"), cmp.Or(l.On, "(nothing)"))
+	a.line("  when       %s, entry %d of %s", a.when(l.Time()), l.Seq, l.Log)
+	if q := l.Asked; q != nil {
+		a.line("  where      door %s, from %s%s", cmp.Or(q.Door, "-"), cmp.Or(q.IP, "an unknown address"), prefixed(", file ", q.File))
+		a.line("  proof      %s%s, token for %s", sallyport.Assurance(q.Assurance), prefixed(", session ", q.Session), cmp.Or(q.Scope, "nothing"))
+	}
+	if l.Needs != "" {
+		a.line("  needs      %s", l.Needs)
+	}
+	a.policies(w, l)
+	for _, id := range l.Errors {
+		a.line("  failed     policy %s could not be evaluated", id)
+	}
+	if len(l.Obligations) > 0 {
+		a.line("  under      %s", strings.Join(l.Obligations, ", "))
+	}
+	if w.Facts != nil {
+		a.facts(w.Facts.Leaf)
+	}
+	a.delivered(w)
+	for _, r := range w.Remedies {
+		a.line("  next       %s", remedy(r))
+	}
+	if w.Replay != nil {
+		a.line("  replay     the server says: made again it is %s, the same: %s (check it yourself: sallyport replay %s)", w.Replay.Again, yesNo(w.Replay.Same), w.ID)
+	}
+}
+
+// policies prints each reason: the policy's sentence and code, or the rule's name.
+func (a *app) policies(w api.Why, l sallyport.Logged) {
+	for _, id := range l.Reasons {
+		a.line("  because    %s", id)
+		for _, p := range w.Policies {
+			if p.ID != id {
+				continue
+			}
+			if p.Text != "" {
+				a.line("             %s", p.Text)
+			}
+			if p.Owner != "" {
+				a.line("             owner: %s", p.Owner)
+			}
+			for line := range strings.SplitSeq(strings.TrimSpace(p.Code), "\n") {
+				if line != "" {
+					a.line("             | %s", line)
+				}
+			}
+		}
+	}
+}
+
+func prefixed(before, s string) string {
+	if s == "" {
+		return ""
+	}
+	return before + s
+}
+
+// facts prints the basis in short: what the principal is in, what the resource is, grants and holds.
+func (a *app) facts(leaf json.RawMessage) {
+	l, err := sallyport.DecodeLogged(leaf)
+	if err != nil {
+		return
+	}
+	b, err := decision.Unmarshal(l.Basis)
+	if err != nil {
+		a.line("  facts      not readable by this version (entry %d)", l.Seq)
+		return
+	}
+	x := b.Resource
+	a.line("  facts      entry %d: %s, %s%s, policy set %s", l.Seq, x, x.Class, prefixed(", ", string(x.Environment)), b.Policy)
+	var in []string
+	for _, e := range b.Entities {
+		if e.UID == b.Principal {
+			for _, p := range e.Parents {
+				in = append(in, p.Type+" "+p.ID)
+			}
+		}
+	}
+	a.line("             %s is in: %s", b.PrincipalID, list(in))
+	if b.Person != b.PrincipalID {
+		a.line("             the person behind it is %s", b.Person)
+	}
+	for _, g := range b.Grants {
+		a.line("             grant %s: %s until %s", g.ID, list(g.Actions), a.when(g.Until))
+	}
+	for _, h := range b.Holds {
+		a.line("             hold %s on %s: %s", h.ID, h.Target, h.Why)
+	}
+}
+
+// delivered prints what really happened.
+func (a *app) delivered(w api.Why) {
+	if w.Cut != nil {
+		if l, err := sallyport.DecodeLogged(w.Cut.Leaf); err == nil {
+			a.line("  cut        %s%s", a.when(l.Time()), prefixed(": ", l.Detail["why"]))
+		}
+	}
+	if w.Completed == nil {
+		return
+	}
+	l, err := sallyport.DecodeLogged(w.Completed.Leaf)
+	if err != nil || l.Delivered == nil {
+		return
+	}
+	d := l.Delivered
+	text := fmt.Sprintf("%s in %.1f ms, status %d", size(d.Bytes), float64(d.Micros)/1000, d.Status)
+	if d.TokensIn+d.TokensOut > 0 {
+		text += fmt.Sprintf(", %d tokens in, %d out", d.TokensIn, d.TokensOut)
+	}
+	if d.AfterCut > 0 {
+		text += fmt.Sprintf(", %d bytes after the order to stop", d.AfterCut)
+	}
+	a.line("  delivered  %s%s%s", text, prefixed(", ranges ", d.Ranges), prefixed(", ended by ", d.End))
+}
