@@ -34,6 +34,8 @@ type Config struct {
 	CertKey   string `yaml:"cert_key_file"`
 	// Admin is the name of the first administrator, who gets the enrolment link at the first start.
 	Admin string `yaml:"admin"`
+	// Organisation is the first one, made at the first start; "home" by default. More are added later.
+	Organisation string `yaml:"organisation"`
 	// Policies is the directory of the first policy set; "" = the one that the program ships with.
 	Policies  string         `yaml:"policies"`
 	Log       string         `yaml:"log"` // name of the audit log; "" = made from External
@@ -124,6 +126,12 @@ func (c Config) check() (Config, error) {
 	}
 	if c.Plaintext && !loopback(host) {
 		return c, sallyport.E(op, sallyport.Invalid, "plaintext is for loopback only", "listen on 127.0.0.1, or leave \"plaintext\" out")
+	}
+	if c.Organisation == "" {
+		c.Organisation = "home"
+	}
+	if err := sallyport.CheckName(op, c.Organisation); err != nil {
+		return c, err
 	}
 	if c.Need == 0 {
 		c.Need = 1

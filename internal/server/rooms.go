@@ -255,16 +255,23 @@ func (s *Server) enrolled(ctx context.Context, d directory.Dump, id sallyport.Pr
 	return err == nil && f.Password.Hash != "", err
 }
 
+// makeFirst adds the organisation and the account, which runs Sallyport and the
+// organisation's catalogue, and may neither use nor take a model.
 func (s *Server) makeFirst(ctx context.Context, id sallyport.PrincipalID) error {
-	if _, err := s.rooms.directory.Create(ctx, directory.Member{ID: id, Display: id.Name()}); err != nil {
+	org := s.config.Organisation
+	if err := s.rooms.catalog.Put(ctx, catalog.Item{Org: &catalog.Org{Name: org}}); err != nil {
+		return err
+	}
+	if _, err := s.rooms.directory.Create(ctx, directory.Member{ID: id, Display: id.Name(), Org: org}); err != nil {
 		return err
 	}
 	if err := s.rooms.roles.Define(ctx, role.Role{Name: Administrator, Description: "runs Sallyport itself", Privileged: true}); err != nil {
 		return err
 	}
-	_, err := s.rooms.roles.Assign(ctx, role.Assignment{Subject: string(id), Role: Administrator, Scope: sallyport.Ref{Kind: sallyport.SystemKind}, By: id})
-	if err != nil {
-		return err
+	for _, scope := range []sallyport.Ref{{Kind: sallyport.SystemKind}, {Kind: sallyport.OrganisationKind, Org: org}} {
+		if _, err := s.rooms.roles.Assign(ctx, role.Assignment{Subject: string(id), Role: Administrator, Scope: scope, By: id}); err != nil {
+			return err
+		}
 	}
 	return s.facts.Sync(ctx)
 }

@@ -208,12 +208,33 @@ func (s *Server) openTrail(ctx context.Context) error {
 	if s.tree, err = tiles.Open(ctx, s.path("log"), signer, tiles.Options{Logger: s.logger}); err != nil {
 		return err
 	}
-	s.trail, err = trail.Open(ctx, s.tree, trail.Options{Dir: s.path("trail"), Origin: signer.Name(), Policy: trusted, Logger: s.logger})
+	known, err := s.known(ctx)
+	if err == nil {
+		s.trail, err = trail.Open(ctx, s.tree, trail.Options{Dir: s.path("trail"), Origin: signer.Name(), Policy: trusted, Known: known, Logger: s.logger})
+	}
 	if err != nil {
 		return errors.Join(err, s.tree.Close())
 	}
-	s.closers = append(s.closers, s.trail.Close)
+	s.closers = append(s.closers, s.trail.Close, func() error { return s.keepCheckpoint(context.Background()) })
 	return writeIfChanged(s.path("log.vkey"), []byte(s.trust+"\n"))
+}
+
+// known is the checkpoint that the store kept: the log must still contain it, so
+// that an older copy of its directory is refused and not continued.
+func (s *Server) known(ctx context.Context) ([][]byte, error) {
+	signed, err := s.db.KeptCheckpoint(ctx, s.config.Log)
+	if err != nil || signed == nil {
+		return nil, err
+	}
+	return [][]byte{signed}, nil
+}
+
+func (s *Server) keepCheckpoint(ctx context.Context) error {
+	signed, err := s.trail.Checkpoint(ctx)
+	if err != nil || len(signed) == 0 {
+		return nil // none is published yet
+	}
+	return s.db.KeepCheckpoint(ctx, s.config.Log, signed)
 }
 
 func writeIfChanged(path string, data []byte) error {
@@ -318,7 +339,7 @@ func (s *Server) openVault(ctx context.Context) error {
 const (
 	followEvery = 200 * time.Millisecond
 	sweepEvery  = 500 * time.Millisecond
-	tendEvery   = 10 * time.Minute
+	tendEvery   = time.Minute
 )
 
 func (s *Server) openBackground(context.Context) error {
@@ -348,7 +369,7 @@ func (s *Server) tend(ctx context.Context) {
 		for name, work := range map[string]func(context.Context) error{
 			"rotate signing keys": s.rooms.keys.Tend, "sweep uploads": s.vault.Sweep,
 			"forget old codes":   func(ctx context.Context) error { return s.db.Token().Sweep(ctx, s.clock().Add(-24*time.Hour)) },
-			"forget old guesses": s.rooms.throttle.Prune, "mark the time": s.steady.Mark,
+			"forget old guesses": s.rooms.throttle.Prune, "mark the time": s.steady.Mark, "forget old sessions": s.rooms.sessions.Prune,
 		} {
 			if err := work(ctx); err != nil && ctx.Err() == nil {
 				s.logger.WarnContext(ctx, "upkeep failed", "what", name, "err", err)
