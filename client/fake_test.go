@@ -70,7 +70,11 @@ func newFake(t *testing.T) *fake {
 	f.mux.HandleFunc("PUT /vault/v1/acme/fraud/uploads/U-1/files", f.guarded("vault", f.piece))
 	f.mux.HandleFunc("POST /vault/v1/acme/fraud/uploads/U-1/commit", f.guarded("vault", f.commit))
 	f.mux.HandleFunc("GET /vault/v1/acme/fraud/versions/{rev}", f.guarded("vault", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, 200, f.manifest)
+		m := f.manifest
+		if m.Digest == "" {
+			m.Digest = canonical(m)
+		}
+		reply(w, 200, m)
 	}))
 	f.mux.HandleFunc("GET /vault/v1/acme/fraud/versions/{rev}/files/{path...}", f.guarded("vault", f.file))
 	return f
@@ -247,15 +251,34 @@ func (f *fake) file(w http.ResponseWriter, r *http.Request) {
 	f.served += int64(n)
 }
 
-// put adds a file to the version that can be pulled.
-func (f *fake) put(path string, content []byte, blocks bool) {
-	x := client.File{Path: path, Size: int64(len(content)), SHA256: hexSum(content)}
-	for rest := content; blocks && len(rest) > 0; {
+// canonical is the digest of a manifest, written down by hand.
+func canonical(m client.Manifest) string {
+	text := `{"salt":"` + m.Salt + `","files":[`
+	for i, x := range m.Files {
+		if i > 0 {
+			text += ","
+		}
+		path, _ := json.Marshal(x.Path)
+		blocks, _ := json.Marshal(x.Blocks)
+		text += fmt.Sprintf(`{"path":%s,"size":%d,"sha256":"%s","kind":"%s","blocks":%s}`, path, x.Size, x.SHA256, x.Kind, blocks)
+	}
+	return hexSum([]byte(text + "]}"))
+}
+
+func blocksOf(content []byte) []string {
+	blocks := []string{}
+	for rest := content; len(rest) > 0; {
 		n := min(len(rest), 4<<20)
-		x.Blocks = append(x.Blocks, hexSum(rest[:n]))
+		blocks = append(blocks, hexSum(rest[:n]))
 		rest = rest[n:]
 	}
-	f.manifest.Org, f.manifest.Model, f.manifest.Number, f.manifest.Digest = "acme", "fraud", "v1", strings.Repeat("a", 64)
+	return blocks
+}
+
+// put adds a file to the version that can be pulled.
+func (f *fake) put(path string, content []byte) {
+	x := client.File{Path: path, Size: int64(len(content)), SHA256: hexSum(content), Kind: "data", Blocks: blocksOf(content)}
+	f.manifest.Org, f.manifest.Model, f.manifest.Number, f.manifest.Salt = "acme", "fraud", "v1", strings.Repeat("0", 32)
 	f.manifest.Files = append(f.manifest.Files, x)
 	f.files[path] = content
 }

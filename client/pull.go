@@ -103,19 +103,9 @@ func (p *pull) file(ctx context.Context, f File) error {
 	if info, err := part.Stat(); err != nil || !info.Mode().IsRegular() {
 		return sallyport.E(op, sallyport.Invalid, f.Path+partSuffix+" is not a regular file", "remove it")
 	}
-	for fresh := false; ; fresh = true {
-		d := download{pull: p, file: f, part: part, sum: sha256.New()}
-		err := d.run(ctx)
-		if err == nil {
-			break
-		}
-		if fresh || !errors.Is(err, errWrong) { // what was kept from earlier may be what is wrong: once more, from nothing
-			return err
-		}
-		p.tell(f.Path, -d.size)
-		if err := part.Truncate(0); err != nil {
-			return sallyport.E(op, sallyport.Unavailable, err.Error(), "")
-		}
+	d := download{pull: p, file: f, part: part, sum: sha256.New()}
+	if err := d.run(ctx); err != nil {
+		return err
 	}
 	return p.finish(part, f)
 }
@@ -167,10 +157,7 @@ func (p *pull) isThere(ctx context.Context, f File) (bool, error) {
 	return true, nil
 }
 
-// errWrong is the cause when bytes are not those that the manifest promises.
-var errWrong = errors.New("the bytes are not those of the manifest")
-
-// A download is one file on its way. All of part up to size is verified as far as the manifest allows.
+// A download is one file on its way. All of part up to size is verified.
 type download struct {
 	*pull
 	file File
@@ -207,9 +194,8 @@ func (d *download) run(ctx context.Context) error {
 }
 
 func (d *download) wrong(what string) error {
-	e := sallyport.Wrap("pull", sallyport.Unavailable, what+" "+d.file.Path+" does not have the digest of its manifest", errWrong)
-	e.Hint = "pull again; if it happens again, tell your operator"
-	return e
+	return sallyport.E("pull", sallyport.Unavailable, what+" "+d.file.Path+" does not have the digest of its manifest",
+		"pull again; if it happens again, tell your operator")
 }
 
 // resume verifies what an earlier pull left, block by block, and cuts off what is not right.
@@ -233,10 +219,9 @@ func (d *download) resume(ctx context.Context) error {
 	return err
 }
 
-// right compares the block at the end with the manifest, where that lists blocks.
+// right compares the block at the end with the manifest.
 func (d *download) right(block []byte) bool {
-	i := d.size / blockSize
-	return len(d.file.Blocks) == 0 || digestOf(block) == d.file.Blocks[i]
+	return digestOf(block) == d.file.Blocks[d.size/blockSize]
 }
 
 func (d *download) accept(block []byte) {

@@ -158,23 +158,44 @@ func (p *push) request(method, path string) request {
 	return request{op: "push", door: Vault, method: method, path: "/vault/v1/" + p.ref.Org + "/" + p.ref.Name + "/uploads" + path}
 }
 
-// hash fills in the digests.
+// hash fills in the digests: of each file, and of every 4 MiB of it.
 func (p *push) hash(ctx context.Context) error {
 	p.phase("hash")
+	block := make([]byte, blockSize)
 	for i := range p.files {
-		f, err := p.root.Open(p.files[i].Path)
+		f := &p.files[i]
+		src, err := p.root.Open(f.Path)
 		if err != nil {
 			return sallyport.E("push", sallyport.Invalid, err.Error(), "")
 		}
-		h := sha256.New()
-		n, err := io.Copy(h, &counting{ctx: ctx, r: f, tell: func(n int64) { p.tell(p.files[i].Path, n) }})
-		f.Close()
+		err = f.sum(&counting{ctx: ctx, r: src, tell: func(n int64) { p.tell(f.Path, n) }}, block)
+		src.Close()
 		if err != nil {
 			return err
 		}
-		p.files[i].Size, p.files[i].SHA256 = n, hex.EncodeToString(h.Sum(nil))
 	}
 	return nil
+}
+
+// sum reads the file to its end and notes its size and digests.
+func (f *File) sum(r io.Reader, block []byte) error {
+	h := sha256.New()
+	f.Size, f.Blocks = 0, []string{}
+	for {
+		n, err := io.ReadFull(r, block)
+		if n > 0 {
+			h.Write(block[:n])
+			f.Size += int64(n)
+			f.Blocks = append(f.Blocks, digestOf(block[:n]))
+		}
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			f.SHA256 = hex.EncodeToString(h.Sum(nil))
+			return nil
+		case err != nil:
+			return err
+		}
+	}
 }
 
 // counting reads until the context ends and tells what it read.
@@ -195,10 +216,19 @@ func (c *counting) Read(b []byte) (int, error) {
 
 // begin opens the upload, or finds the one that was interrupted.
 func (p *push) begin(ctx context.Context) error {
+	type spec struct {
+		Path   string   `json:"path"`
+		Size   int64    `json:"size"`
+		SHA256 string   `json:"sha256"`
+		Blocks []string `json:"blocks"`
+	}
 	body := struct {
-		Files   []File   `json:"files"`
+		Files   []spec   `json:"files"`
 		Lineage []Origin `json:"lineage,omitempty"`
-	}{p.files, p.o.Lineage}
+	}{Lineage: p.o.Lineage}
+	for _, f := range p.files {
+		body.Files = append(body.Files, spec{f.Path, f.Size, f.SHA256, f.Blocks})
+	}
 	var answer struct {
 		ID    string `json:"id"`
 		Files []struct {

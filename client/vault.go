@@ -1,10 +1,12 @@
 package client
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -33,7 +35,22 @@ type Manifest struct {
 	Digest      string                `json:"digest"` // of the version, 64 hex digits
 	Class       sallyport.Class       `json:"class"`
 	Environment sallyport.Environment `json:"environment"`
+	Lineage     []Origin              `json:"lineage,omitempty"` // what it was made from
+	Salt        string                `json:"salt"`
 	Files       []File                `json:"files"`
+}
+
+// digest is the SHA-256 of salt and files in their canonical form: JSON without spaces, members in the order of the
+// structs. It is what the version is called by.
+func (m Manifest) digest() (string, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(struct {
+		Salt  string `json:"salt"`
+		Files []File `json:"files"`
+	}{m.Salt, m.Files})
+	return digestOf(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), err
 }
 
 // Ref is the pinned name of the version.
@@ -52,9 +69,9 @@ func (m Manifest) Size() int64 {
 type File struct {
 	Path   string   `json:"path"` // slash-separated, below the version
 	Size   int64    `json:"size"`
-	SHA256 string   `json:"sha256"`           // of the whole, 64 hex digits
-	Kind   string   `json:"kind,omitempty"`   // "weights", "tokenizer", "config", "card", "data"
-	Blocks []string `json:"blocks,omitempty"` // SHA-256 of each 4 MiB, where they are known
+	SHA256 string   `json:"sha256"` // of the whole, 64 hex digits
+	Kind   string   `json:"kind"`   // "weights", "tokenizer", "config", "card", "data"
+	Blocks []string `json:"blocks"` // SHA-256 of every 4 MiB; the last may be shorter
 }
 
 // An Origin is something that a version was made from.
@@ -111,6 +128,8 @@ func (m Manifest) check(r sallyport.Ref) error {
 		return bad("is of another model")
 	case pinned && m.Digest != digest:
 		return bad("has another digest than asked for")
+	case m.broken():
+		return bad("does not have the digest that it states")
 	case sallyport.CheckName(op, m.Number) != nil:
 		return bad("names no version")
 	case len(m.Files) == 0 || len(m.Files) > maxFiles:
@@ -133,11 +152,17 @@ func (m Manifest) check(r sallyport.Ref) error {
 	return nil
 }
 
+// broken reports whether salt and files are not those of the digest.
+func (m Manifest) broken() bool {
+	digest, err := m.digest()
+	return err != nil || digest != m.Digest
+}
+
 func (f File) problem() string {
 	if f.Size < 0 || f.Size > maxSize {
 		return "lists a file of an impossible size"
 	}
-	if n := (f.Size + blockSize - 1) / blockSize; len(f.Blocks) > 0 && int64(len(f.Blocks)) != n {
+	if n := (f.Size + blockSize - 1) / blockSize; int64(len(f.Blocks)) != n {
 		return "lists another number of blocks than the file has"
 	}
 	for _, d := range append([]string{f.SHA256}, f.Blocks...) {

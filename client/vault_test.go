@@ -56,6 +56,9 @@ func TestPushSendsEveryByteOnce(t *testing.T) {
 	if !bytes.Equal(f.uploads["model.safetensors"], big) || string(f.uploads["sub/config.json"]) != "{}" || len(f.manifest.Files) != 3 {
 		t.Errorf("arrived: %d files, %d bytes", len(f.manifest.Files), len(f.uploads["model.safetensors"]))
 	}
+	if x := f.manifest.Files[1]; x.Path != "model.safetensors" || strings.Join(x.Blocks, " ") != strings.Join(blocksOf(big), " ") {
+		t.Errorf("declared %s with the blocks %v", x.Path, x.Blocks)
+	}
 	if f.served != int64(len(big)+2) {
 		t.Errorf("%d bytes were sent for %d", f.served, len(big)+2)
 	}
@@ -99,8 +102,8 @@ func TestPullVerifiesResumesAndKeeps(t *testing.T) {
 	c.SetPause(atOnce)
 	dir := filepath.Join(t.TempDir(), "new")
 	big, small := content(10<<20+3), []byte(`{"a":1}`)
-	f.put("model.safetensors", big, true)
-	f.put("sub/config.json", small, false)
+	f.put("model.safetensors", big)
+	f.put("sub/config.json", small)
 	f.breakAt = 5 << 20 // every download breaks after 5 MiB
 	m, err := c.Pull(t.Context(), "acme/fraud@main", dir, client.PullOptions{})
 	if err != nil || m.Ref() != "acme/fraud@v1" {
@@ -119,20 +122,18 @@ func TestPullTakesOverOnlyWhatIsRight(t *testing.T) {
 	bad := bytes.Clone(big[:9<<20-1])
 	bad[5<<20] ^= 1
 	for _, test := range []struct {
-		name   string
-		part   []byte
-		blocks bool
-		most   int64 // bytes that may come
+		name string
+		part []byte
+		most int64 // bytes that may come
 	}{
-		{"two blocks and a bit", big[:8<<20+77], true, 1 << 20},
-		{"a wrong second block", bad, true, 5 << 20},
-		{"wrong, and no blocks to tell", bad, false, 1<<20 + 9<<20},
-		{"longer than the file", append(bytes.Clone(big), 1, 2, 3), true, 0},
+		{"two blocks and a bit", big[:8<<20+77], 1 << 20},
+		{"a wrong second block", bad, 5 << 20},
+		{"longer than the file", append(bytes.Clone(big), 1, 2, 3), 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := newFake(t)
 			c, _ := f.signedIn(t)
-			f.put("m.bin", big, test.blocks)
+			f.put("m.bin", big)
 			dir := t.TempDir()
 			write(t, dir, "m.bin.part", test.part)
 			if _, err := c.Pull(t.Context(), "acme/fraud", dir, client.PullOptions{}); err != nil {
@@ -147,19 +148,20 @@ func TestPullTakesOverOnlyWhatIsRight(t *testing.T) {
 }
 
 func TestPullRefusesWrongBytes(t *testing.T) {
-	for _, blocks := range []bool{true, false} {
-		f := newFake(t)
-		c, _ := f.signedIn(t)
-		f.put("m.bin", content(1<<20), blocks)
-		f.files["m.bin"][1000] ^= 1 // on the server, or on the way
-		dir := t.TempDir()
-		_, err := c.Pull(t.Context(), "acme/fraud", dir, client.PullOptions{})
-		if err == nil || !strings.Contains(err.Error(), "digest") {
-			t.Errorf("Pull = %v", err)
-		}
-		if _, err := os.Stat(filepath.Join(dir, "m.bin")); err == nil {
-			t.Error("wrong bytes got the file's name")
-		}
+	f := newFake(t)
+	c, _ := f.signedIn(t)
+	f.put("m.bin", content(5<<20))
+	f.files["m.bin"][5<<20-1] ^= 1 // on the server, or on the way
+	dir := t.TempDir()
+	_, err := c.Pull(t.Context(), "acme/fraud", dir, client.PullOptions{})
+	if err == nil || !strings.Contains(err.Error(), "digest") {
+		t.Errorf("Pull = %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "m.bin")); err == nil {
+		t.Error("wrong bytes got the file's name")
+	}
+	if info, err := os.Stat(filepath.Join(dir, "m.bin.part")); err != nil || info.Size() != 4<<20 {
+		t.Errorf("the wrong block was written: %v, %v", info.Size(), err)
 	}
 }
 
@@ -167,7 +169,7 @@ func TestPullWritesNothingOutside(t *testing.T) {
 	for _, path := range []string{"../x", "/x", "a/../../x", "a//b", ".", "a\\b", "c:x", "x.part", "nul", "COM1.txt", "a\nb", "dir/", "x.", ""} {
 		f := newFake(t)
 		c, _ := f.signedIn(t)
-		f.put(path, []byte("x"), false)
+		f.put(path, []byte("x"))
 		outer := t.TempDir()
 		_, err := c.Pull(t.Context(), "acme/fraud", filepath.Join(outer, "in"), client.PullOptions{})
 		if err == nil || !strings.Contains(err.Error(), "outside of its version") {
@@ -182,7 +184,7 @@ func TestPullWritesNothingOutside(t *testing.T) {
 func TestPullFollowsNoLinkOut(t *testing.T) {
 	f := newFake(t)
 	c, _ := f.signedIn(t)
-	f.put("sub/x", []byte("x"), false)
+	f.put("sub/x", []byte("x"))
 	out, dir := t.TempDir(), t.TempDir()
 	if err := os.Symlink(out, filepath.Join(dir, "sub")); err != nil {
 		t.Skip("this system has no symbolic links")
@@ -201,6 +203,7 @@ func TestManifestsThatLieAreRefused(t *testing.T) {
 		ref  string
 		lie  func(m *client.Manifest)
 	}{
+		{"files that were changed", "acme/fraud", func(m *client.Manifest) { m.Digest = canonical(*m); m.Files[0].Size = 0; m.Files[0].Blocks = nil }},
 		{"another model", "acme/fraud", func(m *client.Manifest) { m.Model = "other" }},
 		{"another digest", "acme/fraud@sha256:" + strings.Repeat("b", 64), func(*client.Manifest) {}},
 		{"no files", "acme/fraud", func(m *client.Manifest) { m.Files = nil }},
@@ -215,7 +218,7 @@ func TestManifestsThatLieAreRefused(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			f := newFake(t)
 			c, _ := f.signedIn(t)
-			f.put("a", []byte("x"), false)
+			f.put("a", []byte("x"))
 			if _, err := c.Manifest(t.Context(), "acme/fraud"); err != nil {
 				t.Fatalf("before the lie: %v", err)
 			}
@@ -232,7 +235,7 @@ func TestManifestsThatLieAreRefused(t *testing.T) {
 func TestACutDownloadEndsWithTheServersReason(t *testing.T) {
 	f := newFake(t)
 	c, _ := f.signedIn(t)
-	f.put("m.bin", content(6<<20), true)
+	f.put("m.bin", content(6<<20))
 	f.breakAt = 5 << 20
 	c.SetPause(func(context.Context, time.Duration) error {
 		f.mu.Lock()
