@@ -250,7 +250,7 @@ func (d *Delivery) Whole(status int, body []byte) error {
 func (d *Delivery) Content(modified time.Time, content io.ReadSeeker) error {
 	ranges := d.r.Header.Get("Range")
 	d.Report.Ranges = sallyport.OneLine(ranges)
-	if strings.Contains(ranges, ",") {
+	if emptySuffix := strings.TrimRight(ranges, "0") == "bytes=-"; emptySuffix || strings.Contains(ranges, ",") {
 		d.header.Set("Content-Type", "text/plain; charset=utf-8")
 		return d.Whole(http.StatusRequestedRangeNotSatisfiable, []byte("ask for one range at a time\n"))
 	}
