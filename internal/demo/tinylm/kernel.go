@@ -4,6 +4,7 @@ import "math"
 
 // mulT computes c = w · aᵀ for a of m rows and w of n rows, both k wide; c is [n, m]. Two rows of w meet four of a
 // at a time, so that every value loaded is used more than once.
+// budget: the operands of a matrix product and their sizes, as BLAS has them
 func mulT(c, a, w []float32, m, k, n int) {
 	j := 0
 	for ; j+2 <= n; j += 2 {
@@ -60,6 +61,7 @@ func dot(a, b []float32) float32 {
 
 // mulBack adds to da and dw what dc, the gradient of mulT's c, says about a and w. Entries of dc within ±skip are
 // left out: almost all of a softmax gradient is next to nothing.
+// budget: the operands of a matrix product and their sizes, as BLAS has them
 func mulBack(da, dw, dc, a, w []float32, m, k, n int, skip float32) {
 	for j := range n {
 		wj, dwj := w[j*k:(j+1)*k], dw[j*k:(j+1)*k]
