@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,23 +61,22 @@ func checkVersion(op string, v Version) error {
 	case len(v.Lineage) > MaxLineage:
 		bad = "number of origins"
 	}
-	for _, o := range v.Lineage {
-		if len(o.Kind) > maxRef || len(o.Ref) > maxRef || len(o.Digest) > maxRef || o.Kind == "" || o.Ref == "" {
-			bad = "origin"
-		}
+	if slices.ContainsFunc(v.Lineage, func(o Origin) bool {
+		return o.Kind == "" || o.Ref == "" || max(len(o.Kind), len(o.Ref), len(o.Digest)) > maxRef
+	}) {
+		bad = "origin"
 	}
+	digests := []string{v.Digest, v.Manifest}
 	for _, f := range v.Files {
 		if f.Path == "" || f.Size < 0 || f.Kind == "" {
 			bad = "file"
 		}
-		if _, err := sallyport.ParseDigest(op, f.Blob); err != nil {
-			return err
-		}
+		digests = append(digests, f.Blob)
 	}
 	if bad != "" {
 		return sallyport.E(op, sallyport.Invalid, "the "+bad+" of the version cannot be kept", "")
 	}
-	for _, d := range []string{v.Digest, v.Manifest} {
+	for _, d := range digests {
 		if _, err := sallyport.ParseDigest(op, d); err != nil {
 			return err
 		}

@@ -10,14 +10,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"strings"
 	"sync"
 
 	"sallyport"
-	"sallyport/internal/artifact/blob"
 	"sallyport/internal/artifact/catalog"
-	"sallyport/internal/artifact/format"
 	"sallyport/internal/artifact/keyring"
 	"sallyport/internal/enforce/guard"
 	"sallyport/internal/plumbing/secret"
@@ -131,7 +128,7 @@ func (r record) print() [sha256.Size]byte {
 	r.ID, r.Salt, r.By = "", "", ""
 	raw, err := json.Marshal(r)
 	if err != nil {
-		panic("cannot happen: a record is strings and numbers")
+		panic(err) // cannot happen: a record is strings and numbers
 	}
 	return sha256.Sum256(raw)
 }
@@ -275,7 +272,7 @@ func (v *Vault) openStage(ctx context.Context, f *incoming) error {
 	defer v.mu.Unlock()
 	f.used = v.Now()
 	v.open[f] = struct{}{}
-	if len(v.open) <= maxOpen {
+	if len(v.open) <= v.maxOpen {
 		return nil
 	}
 	var idle *incoming
@@ -301,273 +298,4 @@ func (v *Vault) closed(f *incoming) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	delete(v.open, f)
-}
-
-// Append takes over bytes of a file from offset on, which is where Uploaded says
-// (model.push). It takes whole blocks of 4 MiB, and the rest of the file at its
-// end; each is checked against its digest before it is kept. It returns how much
-// of the file is there now, with an error too. The last bytes complete the file:
-// Append then returns when it was judged and is durable.
-func (v *Vault) Append(p *guard.Permit, id, path string, offset int64, r io.Reader) (have int64, err error) {
-	u, err := v.upload(p, id)
-	if err != nil {
-		return 0, err
-	}
-	if err := u.enter(); err != nil {
-		return 0, err
-	}
-	defer u.mu.RUnlock()
-	i, ok := slices.BinarySearchFunc(u.files, path, func(f *incoming, path string) int { return strings.Compare(f.spec.Path, path) })
-	if !ok {
-		return 0, sallyport.E("upload", sallyport.NotFound, "the upload has no file "+sallyport.OneLine(path), "")
-	}
-	f := u.files[i]
-	if !f.mu.TryLock() {
-		return f.have.Load(), sallyport.E("upload", sallyport.Busy, path+" is being sent already", "wait for that to end")
-	}
-	defer f.mu.Unlock()
-	if err := v.openStage(p.Context(), f); err != nil {
-		return 0, err
-	}
-	if offset != f.have.Load() {
-		return f.have.Load(), sallyport.E("upload", sallyport.Conflict, fmt.Sprintf("%s goes on at byte %d", path, f.have.Load()), "").Because("upload.offset")
-	}
-	err = v.receive(p, f, r)
-	if err == nil && f.done == "" && f.have.Load() == f.spec.Size {
-		err = v.complete(p, u, f)
-	}
-	if f.stage == nil {
-		v.closed(f)
-	}
-	return f.have.Load(), err
-}
-
-// receive takes blocks from r until its end.
-func (v *Vault) receive(p *guard.Permit, f *incoming, r io.Reader) error {
-	block := make([]byte, min(BlockSize, f.spec.Size-f.have.Load())+1)[:0]
-	from := &permitted{p, r}
-	for {
-		left := f.spec.Size - f.have.Load()
-		block = block[:min(BlockSize, max(left, 1))] // a byte behind the end is one too many
-		n, err := io.ReadFull(from, block)
-		switch {
-		case n == 0 && errors.Is(err, io.EOF):
-			return nil
-		case err != nil && !errors.Is(err, io.ErrUnexpectedEOF):
-			return err
-		case err != nil:
-			return sallyport.E("upload", sallyport.Invalid, fmt.Sprintf("%s: %d bytes are no whole block", f.spec.Path, n), "send blocks of 4 MiB")
-		case left == 0:
-			return sallyport.E("upload", sallyport.TooLarge, fmt.Sprintf("%s has no more than %d bytes", f.spec.Path, f.spec.Size), "")
-		}
-		if err := over(p); err != nil {
-			return err
-		}
-		if err := f.take(block); err != nil {
-			return err
-		}
-	}
-}
-
-// permitted reads only while the permit holds.
-type permitted struct {
-	p *guard.Permit
-	r io.Reader
-}
-
-func (r *permitted) Read(b []byte) (int, error) {
-	if err := over(r.p); err != nil {
-		return 0, err
-	}
-	return r.r.Read(b[:min(len(b), pieceSize)])
-}
-
-// complete judges a file of which all is there and makes it durable. The client
-// going away does not throw away what it has sent.
-func (v *Vault) complete(p *guard.Permit, u *upload, f *incoming) error {
-	if err := f.verify(); err != nil {
-		return err
-	}
-	if err := over(p); err != nil {
-		f.close()
-		return err
-	}
-	v.gc.RLock()
-	defer v.gc.RUnlock()
-	g, err := f.stage.Commit(context.WithoutCancel(p.Context()))
-	f.stage, f.w = nil, nil
-	if err == nil {
-		err = v.dir.complete(u.ID, f.number, g)
-	}
-	if err != nil {
-		f.have.Store(0)
-		return sallyport.Wrap("upload", sallyport.Unavailable, f.spec.Path+" cannot be stored; send it again", err)
-	}
-	f.done = g.String()
-	return nil
-}
-
-// Commit makes the upload a version of its model (model.push), when all files are
-// complete, and points alias at it, unless that is "" (see catalog.AddVersion).
-// Doing it again after a lost answer returns the same version.
-func (v *Vault) Commit(p *guard.Permit, id, alias string) (catalog.Version, error) {
-	const op = "commit upload"
-	u, err := v.upload(p, id)
-	if err != nil {
-		if made, ok := v.committed(p, id); ok {
-			return made, nil
-		}
-		return catalog.Version{}, err
-	}
-	if !u.mu.TryLock() {
-		return catalog.Version{}, sallyport.E(op, sallyport.Conflict, "files are still coming in", "commit when all were answered")
-	}
-	defer u.mu.Unlock()
-	if u.ended {
-		return catalog.Version{}, sallyport.E(op, sallyport.NotFound, "there is no such upload of yours", "begin a new one")
-	}
-	for _, f := range u.files {
-		if err := v.ready(p, u, f); err != nil {
-			return catalog.Version{}, err
-		}
-	}
-	made, err := v.add(p, u, alias)
-	if err != nil {
-		return catalog.Version{}, err
-	}
-	v.forget(u)
-	if err := v.dir.remove(u.ID); err != nil {
-		return catalog.Version{}, sallyport.Wrap(op, sallyport.Unavailable, "the version was added, and its upload cannot be removed; commit again", err)
-	}
-	if v.Sync != nil {
-		_ = v.Sync(context.WithoutCancel(p.Context())) // the version is there; the index follows by itself
-	}
-	return made, nil
-}
-
-// committed finds the version that an upload has become.
-func (v *Vault) committed(p *guard.Permit, id string) (catalog.Version, bool) {
-	if allows(p, sallyport.ModelPush) != nil {
-		return catalog.Version{}, false
-	}
-	x := p.Resource()
-	made, ok := v.Index().VersionByID(x.Org, x.Name, id)
-	return made, ok && made.PushedBy == p.Who().ID
-}
-
-// ready completes a file of which all is there: an empty one, or one that an
-// interruption left just before its end.
-func (v *Vault) ready(p *guard.Permit, u *upload, f *incoming) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.done != "" {
-		return nil
-	}
-	if err := v.openStage(p.Context(), f); err != nil {
-		return err
-	}
-	if have := f.have.Load(); have != f.spec.Size {
-		return sallyport.E("commit upload", sallyport.Conflict, fmt.Sprintf("%s has %d of %d bytes", f.spec.Path, have, f.spec.Size), "send the rest")
-	}
-	err := v.complete(p, u, f)
-	v.closed(f)
-	return err
-}
-
-// add writes the manifest and adds the version.
-func (v *Vault) add(p *guard.Permit, u *upload, alias string) (catalog.Version, error) {
-	const op = "commit upload"
-	made := u.version()
-	m := Manifest{Salt: u.Salt, Files: make([]ManifestFile, len(u.files))}
-	for i, f := range u.files {
-		kind := string(format.KindOf(f.spec.Path)) // as format.Admit held it to
-		m.Files[i] = ManifestFile{Path: f.spec.Path, Size: f.spec.Size, SHA256: f.spec.SHA256, Kind: kind, Blocks: append([]string{}, f.spec.Blocks...)}
-		made.Files = append(made.Files, catalog.File{Path: f.spec.Path, Size: f.spec.Size, SHA256: f.spec.SHA256, Kind: kind, Blob: f.done})
-	}
-	raw, digest, err := m.Encode()
-	if err != nil {
-		return catalog.Version{}, err
-	}
-	sealed, err := sealAll(raw, v.Random, u.key, manifestContext(made))
-	if err != nil {
-		return catalog.Version{}, err
-	}
-	if err := over(p); err != nil {
-		return catalog.Version{}, err
-	}
-	ctx := context.WithoutCancel(p.Context())
-	v.gc.RLock()
-	defer v.gc.RUnlock()
-	g, err := v.Blobs.Put(ctx, strings.NewReader(string(sealed)))
-	if err != nil {
-		return catalog.Version{}, sallyport.Wrap(op, sallyport.Unavailable, "the manifest cannot be stored", err)
-	}
-	made.Digest, made.Manifest = digest, g.String()
-	return v.Catalog.AddVersion(ctx, made, alias)
-}
-
-// forget ends an upload in memory. The caller holds u.mu for writing.
-func (v *Vault) forget(u *upload) {
-	u.ended = true
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	delete(v.uploads, u.ID)
-	for _, f := range u.files {
-		delete(v.open, f)
-	}
-	u.key.Zero()
-}
-
-// Abort ends an upload and destroys what came of it (model.push).
-func (v *Vault) Abort(p *guard.Permit, id string) error {
-	u, err := v.upload(p, id)
-	if err != nil {
-		return err
-	}
-	if !u.mu.TryLock() {
-		return sallyport.E("abort upload", sallyport.Conflict, "files are still coming in", "abort when all were answered")
-	}
-	defer u.mu.Unlock()
-	if u.ended {
-		return nil
-	}
-	return v.destroy(context.WithoutCancel(p.Context()), u.ID, u)
-}
-
-// destroy ends an upload that has not become a version: its key first. u is nil
-// when it is not in memory; else the caller holds u.mu for writing.
-func (v *Vault) destroy(ctx context.Context, id string, u *upload) error {
-	d, err := v.Catalog.Dump(ctx)
-	if err != nil {
-		return err
-	}
-	became := slices.ContainsFunc(d.Versions, func(x catalog.Version) bool { return x.ID == id })
-	if !became {
-		if err := v.Keys.Shred(ctx, id); err != nil && !errors.Is(err, keyring.ErrNotFound) {
-			return sallyport.Wrap("abort upload", sallyport.Unavailable, "the key cannot be destroyed", err)
-		}
-	}
-	done, err := v.dir.completed(id)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return sallyport.Wrap("abort upload", sallyport.Unavailable, "the upload cannot be read back", err)
-	}
-	if u != nil {
-		for _, f := range u.files {
-			f.mu.Lock() // somebody who needs room may be closing its stage
-			err = errors.Join(err, f.discard())
-			f.mu.Unlock()
-		}
-		v.forget(u)
-	}
-	for _, name := range done {
-		if g, perr := blob.ParseDigest(name); perr == nil && !became {
-			if derr := v.Blobs.Delete(ctx, g); derr != nil && !errors.Is(derr, blob.ErrNotFound) {
-				err = errors.Join(err, derr)
-			}
-		}
-	}
-	if err = errors.Join(err, v.dir.remove(id)); err != nil {
-		return sallyport.Wrap("abort upload", sallyport.Unavailable, "not all of the upload could be removed; a later sweep does", err)
-	}
-	return nil
 }

@@ -285,3 +285,10 @@ func (w *world) pushed(t testing.TB, files map[string][]byte) catalog.Version {
 	}
 	return made
 }
+
+// later turns the clock, and restarts, so that nothing is left in memory.
+func (w *world) later(t testing.TB, d time.Duration) {
+	t.Helper()
+	w.clock = func() time.Time { return time.Now().Add(d) }
+	w.restart(t)
+}

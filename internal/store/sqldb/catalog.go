@@ -206,11 +206,7 @@ func writeItem(ctx context.Context, tx *sql.Tx, item catalog.Item) (err error) {
 
 // AddVersion implements [catalog.Store].
 func (s catalogStore) AddVersion(ctx context.Context, v catalog.Version, alias string, check func(catalog.Model, *catalog.Version) error) (catalog.Version, error) {
-	lineage, err := json.Marshal(v.Lineage)
-	if err != nil {
-		return catalog.Version{}, err
-	}
-	err = s.db.write(ctx, []Kind{Catalog}, func(tx *sql.Tx) error {
+	err := s.db.write(ctx, []Kind{Catalog}, func(tx *sql.Tx) error {
 		m, err := getModel(ctx, tx, v.Org, v.Model)
 		if err != nil {
 			return err
@@ -231,7 +227,10 @@ func (s catalogStore) AddVersion(ctx context.Context, v catalog.Version, alias s
 			return err
 		}
 		v.Number = toNumber(n)
-		return insertVersion(ctx, tx, v, n, string(lineage), alias)
+		if err := insertVersion(ctx, tx, v, n); err != nil || alias == "" {
+			return err
+		}
+		return writeAlias(ctx, tx, sallyport.Ref{Org: v.Org, Name: v.Model, Revision: alias}, n)
 	})
 	if err != nil {
 		return catalog.Version{}, err
@@ -251,24 +250,25 @@ func checkAdd(ctx context.Context, tx *sql.Tx, m catalog.Model, alias string, ch
 	return check(m, &aliased)
 }
 
-func insertVersion(ctx context.Context, tx *sql.Tx, v catalog.Version, n int64, lineage, alias string) error {
-	_, err := exec(ctx, tx, "INSERT INTO catalog_version ("+versionColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-		v.ID, v.Org, v.Model, n, v.Digest, v.Manifest, string(v.Class), string(v.Environment), string(v.PushedBy), toMicros(v.Created), lineage, toFlag(v.Retired))
+func insertVersion(ctx context.Context, tx *sql.Tx, v catalog.Version, n int64) error {
+	lineage, err := json.Marshal(v.Lineage)
+	if err != nil {
+		return err
+	}
+	_, err = exec(ctx, tx, "INSERT INTO catalog_version ("+versionColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+		v.ID, v.Org, v.Model, n, v.Digest, v.Manifest, string(v.Class), string(v.Environment), string(v.PushedBy), toMicros(v.Created), string(lineage), toFlag(v.Retired))
 	for _, f := range v.Files {
 		if err != nil {
 			return err
 		}
 		_, err = exec(ctx, tx, "INSERT INTO catalog_file (version, path, size, kind, blob) VALUES ($1, $2, $3, $4, $5)", v.ID, f.Path, f.Size, f.Kind, f.Blob)
 	}
-	if err != nil || alias == "" {
-		return err
-	}
-	return writeAlias(ctx, tx, v.Org, v.Model, alias, n)
+	return err
 }
 
-func writeAlias(ctx context.Context, tx *sql.Tx, org, model, alias string, n int64) error {
+func writeAlias(ctx context.Context, tx *sql.Tx, ref sallyport.Ref, n int64) error {
 	_, err := exec(ctx, tx, "INSERT INTO catalog_alias (org, model, alias, number) VALUES ($1, $2, $3, $4)"+
-		" ON CONFLICT (org, model, alias) DO UPDATE SET number = excluded.number", org, model, alias, n)
+		" ON CONFLICT (org, model, alias) DO UPDATE SET number = excluded.number", ref.Org, ref.Name, ref.Revision, n)
 	return err
 }
 
@@ -320,7 +320,7 @@ func (s catalogStore) SetAlias(ctx context.Context, ref sallyport.Ref, number st
 		if err != nil {
 			return err
 		}
-		return writeAlias(ctx, tx, ref.Org, ref.Name, ref.Revision, n)
+		return writeAlias(ctx, tx, ref, n)
 	})
 }
 
