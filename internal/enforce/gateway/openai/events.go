@@ -74,13 +74,16 @@ func dataOf(event []byte) ([]byte, bool) {
 	return data, found > 0
 }
 
-// withData returns the event with other data: its other lines as they are, then
-// the data in one line.
+// withData appends the event with other data: its other lines as they are, then
+// the data.
 func withData(out, event, data []byte) []byte {
 	for line := range bytes.Lines(event) {
 		if !bytes.HasPrefix(line, []byte("data:")) && !blank(line) {
 			out = append(append(out, bytes.TrimRight(line, "\r\n")...), '\n')
 		}
 	}
-	return append(append(append(out, "data: "...), data...), "\n\n"...)
+	for line := range bytes.SplitSeq(data, []byte("\n")) {
+		out = append(append(append(out, "data: "...), line...), '\n')
+	}
+	return append(out, '\n')
 }
