@@ -45,6 +45,7 @@ type Server struct {
 	config Config
 	logger *slog.Logger
 	clock  func() time.Time // the wall clock, with its monotonic reading
+	files  trail.Files      // the zero value is the file system; for tests of what happens when it fails
 
 	db      *sqldb.DB
 	steady  *sqldb.Clock
@@ -73,11 +74,15 @@ type Server struct {
 // Start opens everything that config names and serves until Close. When it
 // returns, the server answers.
 func Start(ctx context.Context, config Config, logger *slog.Logger) (*Server, error) {
-	config, err := config.check()
-	if err != nil {
+	return (&Server{config: config, logger: logger, clock: time.Now}).start(ctx)
+}
+
+// start opens everything on the clock and the files that s has.
+func (s *Server) start(ctx context.Context) (*Server, error) {
+	var err error
+	if s.config, err = s.config.check(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: config, logger: logger, clock: time.Now}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start: %w", err), s.Close())
 	}
@@ -210,7 +215,7 @@ func (s *Server) openTrail(ctx context.Context) error {
 	}
 	known, err := s.known(ctx)
 	if err == nil {
-		s.trail, err = trail.Open(ctx, s.tree, trail.Options{Dir: s.path("trail"), Origin: signer.Name(), Policy: trusted, Known: known, Logger: s.logger})
+		s.trail, err = trail.Open(ctx, s.tree, trail.Options{Dir: s.path("trail"), Origin: signer.Name(), Policy: trusted, Known: known, Logger: s.logger, Files: s.files})
 	}
 	if err != nil {
 		return errors.Join(err, s.tree.Close())
@@ -293,7 +298,9 @@ func (s *Server) firstPolicies() (policy.Source, error) {
 	if s.config.Policies != "" {
 		return PoliciesIn(os.DirFS(s.config.Policies), ".")
 	}
-	return PoliciesIn(acme.Files, "policies")
+	src, err := PoliciesIn(acme.Files, "policies")
+	delete(src.Policies, "acme.cedar") // the rest fits any organisation with these roles
+	return src, err
 }
 
 func (s *Server) sources() facts.Sources {
