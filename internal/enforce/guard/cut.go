@@ -11,10 +11,38 @@ import (
 	"sallyport/internal/authz/facts"
 )
 
-// openCalls are the calls that have entered and not left.
+// openCalls are the calls that have entered and not left, and those cut of late.
 type openCalls struct {
 	mu    sync.Mutex
 	calls map[*Permit]struct{}
+
+	sweeping sync.Mutex // one sweep at a time, so that who waits for it finds in lately all that it cut
+	lately   []lateCut
+}
+
+// A lateCut is kept for the report of whoever gave the order, which may not be
+// whose sweep came first.
+type lateCut struct {
+	at     time.Time
+	permit *Permit
+}
+
+// reportFor is how long a cut can be reported, maxLately how many are kept.
+const (
+	reportFor = time.Minute
+	maxLately = 4096
+)
+
+// keep adds to lately and forgets what is old. It is called while sweeping.
+func (o *openCalls) keep(at time.Time, cut []*Permit) {
+	old := 0
+	for old < len(o.lately) && (at.Sub(o.lately[old].at) > reportFor || len(o.lately)-old+len(cut) > maxLately) {
+		old++
+	}
+	o.lately = slices.Delete(o.lately, 0, old)
+	for _, p := range cut[:min(len(cut), maxLately)] {
+		o.lately = append(o.lately, lateCut{at, p})
+	}
 }
 
 func (o *openCalls) enter(p *Permit) {
@@ -62,6 +90,17 @@ func (g *Guard) Open() int { return len(g.open.list()) }
 // would not be permitted now. It waits up to wait for them to end and reports
 // what it cut. It is safe to call at any time and from many goroutines.
 func (g *Guard) Sweep(ctx context.Context, wait time.Duration) []CutCall {
+	cut := g.sweep()
+	if len(cut) == 0 {
+		return nil
+	}
+	g.recordCuts(ctx, cut)
+	return await(ctx, cut, wait)
+}
+
+func (g *Guard) sweep() []*Permit {
+	g.open.sweeping.Lock()
+	defer g.open.sweeping.Unlock()
 	snap := g.Facts.Snapshot()
 	var cut []*Permit
 	for _, p := range g.open.list() {
@@ -70,10 +109,23 @@ func (g *Guard) Sweep(ctx context.Context, wait time.Duration) []CutCall {
 			cut = append(cut, p)
 		}
 	}
-	if len(cut) == 0 {
-		return nil
+	g.open.keep(g.now(), cut)
+	return cut
+}
+
+// Enforce is Sweep for whoever changed the facts under the permit order: it
+// reports every other call that was cut since order began, whichever sweep found
+// it first, because Watch is woken by the same change.
+func (g *Guard) Enforce(ctx context.Context, order *Permit, wait time.Duration) []CutCall {
+	g.Sweep(ctx, 0)
+	g.open.sweeping.Lock()
+	var cut []*Permit
+	for _, c := range g.open.lately {
+		if c.permit != order && !c.at.Before(order.began) {
+			cut = append(cut, c.permit)
+		}
 	}
-	g.recordCuts(ctx, cut)
+	g.open.sweeping.Unlock()
 	return await(ctx, cut, wait)
 }
 

@@ -328,6 +328,39 @@ func TestA27WhateverEndsARightCutsTheCall(t *testing.T) {
 	}
 }
 
+// TestTheOrderReportsWhatAnotherSweepCut has the watch come first, as it does when both are woken by one change.
+func TestTheOrderReportsWhatAnotherSweepCut(t *testing.T) {
+	r := story(t)
+	r.Ask(sallyport.ModelInfer, "acme/open")
+	before := r.answer.Permit
+	r.As("rob")
+	r.Ask(sallyport.ModelInfer, "acme/open")
+	order := r.answer.Permit
+	r.As("ana")
+	r.Ask(sallyport.ModelInfer, "acme/open")
+	p := r.answer.Permit
+	if before == nil || order == nil || p == nil {
+		t.Fatal("not permitted")
+	}
+	r.Lock("user:ana")
+	r.Guard.Sweep(t.Context(), 0)
+	for _, cut := range []*guard.Permit{before, p} {
+		if err := cut.Done(sallyport.Delivered{}); err != nil {
+			t.Error(err)
+		}
+	}
+	report := r.Guard.Enforce(t.Context(), order, 5*time.Second)
+	if len(report) != 2 || !report[0].Ended || !report[1].Ended {
+		t.Errorf("report %+v", report)
+	}
+	if again := r.Guard.Enforce(t.Context(), p, 0); slices.ContainsFunc(again, func(c guard.CutCall) bool { return c.Decision == p.ID() }) {
+		t.Error("an order reports itself")
+	}
+	if err := order.Done(sallyport.Delivered{}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestGrantEndsByItself(t *testing.T) {
 	r := story(t)
 	r.Ask(sallyport.ModelPull, "acme/open")

@@ -161,7 +161,11 @@ func (a *API) handler(route Route) http.Handler {
 
 // serve runs the handler and records its end before the answer leaves.
 func (a *API) serve(w http.ResponseWriter, r *http.Request, route Route, p *guard.Permit) {
-	call := &Call{Request: r.WithContext(p.Context()), Permit: p}
+	ctx := p.Context()
+	if r.Method != http.MethodGet { // a change that ends the caller's own rights is carried through, and none stops half-way
+		ctx = context.WithoutCancel(ctx)
+	}
+	call := &Call{Request: r.WithContext(ctx), Permit: p}
 	var result any
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {

@@ -30,7 +30,7 @@ func (a *API) enforce(c *Call) ([]api.Cut, error) {
 		return nil, sallyport.Wrap("enforce", sallyport.Unavailable, "the change is kept, and could not be brought into force here yet", err)
 	}
 	out := []api.Cut{}
-	for _, x := range a.Guard.Sweep(c.Context(), waitForCut) {
+	for _, x := range a.Guard.Enforce(c.Context(), c.Permit, waitForCut) {
 		out = append(out, api.Cut{Decision: x.Decision, Who: x.Who, Action: x.Action, On: x.On, Bytes: x.Bytes, AfterCut: x.AfterCut, Ended: x.Ended})
 	}
 	return out, nil
