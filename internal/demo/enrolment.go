@@ -1,0 +1,136 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"sallyport"
+	"sallyport/internal/web/api"
+)
+
+// join puts somebody into the cast, with a browser and a command line.
+func (s *story) join(name string) (*person, error) {
+	p, err := newPerson(name, s.stage)
+	if err == nil {
+		s.cast[name] = p
+	}
+	return p, err
+}
+
+func (s *story) firstEnrols(ctx context.Context) (seen, error) {
+	if s.server.FirstLink == "" {
+		return seen{}, errors.New("the first start gave no link")
+	}
+	adam, err := s.join("adam")
+	if err != nil {
+		return seen{}, err
+	}
+	return seen{outcome: "enrolled"}, adam.enrol(ctx, s.server.FirstLink)
+}
+
+func (s *story) linkAgain(ctx context.Context) (seen, error) {
+	b, err := newBrowser(s.server.CA())
+	if err != nil {
+		return seen{}, err
+	}
+	at, err := b.open(ctx, s.server.FirstLink)
+	if err == nil {
+		return seen{}, fmt.Errorf("the link leads to %s", at.at.Path)
+	}
+	if at == nil {
+		return seen{}, err
+	}
+	return seen{outcome: "refused", note: at.main}, nil
+}
+
+func (s *story) adamSignsIn(ctx context.Context) (seen, error) {
+	adam, err := s.who("adam")
+	if err != nil {
+		return seen{}, err
+	}
+	return seen{outcome: "signed-in"}, adam.login(ctx)
+}
+
+// invite enrols somebody who is in the directory, and signs their command line in.
+func (s *story) invite(ctx context.Context, id sallyport.PrincipalID) error {
+	adam, err := s.who("adam")
+	if err != nil {
+		return err
+	}
+	e, err := adam.client.Enrol(ctx, id)
+	if err != nil {
+		return err
+	}
+	p, err := newPerson(id.Name(), s.stage)
+	if err != nil {
+		return err
+	}
+	if err := p.enrol(ctx, e.Link); err != nil {
+		return fmt.Errorf("%s enrols: %w", id, err)
+	}
+	if err := p.login(ctx); err != nil {
+		return fmt.Errorf("%s signs in: %w", id, err)
+	}
+	s.cast[id.Name()] = p
+	return nil
+}
+
+func (s *story) auditorJoins(ctx context.Context) (seen, error) {
+	adam, err := s.who("adam")
+	if err != nil {
+		return seen{}, err
+	}
+	if err := beforeAnybody(ctx, adam.client); err != nil {
+		return seen{}, err
+	}
+	if err := s.invite(ctx, "user:alba"); err != nil {
+		return seen{}, err
+	}
+	head, err := s.cast["alba"].client.Head(ctx)
+	s.firstHead = []byte(head.Checkpoint)
+	return seen{outcome: "signed-in"}, err
+}
+
+func (s *story) setsUp(ctx context.Context) (seen, error) {
+	adam, err := s.who("adam")
+	if err != nil {
+		return seen{}, err
+	}
+	n, err := acme().establish(ctx, adam.client)
+	if err != nil {
+		return seen{}, err
+	}
+	return s.latest(ctx, adam, sallyport.IdentityAdminister, fmt.Sprintf("%d changes, each a decision of its own", n))
+}
+
+func (s *story) everybodyEnrols(ctx context.Context) (seen, error) {
+	var names []string
+	for _, m := range acme().people {
+		if err := s.invite(ctx, m.ID); err != nil {
+			return seen{}, err
+		}
+		names = append(names, m.ID.Name())
+	}
+	return seen{outcome: "signed-in", note: strings.Join(names, ", ")}, nil
+}
+
+func (s *story) activates(ctx context.Context) (seen, error) {
+	adam, err := s.who("adam")
+	if err != nil {
+		return seen{}, err
+	}
+	old, err := adam.client.Policy(ctx)
+	if err != nil {
+		return seen{}, err
+	}
+	next := api.PolicySet{Schema: old.Schema, Policies: maps.Clone(old.Policies), Why: "what the demo shows"}
+	next.Policies["demo.cedar"] = morePolicies
+	active, err := adam.client.Activate(ctx, next)
+	if err != nil {
+		return seen{}, err
+	}
+	return s.latest(ctx, adam, sallyport.PolicyActivate, fmt.Sprintf("version %.12s replaces %.12s", active.Version, old.Version))
+}

@@ -1,0 +1,205 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"sallyport"
+	"sallyport/client"
+	"sallyport/internal/web/api"
+)
+
+// request asks for harbour's weights.
+func (s *story) ask4Weights(ctx context.Context, name, duration, why string) (api.Request, seen, error) {
+	p, err := s.who(name)
+	if err != nil {
+		return api.Request{}, seen{}, err
+	}
+	r, err := p.client.Ask(ctx, api.Ask{Action: sallyport.ModelPull, Resource: guarded, For: duration, Why: why})
+	if err != nil {
+		return r, seen{}, err
+	}
+	got, err := s.latest(ctx, p, sallyport.GrantRequest, r.ID+" for "+r.For)
+	return r, got, err
+}
+
+func (s *story) asks(ctx context.Context) (got seen, err error) {
+	s.request, got, err = s.ask4Weights(ctx, "ana", "1h", "move harbour to the lab")
+	return got, err
+}
+
+func (s *story) reviewerAsks(ctx context.Context) (got seen, err error) {
+	s.second, got, err = s.ask4Weights(ctx, "rita", "1h", "curious")
+	return got, err
+}
+
+func (s *story) asksShort(ctx context.Context) (got seen, err error) {
+	s.short, got, err = s.ask4Weights(ctx, "eva", "2s", "a quick look")
+	return got, err
+}
+
+// vote casts a vote by somebody.
+func (s *story) vote(ctx context.Context, name string, r api.Request, reason string) (*person, api.Request, error) {
+	p, err := s.who(name)
+	if err != nil {
+		return nil, r, err
+	}
+	r, err = p.client.Vote(ctx, r, true, reason)
+	return p, r, err
+}
+
+func (s *story) approvesOwn(ctx context.Context) (seen, error) {
+	_, _, err := s.vote(ctx, "ana", s.request, "I know what I am doing")
+	e, err := refusal(err)
+	if err != nil {
+		return seen{}, err
+	}
+	return s.decided(ctx, e.Decision, "")
+}
+
+func (s *story) aliasApproves(ctx context.Context) (seen, error) {
+	p, _, err := s.vote(ctx, "rita.two", s.second, "she is fine")
+	e, err := refusal(err)
+	if err != nil {
+		return seen{}, err
+	}
+	if e.Status != http.StatusConflict {
+		return seen{}, errors.New(e.Message)
+	}
+	got, err := s.latest(ctx, p, sallyport.GrantApprove, e.Message)
+	got.outcome, got.reason = "refused", "same person"
+	return got, err
+}
+
+func (s *story) approve(ctx context.Context, r *api.Request) (seen, error) {
+	ravi, err := s.who("ravi")
+	if err != nil {
+		return seen{}, err
+	}
+	inbox, err := ravi.client.Inbox(ctx)
+	if err != nil {
+		return seen{}, err
+	}
+	for _, waiting := range inbox {
+		if waiting.ID != r.ID {
+			continue
+		}
+		if *r, err = ravi.client.Vote(ctx, waiting, true, "agreed"); err != nil {
+			return seen{}, err
+		}
+		if r.Grant == nil {
+			return seen{}, fmt.Errorf("request %s is %s, without a grant", r.ID, r.State)
+		}
+		return s.latest(ctx, ravi, sallyport.GrantApprove, "grant "+r.Grant.ID+" until "+r.Grant.Until.Format(time.TimeOnly))
+	}
+	return seen{}, fmt.Errorf("request %s is not among the %d of his inbox", r.ID, len(inbox))
+}
+
+func (s *story) approves(ctx context.Context) (seen, error)      { return s.approve(ctx, &s.request) }
+func (s *story) approvesShort(ctx context.Context) (seen, error) { return s.approve(ctx, &s.short) }
+
+// pulls compares what arrives with the files that were pushed.
+func (s *story) pulls(ctx context.Context) (seen, error) {
+	ana, err := s.who("ana")
+	if err != nil {
+		return seen{}, err
+	}
+	began, to := time.Now(), s.path("pulled")
+	m, err := ana.client.Pull(ctx, guarded, to, client.PullOptions{Progress: func(at client.Progress) {
+		s.out.progress("     pull %s: %s of %s", at.File, mebibytes(at.Done), mebibytes(at.Total))
+	}})
+	if err != nil {
+		return seen{}, err
+	}
+	for _, f := range m.Files {
+		pushed, err := sum(filepath.Join(s.files(guarded), f.Path))
+		if err != nil {
+			return seen{}, err
+		}
+		pulled, err := sum(filepath.Join(to, f.Path))
+		if err != nil {
+			return seen{}, err
+		}
+		if pushed != pulled {
+			return seen{}, fmt.Errorf("%s was pushed as %s and pulled as %s", f.Path, pushed, pulled)
+		}
+	}
+	whole, err := sum(filepath.Join(to, weights))
+	if err != nil {
+		return seen{}, err
+	}
+	return s.latest(ctx, ana, sallyport.ModelPull, fmt.Sprintf("%d files, %s in %.1fs, sha256:%.12s as pushed", len(m.Files), mebibytes(m.Size()), time.Since(began).Seconds(), whole))
+}
+
+// sum is the SHA-256 of a file.
+func sum(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+func (s *story) ranged(ctx context.Context) (seen, error) {
+	ana, err := s.who("ana")
+	if err != nil {
+		return seen{}, err
+	}
+	file, err := os.ReadFile(filepath.Join(s.files(guarded), weights))
+	if err != nil {
+		return seen{}, err
+	}
+	from := len(file) / 2
+	until := from + 100_000
+	c := hub(ana, guarded, weights)
+	c.ranged = fmt.Sprintf("bytes=%d-%d", from, until-1)
+	a, err := s.ask(ctx, c)
+	if err != nil {
+		return seen{}, err
+	}
+	if a.status == http.StatusPartialContent && !bytes.Equal(a.body, file[from:until]) {
+		return seen{}, errors.New("the bytes of the range are not those of the file")
+	}
+	return s.answered(ctx, a, http.StatusPartialContent, a.header.Get("Content-Range"))
+}
+
+// expires downloads under a grant that is shorter than the download.
+func (s *story) expires(ctx context.Context) (seen, error) {
+	eva, err := s.who("eva")
+	if err != nil {
+		return seen{}, err
+	}
+	t, err := s.begin(ctx, hub(eva, guarded, weights), 1)
+	if err != nil {
+		return seen{}, err
+	}
+	if err := t.wait(ctx); err != nil {
+		return seen{}, err
+	}
+	got, err := s.decided(ctx, t.decision, "")
+	if err != nil {
+		return seen{}, err
+	}
+	got.outcome = "ended"
+	switch {
+	case t.status == http.StatusForbidden: // the grant ended before the download began
+		got.note = "refused: the grant had ended already"
+	case t.err == nil || t.got.Load() >= t.total:
+		return seen{}, fmt.Errorf("all %d bytes arrived", t.got.Load())
+	default:
+		got.note = fmt.Sprintf("cut after %s of %s", mebibytes(t.got.Load()), mebibytes(t.total))
+	}
+	return got, nil
+}

@@ -1,0 +1,144 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"sallyport"
+	"sallyport/client"
+)
+
+// refresh shows a refresh token at the token endpoint, and returns the access token and the error code of the answer.
+func (s *story) refresh(ctx context.Context, token, audience string) (access, code string, err error) {
+	form := url.Values{"grant_type": {"refresh_token"}, "client_id": {"sallyport-cli"}, "refresh_token": {token}, "resource": {audience}}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.server.External()+"/oauth/token", strings.NewReader(form.Encode()))
+	if err != nil {
+		return "", "", err
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	answer, err := s.wire.Do(r)
+	if err != nil {
+		return "", "", err
+	}
+	defer answer.Body.Close()
+	var said struct {
+		Access string `json:"access_token"`
+		Error  string `json:"error"`
+	}
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxPage))
+	if err == nil {
+		err = json.Unmarshal(text, &said)
+	}
+	return said.Access, said.Error, err
+}
+
+// steals uses ana's refresh token as it lies in her files. Nothing yet tells the thief from her.
+func (s *story) steals(ctx context.Context) (seen, error) {
+	ana, err := s.who("ana")
+	if err != nil {
+		return seen{}, err
+	}
+	copied, err := ana.refreshToken()
+	if err != nil {
+		return seen{}, err
+	}
+	access, code, err := s.refresh(ctx, copied.Reveal(), ana.client.Audience(client.OpenAI))
+	if err != nil || access == "" {
+		return seen{}, fmt.Errorf("no token: %s %w", code, err)
+	}
+	s.stolen = access
+	if status, err := s.withToken(ctx, access); err != nil || status != http.StatusOK {
+		return seen{}, fmt.Errorf("the thief's token gets %d: %w", status, err)
+	}
+	return seen{outcome: "issued", note: "it works, for now"}, nil
+}
+
+// withToken lists models with an access token and returns the status.
+func (s *story) withToken(ctx context.Context, token string) (int, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.server.External()+"/openai/v1/models", nil)
+	if err != nil {
+		return 0, err
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	answer, err := s.wire.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	return answer.StatusCode, answer.Body.Close()
+}
+
+func (s *story) reuses(ctx context.Context) (seen, error) {
+	ana, err := s.who("ana")
+	if err != nil {
+		return seen{}, err
+	}
+	kept, err := ana.refreshToken()
+	if err != nil {
+		return seen{}, err
+	}
+	_, code, err := s.refresh(ctx, kept.Reveal(), ana.client.Audience(client.API))
+	return seen{outcome: "refused", reason: code}, err
+}
+
+func (s *story) thiefOut(ctx context.Context) (seen, error) {
+	status, err := s.withToken(ctx, s.stolen)
+	return seen{outcome: fmt.Sprint(status)}, err
+}
+
+func (s *story) incident(ctx context.Context) (seen, error) {
+	alba, err := s.who("alba")
+	if err != nil {
+		return seen{}, err
+	}
+	found, err := alba.client.Search(ctx, client.Search{Types: []string{string(sallyport.EventTokenReused)}, Who: "user:ana", Most: 1})
+	if err != nil {
+		return seen{}, err
+	}
+	if len(found) == 0 {
+		return seen{}, fmt.Errorf("the log has no %s", sallyport.EventTokenReused)
+	}
+	return seen{action: string(found[0].Action), outcome: "recorded", reason: string(found[0].Type), note: fmt.Sprintf("entry %d: %s", found[0].Seq, found[0].Reason)}, nil
+}
+
+func (s *story) anaSignsIn(ctx context.Context) (seen, error) {
+	ana, err := s.who("ana")
+	if err != nil {
+		return seen{}, err
+	}
+	return seen{outcome: "signed-in"}, ana.login(ctx)
+}
+
+// logsOut ends everything of ana's, the stream that runs included.
+func (s *story) logsOut(ctx context.Context) (seen, error) {
+	ana, err := s.who("ana")
+	if err != nil {
+		return seen{}, err
+	}
+	t, err := ana.token(ctx, client.OpenAI)
+	if err != nil {
+		return seen{}, err
+	}
+	s.stolen = t.Reveal() // what a program of hers still holds
+	running, err := s.begin(ctx, chat(ana, guarded, true, 4000), 200)
+	if err != nil {
+		return seen{}, err
+	}
+	h, err := ana.client.LogoutEverywhere(ctx)
+	if err != nil {
+		return seen{}, err
+	}
+	if err := running.wait(ctx); err != nil {
+		return seen{}, err
+	}
+	if len(h.Cut) == 0 {
+		return seen{}, fmt.Errorf("nothing was cut, and a stream was running: %.200s", running.tail)
+	}
+	return s.latest(ctx, ana, sallyport.ServerRead, fmt.Sprintf("%d running calls cut", len(h.Cut)))
+}
+
+func (s *story) oldToken(ctx context.Context) (seen, error) { return s.thiefOut(ctx) }

@@ -1,0 +1,255 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"sallyport"
+	"sallyport/client"
+	"sallyport/internal/web/api"
+)
+
+// A step is one thing that somebody does, and what must come of it.
+type step struct {
+	who  string // a name of the cast
+	what string // for the reader
+	want string // OUTCOME, or OUTCOME REASONS as the log has them
+	do   func(*story, context.Context) (seen, error)
+}
+
+// A chapter is some steps under a heading.
+type chapter struct {
+	title string
+	steps []step
+}
+
+// seen is what came of a step: as the log says where there was a decision, as the demo found out where there was none.
+type seen struct {
+	action, resource, outcome, reason, decision string
+	note                                        string
+}
+
+// A story is the play under way, and what later steps need of earlier ones.
+type story struct {
+	*stage
+	out  *report
+	wire *http.Client // of the stock clients
+	cast map[string]*person
+	told uint64 // the log's number behind the last decision that was told
+
+	firstHead   []byte // a checkpoint kept from the beginning
+	denied      string // decision: ana's weights
+	request     api.Request
+	second      api.Request // rita's own
+	short       api.Request // eva's
+	hold        api.Hold
+	download    *transfer
+	stream      *transfer
+	stolen      string // access token of the thief
+	oldDecision string // made before the restart
+}
+
+// newStory sets the play up.
+func newStory(st *stage, out *report) *story {
+	return &story{stage: st, out: out, cast: map[string]*person{}}
+}
+
+// chapters is the story.
+func (s *story) chapters() []chapter {
+	return []chapter{
+		{"Nobody has a password until they choose one", []step{
+			{"adam", "opens the one-time link that the first start printed, chooses a password, sets up his codes", "enrolled", (*story).firstEnrols},
+			{"anybody", "opens the same link a second time", "refused", (*story).linkAgain},
+			{"adam", "signs the command line in: authorization code with PKCE, consent in the browser", "signed-in", (*story).adamSignsIn},
+			{"alba", "is invited as the auditor, enrols and signs in; from here on she reads every decision in the log", "signed-in", (*story).auditorJoins},
+			{"adam", "sets up acme: groups, people, roles, projects, models", "allow administrator.run", (*story).setsUp},
+			{"everybody", "enrols by a link of their own and signs in", "signed-in", (*story).everybodyEnrols},
+			{"adam", "activates three more policies, each with owner and reason", "allow administrator.run", (*story).activates},
+		}},
+		{"A model comes in", []step{
+			{"ana", "pushes harbour, restricted", "allow developer.make", (*story).pushHarbour},
+			{"ana", "pushes jetty, internal", "allow developer.make", (*story).pushJetty},
+			{"tess", "pushes keel, restricted", "allow developer.make", (*story).pushKeel},
+			{"ana", "pushes a pickle file", "refused", (*story).pushPickle},
+			{"ana", "promotes what she pushed herself", "deny demo.promote-needs-fresh-proof release.not-by-its-maker", (*story).promoteOwn},
+			{"oto", "promotes harbour to staging, signed in a while ago", "step-up demo.promote-needs-fresh-proof", (*story).promoteStale},
+			{"oto", "proves himself again in his browser", "raised", (*story).raises},
+			{"oto", "promotes harbour to staging", "allow operator.release", (*story).promotes},
+		}},
+		{"Use is not possession", []step{
+			{"ana", "chats with harbour", "allow developer.work", (*story).chats},
+			{"ana", "streams from harbour", "allow developer.work", (*story).streams},
+			{"ana", "reads harbour's tokenizer, as Hugging Face clients do", "allow developer.work", (*story).tokenizer},
+			{"ana", "downloads harbour's weights, as Hugging Face clients do", "deny weights.restricted-need-a-grant", (*story).weightsByHub},
+			{"ana", "asks for one byte of them", "deny weights.restricted-need-a-grant", (*story).oneByte},
+			{"ana", "pulls them with the command line", "deny weights.restricted-need-a-grant", (*story).weightsByVault},
+			{"ana", "reads keel's card", "allow reader.know", (*story).readsCard},
+			{"ana", "calls keel", "deny default.deny", (*story).callsClosed},
+			{"ana", "lists the models that she may call: keel is not among them", "allow everybody.self", (*story).lists},
+			{"nora", "asks for harbour, of which she may not know, and for a model that is not there: the same 404", "deny default.deny", (*story).hidden},
+		}},
+		{"One way through", []step{
+			{"ana", "loads an adapter into the model server", "deny route.unmapped", (*story).loadsAdapter},
+			{"ana", "calls the model server's unguarded double of inference", "deny route.unmapped", (*story).invocations},
+			{"ana", "asks for a Xet token, which would open the store behind the hub", "deny route.unmapped", (*story).xetToken},
+			{"ana", "tries a route that the vault does not have", "deny route.unmapped", (*story).vaultUnmapped},
+			{"ana", "tries a route that the management API does not have", "deny route.unmapped", (*story).apiUnmapped},
+			{"ana", "names two models in one request", "refused", (*story).twoModels},
+			{"ana", "shows the hub's token at the OpenAI door", "401", (*story).wrongDoor},
+			{"anybody", "shows no token at any door", "401", (*story).noToken},
+		}},
+		{"Just in time", []step{
+			{"ana", "asks for the weights for an hour, with a reason", "allow everybody.request", (*story).asks},
+			{"ana", "approves it herself", "deny default.deny", (*story).approvesOwn},
+			{"rita", "asks for the weights too", "allow everybody.request", (*story).reviewerAsks},
+			{"rita.two", "is rita's second account, and approves rita's request", "refused", (*story).aliasApproves},
+			{"ravi", "finds ana's request in his inbox and approves it", "allow reviewer.approve", (*story).approves},
+			{"ana", "pulls the weights; they are the pushed ones, byte for byte", "allow demo.restricted-at-a-measured-rate weights.granted", (*story).pulls},
+			{"ana", "reads a range of them", "allow demo.restricted-at-a-measured-rate weights.granted", (*story).ranged},
+			{"eva", "asks for them for two seconds", "allow everybody.request", (*story).asksShort},
+			{"ravi", "approves it", "allow reviewer.approve", (*story).approvesShort},
+			{"eva", "downloads them; the grant ends before the file does", "ended", (*story).expires},
+		}},
+		{"A permission can be cut", []step{
+			{"rita", "locks ana, while ana downloads weights and streams an answer", "allow reviewer.approve", (*story).locks},
+			{"ana", "sees her download break off", "cut", (*story).downloadBroke},
+			{"ana", "reads in her stream why it ends, as the error event of her client", "cut", (*story).streamTold},
+			{"ana", "chats again", "hold", (*story).chatsHeld},
+			{"rita", "lifts the lock that she placed", "refused", (*story).unlocksOwn},
+			{"ravi", "lifts it, with a reason", "allow reviewer.approve", (*story).unlocks},
+			{"ana", "chats again", "allow developer.work", (*story).chats},
+			{"rita", "revokes ana's grant", "allow reviewer.approve", (*story).revokes},
+			{"ana", "downloads the weights once more", "deny weights.restricted-need-a-grant", (*story).weightsByHub},
+		}},
+		{"A token is stolen", []step{
+			{"thief", "copies ana's refresh token, and gets an access token for it", "issued", (*story).steals},
+			{"ana", "uses the same refresh token, the second time that it is used", "refused invalid_grant", (*story).reuses},
+			{"thief", "shows the access token: the whole family is dead", "401", (*story).thiefOut},
+			{"alba", "finds the incident in the log", "recorded token.reused", (*story).incident},
+			{"ana", "signs in again", "signed-in", (*story).anaSignsIn},
+			{"ana", "signs out everywhere, while a stream is running", "allow everybody.self", (*story).logsOut},
+			{"ana", "uses a token from before", "401", (*story).oldToken},
+			{"ana", "signs in again, with password and code", "signed-in", (*story).anaSignsIn},
+		}},
+		{"What happened, and who may do what", []step{
+			{"ana", "asks why she was denied", "allow everybody.self", (*story).whyOwn},
+			{"nora", "asks about ana's decision", "not-found", (*story).whyOthers},
+			{"alba", "asks why, and has the decision made again", "allow everybody.self", (*story).whyAuditor},
+			{"rita", "asks whether ana can pull harbour", "allow everybody.self", (*story).can},
+			{"rita", "prints the access matrix", "allow reviewer.approve", (*story).matrix},
+			{"alba", "checks a receipt with nothing but the log's public key", "verified", (*story).receipt},
+			{"anybody", "verifies the log's files offline, against the key and an early checkpoint", "verified", (*story).verifies},
+			{"anybody", "makes every decision of this run again from the log's files alone", "identical", (*story).replays},
+			{"anybody", "flips one byte in a copy of the log", "found", (*story).flips},
+			{"thief", "copies the data directory and looks for the weights and the card", "nothing", (*story).plunders},
+			{"adam", "restarts the server: sessions, grants, models and log are there", "allow developer.work", (*story).restarts},
+		}},
+	}
+}
+
+// tell plays the chapters. Steps that go wrong are told and do not end it.
+func (s *story) tell(ctx context.Context) error {
+	transport, err := trusting(s.server.CA())
+	if err != nil {
+		return err
+	}
+	s.wire = &http.Client{Transport: transport, Timeout: 5 * time.Minute,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for _, c := range s.chapters() {
+		s.out.chapter(c.title)
+		for _, one := range c.steps {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			s.play(ctx, c.title, one)
+		}
+	}
+	return nil
+}
+
+// play plays one step.
+func (s *story) play(ctx context.Context, title string, one step) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	began := time.Now()
+	got, err := one.do(s, ctx)
+	l := line{Chapter: title, Who: one.who, What: one.what, Want: one.want, Action: got.action, Resource: got.resource,
+		Outcome: got.outcome, Reason: got.reason, Decision: got.decision, Note: got.note, Millis: time.Since(began).Milliseconds()}
+	l.OK = err == nil && (one.want == got.outcome || one.want == got.outcome+" "+got.reason)
+	if err != nil {
+		l.Outcome, l.Problem = "error", err.Error()
+	}
+	s.out.step(l)
+}
+
+// who returns somebody of the cast.
+func (s *story) who(name string) (*person, error) {
+	if p := s.cast[name]; p != nil {
+		return p, nil
+	}
+	return nil, fmt.Errorf("%s did not get as far as this", name)
+}
+
+// decided tells a decision as the auditor reads it in the log.
+func (s *story) decided(ctx context.Context, id, note string) (seen, error) {
+	alba, err := s.who("alba")
+	if err != nil {
+		return seen{}, err
+	}
+	if id == "" {
+		return seen{}, errors.New("the answer names no decision")
+	}
+	w, err := alba.client.Why(ctx, id)
+	if err != nil {
+		return seen{}, fmt.Errorf("decision %s: %w", id, err)
+	}
+	l, err := sallyport.DecodeLogged(w.Decided.Leaf)
+	if err != nil {
+		return seen{}, err
+	}
+	if w.Replay != nil && !w.Replay.Same {
+		return seen{}, fmt.Errorf("decision %s made again is %s, and was %s", id, w.Replay.Again, w.Replay.Recorded)
+	}
+	s.told = max(s.told, l.Seq)
+	return seen{action: string(l.Action), resource: l.On, outcome: l.Outcome, reason: strings.Join(l.Reasons, " "), decision: id, note: note}, nil
+}
+
+// latest tells the newest decision about what somebody did, which must be newer than what was told.
+func (s *story) latest(ctx context.Context, p *person, action sallyport.Action, note string) (seen, error) {
+	alba, err := s.who("alba")
+	if err != nil {
+		return seen{}, err
+	}
+	found, err := alba.client.Search(ctx, client.Search{Who: string(p.id), Action: string(action), Types: []string{string(sallyport.EventDecided)}, Most: 1})
+	if err != nil {
+		return seen{}, err
+	}
+	if len(found) == 0 || found[0].Seq <= s.told {
+		return seen{}, fmt.Errorf("the log has no decision about %s by %s", action, p.id)
+	}
+	return s.decided(ctx, found[0].Decision, note)
+}
+
+// answered tells the decision behind an answer of a door.
+func (s *story) answered(ctx context.Context, a answer, status int, note string) (seen, error) {
+	if a.status != status {
+		return seen{}, fmt.Errorf("the door answers %d, not %d: %.200s", a.status, status, a.body)
+	}
+	return s.decided(ctx, a.header.Get(decisionHeader), note)
+}
+
+// refusal returns the answer of the management API or the vault to a call that it must not permit.
+func refusal(err error) (api.Error, error) {
+	if err == nil {
+		return api.Error{}, errors.New("it was permitted")
+	}
+	e, ok := errors.AsType[*client.Error](err)
+	if !ok {
+		return api.Error{}, err
+	}
+	return e.API, nil
+}
