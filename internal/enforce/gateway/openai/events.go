@@ -16,7 +16,10 @@ const maxEvent = 4 << 20
 // an event is broken off, except that the last blank line may be missing behind
 // [DONE].
 func events(from io.Reader, each func(event []byte, more bool) error) error {
-	in := bufio.NewReaderSize(from, 32<<10)
+	return split(bufio.NewReaderSize(from, 32<<10), each)
+}
+
+func split(in *bufio.Reader, each func(event []byte, more bool) error) error {
 	var event []byte
 	begun := false // the line was begun by an earlier piece
 	for {

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"io"
@@ -75,9 +76,9 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// collect splits a stream that arrives in some pieces.
+// collect splits a stream that arrives in some pieces, through the smallest buffer.
 func collect(r io.Reader) (all []string, err error) {
-	err = events(r, func(e []byte, _ bool) error {
+	err = split(bufio.NewReaderSize(r, 16), func(e []byte, _ bool) error {
 		all = append(all, string(e))
 		return nil
 	})
@@ -89,8 +90,8 @@ func collect(r io.Reader) (all []string, err error) {
 func FuzzEvents(f *testing.F) {
 	f.Add("data: a\n\ndata: b\n\n", 3)
 	f.Add("data: a\r\n\r\n: ping\r\n\r\ndata: [DONE]", 1)
-	f.Add(strings.Repeat("x", 32<<10)+"\n\n", 100)
-	f.Add(strings.Repeat("x", 32<<10-1)+"\n"+"data: 1\n\n", 7)
+	f.Add(strings.Repeat("x", 16)+"\n\n", 100)
+	f.Add(strings.Repeat("x", 15)+"\n"+"data: 1\n\n", 7)
 	f.Add("\n\r\n\r\r\n", 2)
 	f.Fuzz(func(t *testing.T, text string, size int) {
 		whole, wholeErr := collect(strings.NewReader(text))
