@@ -38,8 +38,12 @@ type Hub struct {
 	guard  *guard.Guard
 	base   string // external URL of the door, for links
 	prefix string // its path
+	page   int    // how many entries one answer holds
 	routes gateway.Routes
 }
+
+// pageSize is how many entries of a list or a tree one answer holds.
+const pageSize = 1000
 
 // New returns a hub over v, reached at the external URL base.
 func New(v *vault.Vault, g *guard.Guard, base string) (*Hub, error) {
@@ -51,7 +55,7 @@ func New(v *vault.Vault, g *guard.Guard, base string) (*Hub, error) {
 	if err != nil || u.Host == "" {
 		return nil, sallyport.E("open hub", sallyport.Invalid, "the external URL of the hub has no host", "write https://HOST/PREFIX")
 	}
-	return &Hub{vault: v, guard: g, base: strings.TrimSuffix(base, "/"), prefix: strings.TrimSuffix(u.EscapedPath(), "/"), routes: routes}, nil
+	return &Hub{vault: v, guard: g, base: strings.TrimSuffix(base, "/"), prefix: strings.TrimSuffix(u.EscapedPath(), "/"), page: pageSize, routes: routes}, nil
 }
 
 // Name is the door's name in records.

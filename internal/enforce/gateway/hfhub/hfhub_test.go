@@ -263,16 +263,17 @@ func TestTree(t *testing.T) {
 func TestTreePages(t *testing.T) {
 	s := newSite(t)
 	files := map[string][]byte{}
-	for i := range pageSize + 5 {
+	for i := range 7 {
 		files[fmt.Sprintf("d/%04d.txt", i)] = nil
 	}
 	files["config.json"] = []byte("{}")
 	s.push(t, files)
+	s.hub.page = 3
 	path, pages, got := "/api/models/acme/open/tree/main?recursive=true&expand=false", 0, 0
 	for path != "" {
 		answer, body := s.get(t, "ana", path)
 		var tree []entry
-		if err := json.Unmarshal([]byte(body), &tree); err != nil || len(tree) > pageSize {
+		if err := json.Unmarshal([]byte(body), &tree); err != nil || len(tree) > s.hub.page {
 			t.Fatalf("%v, %d entries", err, len(tree))
 		}
 		pages, got, path = pages+1, got+len(tree), ""
@@ -284,7 +285,7 @@ func TestTreePages(t *testing.T) {
 			path = next
 		}
 	}
-	if pages != 2 || got != len(files)+1 {
+	if pages != 3 || got != len(files)+1 {
 		t.Errorf("%d entries on %d pages", got, pages)
 	}
 }

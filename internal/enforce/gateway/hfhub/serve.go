@@ -17,9 +17,6 @@ import (
 	"sallyport/internal/enforce/gateway"
 )
 
-// pageSize is how many entries of a tree one answer holds.
-const pageSize = 1000
-
 func (h *Hub) whoami(d *gateway.Delivery) error {
 	who := d.Permit.Who()
 	return writeJSON(d, map[string]any{
@@ -33,9 +30,9 @@ func (h *Hub) whoami(d *gateway.Delivery) error {
 func (h *Hub) list(d *gateway.Delivery) error {
 	q := d.Request().URL.Query()
 	after := q.Get("cursor")
-	limit := pageSize
+	limit := h.page
 	if n, err := strconv.Atoi(q.Get("limit")); err == nil && n > 0 {
-		limit = min(n, pageSize)
+		limit = min(n, h.page)
 	}
 	models, last := []map[string]any{}, ""
 	for _, r := range h.vault.Models() {
@@ -145,10 +142,10 @@ func (h *Hub) tree(d *gateway.Delivery, dir string) error {
 		from, _ := slices.BinarySearchFunc(entries, after, func(e entry, p string) int { return strings.Compare(e.Path, p+"\x00") })
 		entries = entries[from:]
 	}
-	if len(entries) > pageSize {
-		q.Set("cursor", entries[pageSize-1].Path)
+	if len(entries) > h.page {
+		q.Set("cursor", entries[h.page-1].Path)
 		h.next(d, q)
-		entries = entries[:pageSize]
+		entries = entries[:h.page]
 	}
 	return writeJSON(d, entries)
 }

@@ -35,6 +35,7 @@ const base = "https://gate.test/hf"
 // A site is the hub with a real guard, over a real vault.
 type site struct {
 	*guardtest.World
+	hub     *Hub
 	vault   *vault.Vault
 	catalog *catalog.Service
 	addr    string
@@ -98,10 +99,10 @@ func (s *site) sync(ctx context.Context) error {
 }
 
 func (s *site) listen(t testing.TB) {
-	hub := must[*Hub](t)(New(s.vault, s.Guard, base))
+	s.hub = must[*Hub](t)(New(s.vault, s.Guard, base))
 	logger := slog.New(slog.DiscardHandler)
 	mux := http.NewServeMux()
-	mux.Handle("/hf/", gateway.New(gateway.Door{Protocol: hub, Guard: s.Guard, Prefix: "/hf", Audience: base, Logger: logger}, 64))
+	mux.Handle("/hf/", gateway.New(gateway.Door{Protocol: s.hub, Guard: s.Guard, Prefix: "/hf", Audience: base, Logger: logger}, 64))
 	l := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
 	server := httpsafe.Server(mux, nil, logger)
 	go func() { _ = server.Serve(l) }()
