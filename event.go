@@ -95,6 +95,9 @@ func (e Event) Time() time.Time { return time.UnixMicro(e.At).UTC() }
 
 // Encode returns the event as a JSON object.
 func (e Event) Encode() ([]byte, error) {
+	if e.Detail == nil && e.Basis == nil {
+		return e.append(make([]byte, 0, 512)), nil
+	}
 	b, err := json.Marshal(e)
 	if err != nil {
 		return nil, Wrap("encode event", Other, string(e.Type), err)
