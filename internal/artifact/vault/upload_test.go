@@ -28,8 +28,8 @@ import (
 // block that was answered before a restart is sent again at most once.
 func TestPushInterrupted(t *testing.T) {
 	w := newWorld(t)
-	for round := range 4 {
-		files := model(t, 13<<20)
+	for round := range 2 {
+		files := model(t, 9<<20)
 		sent := 0
 		for step := 0; ; step++ {
 			if step > 60 {
@@ -418,7 +418,7 @@ func TestNthStepFails(t *testing.T) {
 		return nil
 	}}
 	w.restart(t)
-	files := map[string][]byte{"model.safetensors": weights(t, 5<<20), "README.md": []byte(card)}
+	files := map[string][]byte{"model.safetensors": weights(t, 300<<10), "README.md": []byte(card)}
 	for n := int64(1); ; n++ {
 		count.Store(0)
 		at.Store(n)
@@ -499,8 +499,8 @@ func TestIdleFilesGiveWay(t *testing.T) {
 	w := newWorld(t)
 	w.vault.maxOpen = 4
 	files := map[string][]byte{}
-	for i := range 7 {
-		files[fmt.Sprintf("%03d.txt", i)] = bytes.Repeat([]byte{'a' + byte(i%26)}, BlockSize+1)
+	for i := range 6 {
+		files[fmt.Sprintf("%d.safetensors", i)] = weights(t, BlockSize)
 	}
 	u, err := w.vault.Begin(w.push(t), specs(files), nil)
 	if err != nil {
