@@ -14,6 +14,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/credential"
+	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/plumbing/secret"
 )
 
@@ -115,28 +116,15 @@ func withReturn(page, back string) string {
 
 // setStatus maps an error to a status and sets the headers that go with it.
 func setStatus(w http.ResponseWriter, err error) int {
-	switch sallyport.KindOf(err) {
-	case sallyport.Invalid:
-		return http.StatusBadRequest
-	case sallyport.Unknown:
-		return http.StatusUnauthorized
-	case sallyport.NotFound:
-		return http.StatusNotFound
-	case sallyport.Conflict:
-		return http.StatusConflict
-	case sallyport.TooLarge:
-		return http.StatusRequestEntityTooLarge
-	case sallyport.Busy:
+	status := httpsafe.Status(err)
+	if status == http.StatusTooManyRequests {
 		wait := 5 * time.Second
 		if one, ok := errors.AsType[*credential.Wait](err); ok {
 			wait = one.For
 		}
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-		return http.StatusTooManyRequests
-	case sallyport.Unavailable:
-		return http.StatusServiceUnavailable
 	}
-	return http.StatusInternalServerError
+	return status
 }
 
 // sentence is an error for a page: its public text less the name of the operation, as sentences.
