@@ -22,7 +22,7 @@ const loginTime = 10 * time.Minute
 
 // LoginOptions say what a login shall be good for.
 type LoginOptions struct {
-	Assurance sallyport.Assurance // at least; zero: whatever the server demands
+	Assurance sallyport.Assurance // at least, and proved anew; zero: whatever the server demands
 	Scope     sallyport.Scope     // nil: everything that policy gives the person
 	// Open shows the person the address at which they sign in, for example in a browser. Needed by Login.
 	Open func(ctx context.Context, address string) error
@@ -72,6 +72,7 @@ func (c *Client) Login(ctx context.Context, o LoginOptions) error {
 	}
 	if o.Assurance != sallyport.NoAssurance {
 		form.Set("acr_values", o.Assurance.String())
+		form.Set("max_age", "0") // proved now: a policy may ask for a fresh proof of a level that the session has
 	}
 	back := callback{host: l.Addr().String(), state: state, issuer: m.Issuer, answer: make(chan answer, 1)}
 	server := httpsafe.Server(&back, nil, slog.New(slog.DiscardHandler))

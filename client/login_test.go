@@ -129,7 +129,7 @@ func TestLoginAsksForTheLevel(t *testing.T) {
 	}
 	open := func(ctx context.Context, address string) error {
 		u, _ := url.Parse(address)
-		if q := u.Query(); q.Get("acr_values") != "aal2" || q.Get("code_challenge_method") != "S256" || q.Get("scope") != "model.read" {
+		if q := u.Query(); q.Get("acr_values") != "aal2" || q.Get("max_age") != "0" || q.Get("code_challenge_method") != "S256" || q.Get("scope") != "model.read" {
 			t.Errorf("asked %v", q)
 		}
 		return f.browse(ctx, address)

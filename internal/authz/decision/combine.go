@@ -147,8 +147,11 @@ func textOf(engine policy.Engine, id string) string {
 	case DefaultDeny:
 		return "no policy permits this"
 	}
-	if strings.HasPrefix(id, "engine.") {
+	switch {
+	case strings.HasPrefix(id, "engine."):
 		return "the policies could not be evaluated"
+	case strings.HasPrefix(id, "hold:"):
+		return "this is locked until somebody else lifts the lock"
 	}
 	return ""
 }

@@ -231,6 +231,9 @@ func TestDecide(t *testing.T) {
 			if d.Policy != engine.Version() {
 				t.Errorf("policy %q, want the engine's version", d.Policy)
 			}
+			if i := slices.IndexFunc(d.Reasons, func(r sallyport.Reason) bool { return r.Text == "" && strings.Contains(r.ID, ":") }); i >= 0 {
+				t.Errorf("%s says nothing to people", d.Reasons[i].ID)
+			}
 			checkReplay(t, engine, p, q, d)
 		})
 	}
