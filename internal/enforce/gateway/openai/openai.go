@@ -101,7 +101,10 @@ func targetOf(b Binding) (*target, error) {
 	}
 	t := &target{ref: b.Ref, model: b.Model, key: b.Key, urls: map[string]*url.URL{}}
 	for route, path := range map[string]string{"chat": "chat/completions", "completions": "completions", "embeddings": "embeddings", "responses": "responses"} {
-		t.urls[route] = b.URL.JoinPath(path)
+		u := *b.URL
+		u.Path, u.RawPath = "/"+strings.Trim(u.Path, "/")+"/"+path, ""
+		u.Path = strings.Replace(u.Path, "//", "/", 1) // of a base without a path
+		t.urls[route] = &u
 	}
 	return t, nil
 }

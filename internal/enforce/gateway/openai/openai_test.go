@@ -316,6 +316,13 @@ func TestBindings(t *testing.T) {
 	if _, err := New([]Binding{good, good}, s.Guard, http.DefaultClient); err == nil {
 		t.Error("a model was bound twice")
 	}
+	for base, want := range map[string]string{"http://h": "http://h/chat/completions", "http://h/": "http://h/chat/completions", "http://h/v1": "http://h/v1/chat/completions", "http://h:1/a/v1/": "http://h:1/a/v1/chat/completions"} {
+		b := good
+		b.URL = at(base)
+		if x, err := targetOf(b); err != nil || x.urls["chat"].String() != want {
+			t.Errorf("%s: %v, %v", base, x, err)
+		}
+	}
 	pinned := good
 	pinned.Ref = ref("acme/open@v2")
 	if _, err := New([]Binding{good, pinned}, s.Guard, http.DefaultClient); err != nil {
