@@ -5,7 +5,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -34,29 +33,31 @@ type request struct {
 	wantUse bool // the client asked for usage in the stream itself
 }
 
-// common are the fields every generating route takes; the others are each route's
-// own. A field that is not here is refused: what an upstream would do with it is
-// not known (load an adapter, fetch a URL, continue somebody's conversation).
-func common() []string {
-	return []string{
-		"model", "stream", "stream_options", "temperature", "top_p", "top_k", "min_p", "n", "stop", "seed", "user",
+// takes reports whether a route takes a field. What is not here is refused: what an
+// upstream would do with it is not known (load an adapter, fetch a URL, continue
+// somebody's conversation).
+func takes(route, field string) bool {
+	switch field {
+	case "model", "user":
+		return true
+	case "stream", "stream_options", "temperature", "top_p", "top_k", "min_p", "n", "stop", "seed",
 		"max_tokens", "max_completion_tokens", "presence_penalty", "frequency_penalty", "repetition_penalty", "ignore_eos",
-		"logprobs", "top_logprobs", "logit_bias", "metadata", "safety_identifier", "service_tier",
+		"logprobs", "top_logprobs", "logit_bias", "metadata", "safety_identifier", "service_tier":
+		return route != "embeddings"
+	case "messages", "response_format", "reasoning_effort", "verbosity", "modalities", "prediction":
+		return route == "chat"
+	case "tools", "tool_choice", "parallel_tool_calls":
+		return route == "chat" || route == "responses"
+	case "prompt", "suffix", "echo", "best_of":
+		return route == "completions"
+	case "input":
+		return route == "embeddings" || route == "responses"
+	case "encoding_format", "dimensions":
+		return route == "embeddings"
+	case "instructions", "max_output_tokens", "text", "reasoning", "truncation", "include", "store":
+		return route == "responses"
 	}
-}
-
-func fieldsOf(route string) []string {
-	switch route {
-	case "chat":
-		return append([]string{"messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort", "verbosity", "modalities", "prediction"}, common()...)
-	case "completions":
-		return append([]string{"prompt", "suffix", "echo", "best_of"}, common()...)
-	case "embeddings":
-		return []string{"model", "input", "encoding_format", "dimensions", "user"}
-	case "responses":
-		return append([]string{"input", "instructions", "max_output_tokens", "tools", "tool_choice", "parallel_tool_calls", "text", "reasoning", "truncation", "include", "store"}, common()...)
-	}
-	return nil
+	return false
 }
 
 // readBody parses the body of a route and refuses everything with two readings:
@@ -95,9 +96,8 @@ func tooLarge() error {
 // parse reads the body of a route. The result aliases raw.
 func parse(raw []byte, route string) (*request, error) {
 	body := &request{}
-	allowed := fieldsOf(route)
 	err := eachMember(raw, func(name string, v jsontext.Value) error {
-		if !slices.Contains(allowed, name) {
+		if !takes(route, name) {
 			return invalid("the field "+quote(name)+" is not taken here", "leave it out")
 		}
 		if err := checkReach(route, name, v); err != nil {
@@ -201,7 +201,7 @@ func (b *request) forUpstream(model, route string) ([]byte, error) {
 		if f.name == "store" {
 			continue
 		}
-		// The names are those of fieldsOf, which need no escapes.
+		// The names are those of takes, which need no escapes.
 		out = append(append(append(out, `,"`...), f.name...), `":`...)
 		out = append(out, f.value...)
 	}

@@ -100,13 +100,23 @@ func targetOf(b Binding) (*target, error) {
 		return nil, errors.New("the upstream's URL has a user, a query or a fragment")
 	}
 	t := &target{ref: b.Ref, model: b.Model, key: b.Key, urls: map[string]*url.URL{}}
-	for route, path := range map[string]string{"chat": "chat/completions", "completions": "completions", "embeddings": "embeddings", "responses": "responses"} {
+	for _, route := range []string{"chat", "completions", "embeddings", "responses"} {
 		u := *b.URL
-		u.Path, u.RawPath = "/"+strings.Trim(u.Path, "/")+"/"+path, ""
-		u.Path = strings.Replace(u.Path, "//", "/", 1) // of a base without a path
+		u.Path, u.RawPath = strings.TrimRight("/"+strings.Trim(u.Path, "/"), "/")+upstreamPath(route), ""
 		t.urls[route] = &u
 	}
 	return t, nil
+}
+
+// upstreamPath is where a route is on the upstream, below its base URL.
+func upstreamPath(route string) string {
+	switch route {
+	case "chat":
+		return "/chat/completions"
+	case "completions", "embeddings", "responses":
+		return "/" + route
+	}
+	return ""
 }
 
 // isVersion reports whether a revision is a version's number, "v3".
