@@ -45,10 +45,9 @@ type world struct {
 	guard         *guard.Guard
 	vault         *Vault
 
-	mu      sync.Mutex
-	holds   []hold.Hold
-	changes int64 // beside those of the database
-	log     [][]byte
+	mu    sync.Mutex
+	holds []hold.Hold
+	log   [][]byte
 }
 
 const policies = `
