@@ -71,35 +71,65 @@ func (a *app) logTail() *cobra.Command {
 	return c
 }
 
+// tail prints the newest n entries, and follows. Reading the log is itself recorded: what follows would be about nothing
+// else, so that the reader's own reading is left out then.
 func (a *app) tail(ctx context.Context, c *client.Client, n uint64, follow bool) error {
 	head, err := c.Head(ctx)
 	if err != nil {
 		return err
 	}
-	for next := head.Size - min(n, head.Size); ; {
+	own := ownReading{}
+	if follow {
+		who, err := c.Who(ctx)
+		if err != nil {
+			return err
+		}
+		own = ownReading{who: who.ID, decisions: map[string]bool{}}
+	}
+	for next := head.Size - min(n, head.Size); follow || next < head.Size; {
 		entries, err := c.Entries(ctx, next)
 		if err != nil {
 			return err
 		}
 		for _, e := range entries {
+			next = e.Seq + 1
+			if !follow && e.Seq >= head.Size || e.Seq >= head.Size && own.is(e) {
+				continue
+			}
 			if err := a.printEntry(e); err != nil {
 				return err
 			}
-			next = e.Seq + 1
-		}
-		if len(entries) > 0 {
-			continue
-		}
-		if !follow {
-			return nil
 		}
 		if err := a.flush(); err != nil {
 			return err
 		}
-		if err := sleep(ctx, time.Second); err != nil {
-			return nil // the person ended it
+		if next >= head.Size && follow {
+			if sleep(ctx, time.Second) != nil {
+				return nil // the person ended it
+			}
+		} else if len(entries) == 0 {
+			return nil
 		}
 	}
+	return nil
+}
+
+// ownReading knows the events that reading the log causes.
+type ownReading struct {
+	who       sallyport.PrincipalID
+	decisions map[string]bool
+}
+
+func (o ownReading) is(e api.Entry) bool {
+	l, err := sallyport.DecodeLogged(e.Leaf)
+	if err != nil || o.who == "" {
+		return false
+	}
+	if l.Type == sallyport.EventDecided && l.Who == o.who && l.Action == sallyport.AuditRead && l.Outcome == sallyport.Allow.String() {
+		o.decisions[l.Decision] = true
+		return true
+	}
+	return l.Type == sallyport.EventCompleted && o.decisions[l.Decision]
 }
 
 // printEntry prints an entry as one line, of JSON where that is wanted.

@@ -1,24 +1,192 @@
 package main
 
 import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"sallyport/examples/acme"
+	"sallyport/internal/server"
+	"sallyport/internal/web/api"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"sallyport": main})
+	testscript.Main(m, map[string]func(){"sallyport": main, "browser": browser})
+}
+
+func params(dir string) testscript.Params {
+	return testscript.Params{Dir: dir, RequireExplicitExec: true, RequireUniqueNames: true, Setup: setUp,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "as": as, "enrolled": enrolled, "weights": weights, "flip": flip, "capture": capture,
+		}}
+}
+
+// setUp gives a script an environment of its own.
+func setUp(e *testscript.Env) error {
+	e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/config")
+	e.Setenv("TZ", "UTC")
+	e.Setenv("ESC", "\x1b")
+	return nil
 }
 
 // TestOffline runs the scripts for what needs no server.
-func TestOffline(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script/offline", RequireExplicitExec: true, RequireUniqueNames: true,
-		Setup: func(e *testscript.Env) error {
-			e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/config")
-			e.Setenv("TZ", "UTC")
-			e.Setenv("ESC", "\x1b")
-			return nil
-		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+func TestOffline(t *testing.T) { testscript.Run(t, params("testdata/script/offline")) }
+
+// TestServer runs the scripts that talk to a real server, one for each script: the organisation of examples/acme, with
+// adam as its first administrator, who is signed in.
+func TestServer(t *testing.T) {
+	p := params("testdata/script/server")
+	p.Setup = func(e *testscript.Env) error { return errors.Join(setUp(e), startServer(e)) }
+	testscript.Run(t, p)
+}
+
+func startServer(e *testscript.Env) error {
+	c := server.Config{Listen: "127.0.0.1:0", Data: e.WorkDir + "/data", KeyFile: e.WorkDir + "/keys/kek.json", Admin: "adam", Organisation: "acme"}
+	s, err := server.Start(context.Background(), c, slog.New(slog.DiscardHandler)) // Close ends it
+	if err != nil {
+		return err
+	}
+	e.Defer(func() {
+		if err := s.Close(); err != nil {
+			e.T().Log(err)
+		}
 	})
+	e.Setenv("SERVER", s.External())
+	e.Setenv("CA", s.CA())
+	e.Setenv("LINK", s.FirstLink)
+	e.Setenv("LOGDIR", s.LogDir())
+	e.Setenv("BROWSER", "browser")
+	file, err := fs.ReadFile(acme.Files, "acme.yaml")
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.WriteFile(e.WorkDir+"/acme.yaml", file, 0o600), os.WriteFile(e.WorkDir+"/log.key", []byte(s.LogKey()+"\n"), 0o600))
+}
+
+// exits CODE ARGS… runs sallyport and wants this exit code; what it prints is there for stdout and stderr.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: exits CODE [ARGS...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec("sallyport", args[1:]...)
+	got := 0
+	if x, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = x.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("sallyport %q exits %d, want %d", args[1:], got, want)
+	}
+}
+
+// as NAME goes on as somebody, on their own machine.
+func as(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: as NAME")
+	}
+	dir := ts.MkAbs("home/" + args[0])
+	ts.Check(os.MkdirAll(dir, 0o700))
+	ts.Setenv("XDG_CONFIG_HOME", dir)
+	ts.Setenv("PERSON", dir+"/person.json")
+}
+
+// enrolled NAME… lets adam make enrolment links for people, who follow them and sign in.
+func enrolled(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: enrolled NAME...")
+	}
+	for _, name := range args {
+		as(ts, false, []string{"adam"})
+		ts.Check(ts.Exec("sallyport", "user", "enrol", name, "--json"))
+		var link api.Enrolment
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &link))
+		as(ts, false, []string{name})
+		ts.Check(ts.Exec("browser", link.Link))
+		ts.Check(ts.Exec("sallyport", "login", "--server", ts.Getenv("SERVER"), "--ca", ts.Getenv("CA")))
+	}
+}
+
+// weights FILE BYTES writes a safetensors file with one tensor of so many bytes.
+func weights(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: weights FILE BYTES")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	header := fmt.Sprintf(`{"w":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}`, n, n)
+	header += strings.Repeat(" ", (8-len(header)%8)%8)
+	file := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
+	file = append(file, header...)
+	for i := range n {
+		file = append(file, byte(i*31>>(i%7)))
+	}
+	path := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
+	ts.Check(os.WriteFile(path, file, 0o644))
+}
+
+// flip TEXT OTHER FILE… replaces a text of the same length in those files, as somebody with the disk could.
+func flip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 || len(args[0]) != len(args[1]) {
+		ts.Fatalf("usage: flip TEXT OTHER FILE... (texts of one length)")
+	}
+	found := 0
+	for _, root := range args[2:] {
+		ts.Check(filepath.WalkDir(ts.MkAbs(root), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if err != nil || !strings.Contains(string(b), args[0]) {
+				return err
+			}
+			found++
+			return os.WriteFile(path, []byte(strings.Replace(string(b), args[0], args[1], 1)), 0o600)
+		}))
+	}
+	if found == 0 {
+		ts.Fatalf("no file holds %q", args[0])
+	}
+}
+
+// capture NAME PATH keeps a value of the JSON on standard output in a variable: PATH is names and numbers with dots.
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture NAME PATH")
+	}
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &v))
+	for step := range strings.SplitSeq(args[1], ".") {
+		switch x := v.(type) {
+		case map[string]any:
+			v = x[step]
+		case []any:
+			i, err := strconv.Atoi(step)
+			ts.Check(err)
+			if i >= len(x) {
+				ts.Fatalf("%s: there is no item %d", args[1], i)
+			}
+			v = x[i]
+		}
+	}
+	s, ok := v.(string)
+	if !ok {
+		s = fmt.Sprint(v)
+	}
+	ts.Setenv(args[0], s)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -125,12 +126,21 @@ left out. With --class or --project a model that is not in the catalog yet is ad
 	return c
 }
 
-// ensure adds a model unless the catalog has it. That it is there already is no error.
+// ensure adds a model unless the catalog has it. What is there stays as it is.
 func (a *app) ensure(ctx context.Context, c *client.Client, t api.Thing) error {
-	_, err := c.Add(ctx, t)
-	if e, ok := errors.AsType[*client.Error](err); ok && e.API.Status == 409 {
+	all, err := c.Things(ctx)
+	if err != nil {
+		return err
+	}
+	there := slices.ContainsFunc(all, func(x api.Thing) bool { return x.Resource == t.Resource })
+	if !there {
+		_, err = c.Add(ctx, t)
+		if e, ok := errors.AsType[*client.Error](err); ok && e.API.Status == http.StatusConflict {
+			there, err = true, nil
+		}
+	}
+	if there {
 		a.note("%s is in the catalog already; its class stays (change it with 'sallyport catalog label')", clean(t.Resource))
-		return nil
 	}
 	return err
 }

@@ -50,19 +50,12 @@ func (a *app) report(ctx context.Context, err error) int {
 		fmt.Fprintln(a.err, "sallyport: interrupted")
 		return client.ExitError
 	}
-	code := client.ExitError
-	own, isExit := errors.AsType[*exit](err)
-	refusal, isRefusal := errors.AsType[*client.Error](err)
-	switch {
-	case isExit && own.err == nil:
-		return own.code
-	case isExit:
-		code = own.code
-	case isRefusal:
-		code = refusal.ExitCode()
+	code := exitCode(err)
+	if own, ok := errors.AsType[*exit](err); ok && own.err == nil {
+		return code
 	}
 	e := api.Error{Message: message(err), Kind: sallyport.KindOf(err).String()}
-	if isRefusal {
+	if refusal, ok := errors.AsType[*client.Error](err); ok {
 		e = refusal.API
 		e.Message = message(err)
 	}
@@ -75,6 +68,17 @@ func (a *app) report(ctx context.Context, err error) int {
 	}
 	a.explain(e)
 	return code
+}
+
+// exitCode is what a command ends with that ended with this error.
+func exitCode(err error) int {
+	if own, ok := errors.AsType[*exit](err); ok {
+		return own.code
+	}
+	if refusal, ok := errors.AsType[*client.Error](err); ok {
+		return refusal.ExitCode()
+	}
+	return client.ExitError
 }
 
 // message is what a person reads. The causes of our own errors are theirs to know: it is their machine.
@@ -243,17 +247,18 @@ func distance(d time.Duration) string {
 	return "in " + span(d)
 }
 
-// span is a duration in its greatest unit.
+// span is a duration in its greatest unit, rounded.
 func span(d time.Duration) string {
 	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < time.Minute-time.Second/2:
+		return fmt.Sprintf("%ds", int(d.Round(time.Second).Seconds()))
+	case d < time.Hour-time.Minute/2:
+		return fmt.Sprintf("%dm", int(d.Round(time.Minute).Minutes()))
 	case d < 48*time.Hour:
+		d = d.Round(time.Minute)
 		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
 	}
-	return fmt.Sprintf("%dd", int(d.Hours()/24))
+	return fmt.Sprintf("%dd", int(d.Round(24*time.Hour).Hours()/24))
 }
 
 // size is a number of bytes in a unit that people read.

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"encoding/csv"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -17,6 +15,7 @@ import (
 	"sallyport/client"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/server"
 	"sallyport/internal/web/api"
 )
 
@@ -25,58 +24,14 @@ func (a *app) policy() *cobra.Command {
 		a.policyCheck(), a.policyEval(), a.policyShow(), a.policyActivate())
 }
 
-// readSet reads the *.cedar files of a directory, and its *.cedarschema where it has one; else the schema is the
-// program's own.
+// readSet reads the policies of a directory as a server does; without a schema of its own it is the program's.
 func readSet(dir string) (policy.Source, error) {
-	const op = "read policies"
-	src := policy.Source{Policies: map[string]string{}}
-	root, err := os.OpenRoot(dir)
+	src, err := server.PoliciesIn(os.DirFS(dir), ".")
 	if err != nil {
-		return src, sallyport.E(op, sallyport.Invalid, err.Error(), "name a directory with *.cedar files")
-	}
-	defer root.Close()
-	err = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		kind := filepath.Ext(path)
-		if kind != ".cedar" && kind != ".cedarschema" {
-			return nil
-		}
-		text, err := readFile(root, path, cedar.MaxFileBytes)
-		if err != nil {
-			return err
-		}
-		if kind == ".cedar" {
-			src.Policies[path] = text
-			return nil
-		}
-		if src.Schema != "" {
-			return sallyport.E(op, sallyport.Invalid, "there are two schemas", "keep one *.cedarschema")
-		}
-		src.Schema = text
-		return nil
-	})
-	if err != nil {
-		return src, err
-	}
-	if len(src.Policies) == 0 {
-		return src, sallyport.E(op, sallyport.Invalid, dir+" holds no *.cedar file", "name a directory with policies")
+		return src, fmt.Errorf("%s: %w", dir, err)
 	}
 	src.Schema = cmp.Or(src.Schema, cedar.Schema)
 	return src, nil
-}
-
-func readFile(root *os.Root, path string, most int64) (string, error) {
-	info, err := root.Stat(path)
-	if err != nil {
-		return "", sallyport.E("read file", sallyport.Invalid, err.Error(), "")
-	}
-	if !info.Mode().IsRegular() || info.Size() > most {
-		return "", sallyport.E("read file", sallyport.TooLarge, fmt.Sprintf("%s is not a regular file of at most %d bytes", path, most), "")
-	}
-	text, err := root.ReadFile(path)
-	return string(text), err
 }
 
 // checked is what policy check prints.

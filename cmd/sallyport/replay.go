@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -150,6 +151,7 @@ func (r *replayer) engine(version string) (policy.Engine, error) {
 	if err := json.Unmarshal([]byte(text.String()), &src); err != nil {
 		return nil, fmt.Errorf("the log does not hold the whole policy set %s", version)
 	}
+	src.Schema = cmp.Or(src.Schema, cedar.Schema) // if it was another one, the version below tells
 	e, err := cedar.Compile(src)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,431 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"sallyport"
+	"sallyport/client"
+	"sallyport/internal/web/api"
+)
+
+// An organisation is the file of apply; examples/acme/acme.yaml documents the fields.
+type organisation struct {
+	Organisation string        `yaml:"organisation"`
+	Groups       []orgGroup    `yaml:"groups"`
+	People       []orgPerson   `yaml:"people"`
+	Services     []orgService  `yaml:"services"`
+	Roles        []orgRole     `yaml:"roles"`
+	Assignments  []orgAssign   `yaml:"assignments"`
+	Projects     []string      `yaml:"projects"`
+	Models       []orgModel    `yaml:"models"`
+	Datasets     []orgItem     `yaml:"datasets"`
+	Endpoints    []orgEndpoint `yaml:"endpoints"`
+}
+
+type orgGroup struct {
+	Name string   `yaml:"name"`
+	In   []string `yaml:"in"`
+}
+
+type orgPerson struct {
+	Name      string   `yaml:"name"`
+	Display   string   `yaml:"display"`
+	Groups    []string `yaml:"groups"`
+	Person    string   `yaml:"person"`
+	Suspended bool     `yaml:"suspended"`
+}
+
+type orgService struct {
+	Name   string   `yaml:"name"`
+	Owner  string   `yaml:"owner"`
+	Groups []string `yaml:"groups"`
+}
+
+type orgRole struct {
+	Name     string   `yaml:"name"`
+	Inherits []string `yaml:"inherits"`
+}
+
+type orgAssign struct {
+	Role string   `yaml:"role"`
+	To   []string `yaml:"to"`
+	On   string   `yaml:"on"`
+}
+
+type orgItem struct {
+	Name    string   `yaml:"name"`
+	Project string   `yaml:"project"`
+	Class   string   `yaml:"class"`
+	Owners  []string `yaml:"owners"`
+}
+
+type orgModel struct {
+	orgItem  `yaml:",inline"`
+	Versions []orgVersion `yaml:"versions"` // they come with a push; what the file says of them is not applied
+}
+
+type orgVersion struct {
+	Number      string `yaml:"number"`
+	Environment string `yaml:"environment"`
+	PushedBy    string `yaml:"pushedBy"`
+}
+
+type orgEndpoint struct {
+	orgItem     `yaml:",inline"`
+	Model       string `yaml:"model"`
+	Environment string `yaml:"environment"`
+}
+
+// maxOrganisation bounds the file, in bytes.
+const maxOrganisation = 4 << 20
+
+// readOrganisation reads a file, strictly: unknown and doubled keys are errors.
+func readOrganisation(name string) (organisation, error) {
+	const op = "read organisation"
+	var o organisation
+	f, err := os.Open(name)
+	if err != nil {
+		return o, sallyport.E(op, sallyport.Invalid, err.Error(), "")
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxOrganisation+1))
+	if err != nil || len(text) > maxOrganisation {
+		return o, sallyport.E(op, sallyport.TooLarge, fmt.Sprintf("%s cannot be read, or has more than %d bytes", name, maxOrganisation), "")
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(&o); err != nil {
+		return o, sallyport.E(op, sallyport.Invalid, name+": "+err.Error(), "examples/acme/acme.yaml shows every field")
+	}
+	if err := dec.Decode(new(organisation)); !errors.Is(err, io.EOF) {
+		return o, sallyport.E(op, sallyport.Invalid, name+" holds more than one document", "keep one")
+	}
+	return o, sallyport.CheckName(op, o.Organisation)
+}
+
+// A step is one change that brings the server to what the file says.
+type step struct {
+	what string
+	do   func(context.Context, *client.Client) error // nil: only told
+}
+
+// A plan is the steps that are missing, from what is there to what the file says.
+type plan struct {
+	file   organisation
+	people map[sallyport.PrincipalID]api.Member
+	roles  api.Roles
+	things map[string]api.Thing
+	steps  []step
+}
+
+func (p *plan) add(what string, do func(context.Context, *client.Client) error) {
+	p.steps = append(p.steps, step{what, do})
+}
+
+func (a *app) apply() *cobra.Command {
+	var dry bool
+	c := &cobra.Command{
+		Use: "apply FILE", Short: "Bring groups, people, roles and the catalog to what a file says", Args: arguments("FILE"),
+		Long: `Read an organisation from a YAML file and make what is missing. Nothing is taken away, no class is changed and no version
+is made: where the server has something else, it is told. Running it again changes nothing.`,
+		Example: `  sallyport apply examples/acme/acme.yaml --dry-run
+  sallyport apply examples/acme/acme.yaml`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := readOrganisation(args[0])
+			if err != nil {
+				return err
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			p, err := newPlan(cmd.Context(), c, o)
+			if err != nil {
+				return err
+			}
+			return a.carryOut(cmd.Context(), c, p, dry)
+		},
+	}
+	c.Flags().BoolVar(&dry, "dry-run", false, "only say what would be done")
+	return c
+}
+
+// newPlan compares the file with what is there.
+func newPlan(ctx context.Context, c *client.Client, o organisation) (*plan, error) {
+	p := &plan{file: o, people: map[sallyport.PrincipalID]api.Member{}, things: map[string]api.Thing{}}
+	members, err := c.People(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range members {
+		p.people[m.ID] = m
+	}
+	if p.roles, err = c.Roles(ctx); err != nil {
+		return nil, err
+	}
+	things, err := c.Things(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range things {
+		p.things[t.Resource] = t
+	}
+	if err := p.groups(); err != nil {
+		return nil, err
+	}
+	p.members()
+	if err := p.roleSteps(); err != nil {
+		return nil, err
+	}
+	p.catalog()
+	p.assignments()
+	return p, nil
+}
+
+// within gives a name its organisation, unless it has one.
+func (p *plan) within(name string) string {
+	if strings.Contains(name, "/") {
+		return name
+	}
+	return p.file.Organisation + "/" + name
+}
+
+func (p *plan) withinAll(names []string) []string {
+	var all []string
+	for _, n := range names {
+		all = append(all, p.within(n))
+	}
+	return all
+}
+
+// inOrder visits what others refer to before those others.
+func inOrder(names []string, below func(string) []string, visit func(string)) error {
+	state := map[string]int{} // 1: under way, 2: done
+	var walk func(string) error
+	walk = func(n string) error {
+		switch state[n] {
+		case 1:
+			return sallyport.E("apply", sallyport.Invalid, "\""+sallyport.OneLine(n)+"\" contains itself", "break the circle in the file")
+		case 2:
+			return nil
+		}
+		state[n] = 1
+		for _, m := range below(n) {
+			if err := walk(m); err != nil {
+				return err
+			}
+		}
+		state[n] = 2
+		visit(n)
+		return nil
+	}
+	for _, n := range names {
+		if err := walk(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// groups are defined in any case: the server does not list them, and defining one again changes nothing.
+func (p *plan) groups() error {
+	byName := map[string]orgGroup{}
+	var names []string
+	for _, g := range p.file.Groups {
+		byName[g.Name] = g
+		names = append(names, g.Name)
+	}
+	return inOrder(names, func(n string) []string { return byName[n].In }, func(n string) {
+		g := api.Group{Name: p.within(n), Parents: p.withinAll(byName[n].In)}
+		p.add("group "+g.Name, func(ctx context.Context, c *client.Client) error {
+			_, err := c.DefineGroup(ctx, g)
+			return err
+		})
+	})
+}
+
+func (p *plan) members() {
+	for _, x := range p.file.People {
+		m := api.Member{ID: userID(x.Name), Org: p.file.Organisation, Display: x.Display, Groups: p.withinAll(x.Groups)}
+		if x.Person != "" {
+			m.Person = userID(x.Person)
+		}
+		p.member(m, x.Suspended)
+	}
+	for _, x := range p.file.Services {
+		p.member(api.Member{ID: sallyport.PrincipalID("service:" + x.Name), Person: userID(x.Owner), Org: p.file.Organisation, Groups: p.withinAll(x.Groups)}, false)
+	}
+}
+
+func userID(name string) sallyport.PrincipalID { return sallyport.PrincipalID("user:" + name) }
+
+// member adds somebody, or the groups that they are not in yet.
+func (p *plan) member(m api.Member, suspended bool) {
+	there, ok := p.people[m.ID]
+	if !ok {
+		p.add(string(m.ID), func(ctx context.Context, c *client.Client) error {
+			_, err := c.AddPerson(ctx, m)
+			return err
+		})
+	}
+	for _, g := range m.Groups {
+		if ok && !slices.Contains(there.Groups, g) {
+			p.add(fmt.Sprintf("%s into %s", m.ID, g), func(ctx context.Context, c *client.Client) error {
+				_, err := c.Join(ctx, m.ID, api.Group{Name: g})
+				return err
+			})
+		}
+	}
+	if suspended && there.State != "suspended" {
+		p.add("suspend "+string(m.ID), func(ctx context.Context, c *client.Client) error {
+			_, err := c.SetState(ctx, m.ID, "suspended")
+			return err
+		})
+	}
+}
+
+func (p *plan) roleSteps() error {
+	byName := map[string]orgRole{}
+	var names []string
+	for _, r := range p.file.Roles {
+		byName[r.Name] = r
+		names = append(names, r.Name)
+	}
+	return inOrder(names, func(n string) []string { return byName[n].Inherits }, func(n string) {
+		r := api.Role{Name: n, Inherits: slices.Sorted(slices.Values(byName[n].Inherits))}
+		for _, old := range p.roles.Roles {
+			if old.Name != n {
+				continue
+			}
+			if slices.Equal(slices.Sorted(slices.Values(old.Inherits)), r.Inherits) {
+				return
+			}
+			r.Description, r.Privileged = old.Description, old.Privileged
+		}
+		p.add("role "+n, func(ctx context.Context, c *client.Client) error {
+			_, err := c.DefineRole(ctx, r)
+			return err
+		})
+	})
+}
+
+func (p *plan) assignments() {
+	for _, x := range p.file.Assignments {
+		for _, to := range x.To {
+			s := api.Assignment{Subject: to, Role: x.Role, Scope: x.On}
+			if g, ok := strings.CutPrefix(to, "group:"); ok {
+				s.Subject = "group:" + p.within(g)
+			}
+			if slices.ContainsFunc(p.roles.Assignments, func(old api.Assignment) bool {
+				return old.Subject == s.Subject && old.Role == s.Role && old.Scope == s.Scope
+			}) {
+				continue
+			}
+			p.add(fmt.Sprintf("%s is %s on %s", s.Subject, s.Role, s.Scope), func(ctx context.Context, c *client.Client) error {
+				_, err := c.Assign(ctx, s)
+				return err
+			})
+		}
+	}
+}
+
+func (p *plan) catalog() {
+	org := p.file.Organisation
+	p.thing(api.Thing{Resource: "org:" + org})
+	for _, name := range p.file.Projects {
+		p.thing(api.Thing{Resource: "project:" + p.within(name)})
+	}
+	for _, m := range p.file.Models {
+		p.item("", m.orgItem, api.Thing{})
+	}
+	for _, d := range p.file.Datasets {
+		p.item("dataset:", d, api.Thing{})
+	}
+	for _, e := range p.file.Endpoints {
+		p.item("endpoint:", e.orgItem, api.Thing{Model: e.Model, Environment: sallyport.Environment(e.Environment)})
+	}
+}
+
+func (p *plan) item(prefix string, x orgItem, t api.Thing) {
+	t.Resource, t.Class = prefix+p.within(x.Name), sallyport.Class(x.Class)
+	if x.Project != "" {
+		t.Project = p.within(x.Project)
+	}
+	for _, o := range x.Owners {
+		t.Owners = append(t.Owners, userID(o))
+	}
+	p.thing(t)
+}
+
+// thing adds to the catalog what is not there. What is there with another class is only told: a label needs a reason.
+func (p *plan) thing(t api.Thing) {
+	there, ok := p.things[t.Resource]
+	switch {
+	case !ok:
+		p.add(t.Resource, func(ctx context.Context, c *client.Client) error {
+			_, err := c.Add(ctx, t)
+			if e, is := errors.AsType[*client.Error](err); is && e.API.Status == 409 {
+				return nil // it is there, and not for us to see
+			}
+			return err
+		})
+	case t.Class != "" && there.Class != t.Class:
+		p.add(fmt.Sprintf("%s is %s, the file says %s: change it with 'sallyport catalog label %s %s --why …'", t.Resource, there.Class, t.Class, t.Resource, t.Class), nil)
+	}
+}
+
+// An applied step is what came of it.
+type applied struct {
+	Step  string `json:"step"`
+	Done  bool   `json:"done"`
+	Error string `json:"error,omitempty"`
+}
+
+// carryOut does all steps, also after one that was refused: the others may matter more.
+func (a *app) carryOut(ctx context.Context, c *client.Client, p *plan, dry bool) error {
+	out := []applied{}
+	var first error
+	m := a.meter()
+	for i, s := range p.steps {
+		x := applied{Step: s.what}
+		if s.do != nil && !dry {
+			m.show(client.Progress{Phase: "apply", File: s.what, Done: int64(i), Total: int64(len(p.steps))})
+			err := s.do(ctx, c)
+			if x.Done = err == nil; err != nil {
+				x.Error = message(err)
+				if first == nil {
+					first = err
+				}
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+		out = append(out, x)
+	}
+	m.done()
+	err := a.answer(out, func() {
+		for _, x := range out {
+			mark := map[bool]string{true: "+", false: "-"}[x.Done]
+			if x.Error != "" {
+				mark = "!"
+			}
+			a.line("%s %s%s", mark, x.Step, prefixed(": ", x.Error))
+		}
+		a.line("%d steps", len(out))
+	})
+	if err == nil && first != nil {
+		err = ended(exitCode(first))
+	}
+	return err
+}
