@@ -36,8 +36,8 @@ func start(t *testing.T, c server.Config) *server.Server {
 	return s
 }
 
-// client trusts the server's own CA and nothing else.
-func client(t *testing.T, s *server.Server) *http.Client {
+// trusting makes a client that trusts the server's own CA and nothing else.
+func trusting(t *testing.T, s *server.Server) *http.Client {
 	t.Helper()
 	pem, err := os.ReadFile(s.CA())
 	if err != nil {
@@ -68,7 +68,7 @@ func get(t *testing.T, c *http.Client, url string) (int, string) {
 
 func TestStartServesOverItsOwnCA(t *testing.T) {
 	s := start(t, config(t))
-	c := client(t, s)
+	c := trusting(t, s)
 	for path, want := range map[string]int{
 		"/healthz": 200, "/readyz": 200, "/jwks": 200, "/.well-known/openid-configuration": 200, "/login": 200, "/log/checkpoint": 200,
 		"/": 303, "/nothing": 404, "/log/tile/entries/000": 401, "/api/v1/whoami": 401, "/api/v1/nothing": 404,
@@ -85,7 +85,7 @@ func TestStartServesOverItsOwnCA(t *testing.T) {
 
 func TestDefaultPasswordDoesNotExist(t *testing.T) {
 	s := start(t, config(t))
-	c := client(t, s)
+	c := trusting(t, s)
 	for _, password := range []string{"", "root", "admin", "password", "changeme", "sallyport"} {
 		r, err := c.PostForm(s.External()+"/login", map[string][]string{"username": {"root"}, "password": {password}, "return": {""}})
 		if err != nil {
@@ -115,7 +115,7 @@ func TestRestartFindsEverything(t *testing.T) {
 	if again, _ := os.ReadFile(s.CA()); s.LogKey() != key || string(again) != string(ca) {
 		t.Error("after a restart the log's key or the CA is another")
 	}
-	if code, body := get(t, client(t, s), s.External()+"/readyz"); code != 200 {
+	if code, body := get(t, trusting(t, s), s.External()+"/readyz"); code != 200 {
 		t.Errorf("not ready after a restart: %s", body)
 	}
 }
