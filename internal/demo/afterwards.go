@@ -18,11 +18,7 @@ import (
 	"sallyport/verify"
 )
 
-func (s *story) whyOwn(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) whyOwn(ctx context.Context, ana *person) (seen, error) {
 	w, err := ana.client.Why(ctx, s.denied)
 	if err != nil {
 		return seen{}, err
@@ -33,12 +29,8 @@ func (s *story) whyOwn(ctx context.Context) (seen, error) {
 	return s.latest(ctx, ana, sallyport.ServerRead, fmt.Sprintf("%q; what would help: %s", w.Policies[0].Text, w.Remedies[0].Command))
 }
 
-func (s *story) whyOthers(ctx context.Context) (seen, error) {
-	nora, err := s.who("nora")
-	if err != nil {
-		return seen{}, err
-	}
-	_, err = nora.client.Why(ctx, s.denied)
+func (s *story) whyOthers(ctx context.Context, nora *person) (seen, error) {
+	_, err := nora.client.Why(ctx, s.denied)
 	e, err := refusal(err)
 	if err == nil && e.Status != http.StatusNotFound {
 		err = errors.New(e.Message)
@@ -46,11 +38,7 @@ func (s *story) whyOthers(ctx context.Context) (seen, error) {
 	return seen{outcome: "not-found", note: e.Message}, err
 }
 
-func (s *story) whyAuditor(ctx context.Context) (seen, error) {
-	alba, err := s.who("alba")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) whyAuditor(ctx context.Context, alba *person) (seen, error) {
 	w, err := alba.client.Why(ctx, s.denied)
 	if err != nil {
 		return seen{}, err
@@ -61,11 +49,7 @@ func (s *story) whyAuditor(ctx context.Context) (seen, error) {
 	return s.latest(ctx, alba, sallyport.ServerRead, fmt.Sprintf("made again: %s, as recorded; facts in entry %d, owner of the policy: %s", w.Replay.Again, w.Facts.Seq, w.Policies[0].Owner))
 }
 
-func (s *story) can(ctx context.Context) (seen, error) {
-	rita, err := s.who("rita")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) can(ctx context.Context, rita *person) (seen, error) {
 	a, err := rita.client.Can(ctx, client.Can{Action: sallyport.ModelPull, Resource: guarded, As: "user:ana"})
 	if err != nil {
 		return seen{}, err
@@ -76,11 +60,7 @@ func (s *story) can(ctx context.Context) (seen, error) {
 	return s.latest(ctx, rita, sallyport.ServerRead, "no; she may ask for it")
 }
 
-func (s *story) matrix(ctx context.Context) (seen, error) {
-	rita, err := s.who("rita")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) matrix(ctx context.Context, rita *person) (seen, error) {
 	m, err := rita.client.Matrix(ctx, sallyport.MultiFactor, "")
 	if err != nil {
 		return seen{}, err
@@ -113,7 +93,7 @@ func (s *story) entry(ctx context.Context, decision string) (uint64, error) {
 	return found[0].Seq, nil
 }
 
-func (s *story) receipt(ctx context.Context) (seen, error) {
+func (s *story) receipt(ctx context.Context, _ *person) (seen, error) {
 	seq, err := s.entry(ctx, s.denied)
 	if err != nil {
 		return seen{}, err
@@ -133,7 +113,7 @@ func (s *story) receipt(ctx context.Context) (seen, error) {
 }
 
 // flips changes one byte of the record of a denial, in a copy of the log.
-func (s *story) flips(ctx context.Context) (seen, error) {
+func (s *story) flips(ctx context.Context, _ *person) (seen, error) {
 	seq, err := s.entry(ctx, s.denied)
 	if err != nil {
 		return seen{}, err
@@ -202,7 +182,7 @@ func (s *story) secrets() (map[string][]byte, error) {
 	}, nil
 }
 
-func (s *story) plunders(context.Context) (seen, error) {
+func (s *story) plunders(_ context.Context, _ *person) (seen, error) {
 	wanted, err := s.secrets()
 	if err != nil {
 		return seen{}, err
@@ -240,7 +220,7 @@ func (s *story) plunders(context.Context) (seen, error) {
 }
 
 // restarts stops the server and starts it over the same files. Nobody signs in again.
-func (s *story) restarts(ctx context.Context) (seen, error) {
+func (s *story) restarts(ctx context.Context, _ *person) (seen, error) {
 	took, err := s.restart(ctx)
 	if err != nil {
 		return seen{}, err
@@ -269,7 +249,7 @@ func (s *story) restarts(ctx context.Context) (seen, error) {
 	if _, err := s.decided(ctx, s.denied, ""); err != nil {
 		return seen{}, err
 	}
-	got, err := s.chats(ctx)
+	got, err := s.chats(ctx, ana)
 	got.note = fmt.Sprintf("ready after %s; %s", took.Round(1e6), got.note)
 	return got, err
 }

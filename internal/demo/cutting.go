@@ -12,12 +12,8 @@ import (
 )
 
 // locks places a hold on ana while she downloads and streams.
-func (s *story) locks(ctx context.Context) (seen, error) {
+func (s *story) locks(ctx context.Context, rita *person) (seen, error) {
 	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
-	rita, err := s.who("rita")
 	if err != nil {
 		return seen{}, err
 	}
@@ -54,7 +50,7 @@ func (s *story) reported(decision string) (api.Cut, error) {
 	return api.Cut{}, fmt.Errorf("the lock did not report decision %q", decision)
 }
 
-func (s *story) downloadBroke(ctx context.Context) (seen, error) {
+func (s *story) downloadBroke(ctx context.Context, _ *person) (seen, error) {
 	if s.download == nil {
 		return seen{}, errors.New("nothing was running")
 	}
@@ -77,7 +73,7 @@ func (s *story) downloadBroke(ctx context.Context) (seen, error) {
 	return out, err
 }
 
-func (s *story) streamTold(ctx context.Context) (seen, error) {
+func (s *story) streamTold(ctx context.Context, _ *person) (seen, error) {
 	if s.stream == nil {
 		return seen{}, errors.New("nothing was running")
 	}
@@ -97,11 +93,7 @@ func (s *story) streamTold(ctx context.Context) (seen, error) {
 	return out, err
 }
 
-func (s *story) chatsHeld(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) chatsHeld(ctx context.Context, ana *person) (seen, error) {
 	a, err := s.ask(ctx, chat(ana, guarded, false, 4))
 	if err != nil {
 		return seen{}, err
@@ -109,12 +101,8 @@ func (s *story) chatsHeld(ctx context.Context) (seen, error) {
 	return s.answered(ctx, a, http.StatusForbidden, "")
 }
 
-func (s *story) unlocksOwn(ctx context.Context) (seen, error) {
-	rita, err := s.who("rita")
-	if err != nil {
-		return seen{}, err
-	}
-	_, err = rita.client.Unlock(ctx, s.hold.ID, api.Lock{Target: s.hold.Target, Why: "false alarm"})
+func (s *story) unlocksOwn(ctx context.Context, rita *person) (seen, error) {
+	_, err := rita.client.Unlock(ctx, s.hold.ID, api.Lock{Target: s.hold.Target, Why: "false alarm"})
 	e, err := refusal(err)
 	if err != nil {
 		return seen{}, err
@@ -124,11 +112,7 @@ func (s *story) unlocksOwn(ctx context.Context) (seen, error) {
 	return got, err
 }
 
-func (s *story) unlocks(ctx context.Context) (seen, error) {
-	ravi, err := s.who("ravi")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) unlocks(ctx context.Context, ravi *person) (seen, error) {
 	h, err := ravi.client.Unlock(ctx, s.hold.ID, api.Lock{Target: s.hold.Target, Why: "her laptop is back"})
 	if err != nil {
 		return seen{}, err
@@ -139,11 +123,7 @@ func (s *story) unlocks(ctx context.Context) (seen, error) {
 	return s.latest(ctx, ravi, sallyport.HoldLift, h.ID+" is lifted")
 }
 
-func (s *story) revokes(ctx context.Context) (seen, error) {
-	rita, err := s.who("rita")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) revokes(ctx context.Context, rita *person) (seen, error) {
 	if s.request.Grant == nil {
 		return seen{}, errors.New("ana has no grant")
 	}

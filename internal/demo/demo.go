@@ -42,7 +42,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	} else if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	out := &report{out: o.Out, json: o.JSON}
+	out := &report{out: o.Out, json: o.JSON, terminal: !o.JSON && terminal(o.Out)}
 	began := time.Now()
 	st, err := build(ctx, o, out)
 	if err != nil {

@@ -20,7 +20,7 @@ func (s *story) join(name string) (*person, error) {
 	return p, err
 }
 
-func (s *story) firstEnrols(ctx context.Context) (seen, error) {
+func (s *story) firstEnrols(ctx context.Context, _ *person) (seen, error) {
 	if s.server.FirstLink == "" {
 		return seen{}, errors.New("the first start gave no link")
 	}
@@ -31,7 +31,7 @@ func (s *story) firstEnrols(ctx context.Context) (seen, error) {
 	return seen{outcome: "enrolled"}, adam.enrol(ctx, s.server.FirstLink)
 }
 
-func (s *story) linkAgain(ctx context.Context) (seen, error) {
+func (s *story) linkAgain(ctx context.Context, _ *person) (seen, error) {
 	b, err := newBrowser(s.server.CA())
 	if err != nil {
 		return seen{}, err
@@ -46,12 +46,8 @@ func (s *story) linkAgain(ctx context.Context) (seen, error) {
 	return seen{outcome: "refused", note: at.main}, nil
 }
 
-func (s *story) adamSignsIn(ctx context.Context) (seen, error) {
-	adam, err := s.who("adam")
-	if err != nil {
-		return seen{}, err
-	}
-	return seen{outcome: "signed-in"}, adam.login(ctx)
+func (s *story) adamSignsIn(ctx context.Context, adam *person) (seen, error) {
+	return seen{outcome: "signed-in"}, adam.login(ctx, sallyport.NoAssurance)
 }
 
 // invite enrols somebody who is in the directory, and signs their command line in.
@@ -71,14 +67,14 @@ func (s *story) invite(ctx context.Context, id sallyport.PrincipalID) error {
 	if err := p.enrol(ctx, e.Link); err != nil {
 		return fmt.Errorf("%s enrols: %w", id, err)
 	}
-	if err := p.login(ctx); err != nil {
+	if err := p.login(ctx, sallyport.NoAssurance); err != nil {
 		return fmt.Errorf("%s signs in: %w", id, err)
 	}
 	s.cast[id.Name()] = p
 	return nil
 }
 
-func (s *story) auditorJoins(ctx context.Context) (seen, error) {
+func (s *story) auditorJoins(ctx context.Context, _ *person) (seen, error) {
 	adam, err := s.who("adam")
 	if err != nil {
 		return seen{}, err
@@ -94,11 +90,7 @@ func (s *story) auditorJoins(ctx context.Context) (seen, error) {
 	return seen{outcome: "signed-in"}, err
 }
 
-func (s *story) setsUp(ctx context.Context) (seen, error) {
-	adam, err := s.who("adam")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) setsUp(ctx context.Context, adam *person) (seen, error) {
 	n, err := acme().establish(ctx, adam.client)
 	if err != nil {
 		return seen{}, err
@@ -106,7 +98,7 @@ func (s *story) setsUp(ctx context.Context) (seen, error) {
 	return s.latest(ctx, adam, sallyport.IdentityAdminister, fmt.Sprintf("%d changes, each a decision of its own", n))
 }
 
-func (s *story) everybodyEnrols(ctx context.Context) (seen, error) {
+func (s *story) everybodyEnrols(ctx context.Context, _ *person) (seen, error) {
 	var names []string
 	for _, m := range acme().people {
 		if err := s.invite(ctx, m.ID); err != nil {
@@ -117,11 +109,7 @@ func (s *story) everybodyEnrols(ctx context.Context) (seen, error) {
 	return seen{outcome: "signed-in", note: strings.Join(names, ", ")}, nil
 }
 
-func (s *story) activates(ctx context.Context) (seen, error) {
-	adam, err := s.who("adam")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) activates(ctx context.Context, adam *person) (seen, error) {
 	old, err := adam.client.Policy(ctx)
 	if err != nil {
 		return seen{}, err

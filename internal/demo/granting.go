@@ -18,47 +18,30 @@ import (
 	"sallyport/internal/web/api"
 )
 
-// request asks for harbour's weights.
-func (s *story) ask4Weights(ctx context.Context, name, duration, why string) (api.Request, seen, error) {
-	p, err := s.who(name)
+// askFor asks for harbour's weights, for a time.
+func (s *story) askFor(ctx context.Context, p *person, r *api.Request, duration, why string) (seen, error) {
+	var err error
+	*r, err = p.client.Ask(ctx, api.Ask{Action: sallyport.ModelPull, Resource: guarded, For: duration, Why: why})
 	if err != nil {
-		return api.Request{}, seen{}, err
+		return seen{}, err
 	}
-	r, err := p.client.Ask(ctx, api.Ask{Action: sallyport.ModelPull, Resource: guarded, For: duration, Why: why})
-	if err != nil {
-		return r, seen{}, err
-	}
-	got, err := s.latest(ctx, p, sallyport.GrantRequest, r.ID+" for "+r.For)
-	return r, got, err
+	return s.latest(ctx, p, sallyport.GrantRequest, r.ID+" for "+r.For)
 }
 
-func (s *story) asks(ctx context.Context) (got seen, err error) {
-	s.request, got, err = s.ask4Weights(ctx, "ana", "1h", "move harbour to the lab")
-	return got, err
+func (s *story) asks(ctx context.Context, ana *person) (seen, error) {
+	return s.askFor(ctx, ana, &s.request, "1h", "move harbour to the lab")
 }
 
-func (s *story) reviewerAsks(ctx context.Context) (got seen, err error) {
-	s.second, got, err = s.ask4Weights(ctx, "rita", "1h", "curious")
-	return got, err
+func (s *story) reviewerAsks(ctx context.Context, rita *person) (seen, error) {
+	return s.askFor(ctx, rita, &s.second, "1h", "curious")
 }
 
-func (s *story) asksShort(ctx context.Context) (got seen, err error) {
-	s.short, got, err = s.ask4Weights(ctx, "eva", "2s", "a quick look")
-	return got, err
+func (s *story) asksShort(ctx context.Context, eva *person) (seen, error) {
+	return s.askFor(ctx, eva, &s.short, "2s", "a quick look")
 }
 
-// vote casts a vote by somebody.
-func (s *story) vote(ctx context.Context, name string, r api.Request, reason string) (*person, api.Request, error) {
-	p, err := s.who(name)
-	if err != nil {
-		return nil, r, err
-	}
-	r, err = p.client.Vote(ctx, r, true, reason)
-	return p, r, err
-}
-
-func (s *story) approvesOwn(ctx context.Context) (seen, error) {
-	_, _, err := s.vote(ctx, "ana", s.request, "I know what I am doing")
+func (s *story) approvesOwn(ctx context.Context, ana *person) (seen, error) {
+	_, err := ana.client.Vote(ctx, s.request, true, "I know what I am doing")
 	e, err := refusal(err)
 	if err != nil {
 		return seen{}, err
@@ -66,26 +49,23 @@ func (s *story) approvesOwn(ctx context.Context) (seen, error) {
 	return s.decided(ctx, e.Decision, "")
 }
 
-func (s *story) aliasApproves(ctx context.Context) (seen, error) {
-	p, _, err := s.vote(ctx, "rita.two", s.second, "she is fine")
+func (s *story) aliasApproves(ctx context.Context, alias *person) (seen, error) {
+	_, err := alias.client.Vote(ctx, s.second, true, "she is fine")
 	e, err := refusal(err)
+	if err == nil && e.Status != http.StatusConflict {
+		err = errors.New(e.Message)
+	}
 	if err != nil {
 		return seen{}, err
 	}
-	if e.Status != http.StatusConflict {
-		return seen{}, errors.New(e.Message)
-	}
-	got, err := s.latest(ctx, p, sallyport.GrantApprove, e.Message)
+	got, err := s.latest(ctx, alias, sallyport.GrantApprove, e.Message)
 	got.outcome, got.reason = "refused", "same person"
 	return got, err
 }
 
-func (s *story) approve(ctx context.Context, r *api.Request) (seen, error) {
-	ravi, err := s.who("ravi")
-	if err != nil {
-		return seen{}, err
-	}
-	inbox, err := ravi.client.Inbox(ctx)
+// approve finds a request in the inbox and approves it.
+func (s *story) approve(ctx context.Context, p *person, r *api.Request) (seen, error) {
+	inbox, err := p.client.Inbox(ctx)
 	if err != nil {
 		return seen{}, err
 	}
@@ -93,26 +73,27 @@ func (s *story) approve(ctx context.Context, r *api.Request) (seen, error) {
 		if waiting.ID != r.ID {
 			continue
 		}
-		if *r, err = ravi.client.Vote(ctx, waiting, true, "agreed"); err != nil {
+		if *r, err = p.client.Vote(ctx, waiting, true, "agreed"); err != nil {
 			return seen{}, err
 		}
 		if r.Grant == nil {
 			return seen{}, fmt.Errorf("request %s is %s, without a grant", r.ID, r.State)
 		}
-		return s.latest(ctx, ravi, sallyport.GrantApprove, "grant "+r.Grant.ID+" until "+r.Grant.Until.Format(time.TimeOnly))
+		return s.latest(ctx, p, sallyport.GrantApprove, "grant "+r.Grant.ID+" until "+r.Grant.Until.Format(time.TimeOnly))
 	}
 	return seen{}, fmt.Errorf("request %s is not among the %d of his inbox", r.ID, len(inbox))
 }
 
-func (s *story) approves(ctx context.Context) (seen, error)      { return s.approve(ctx, &s.request) }
-func (s *story) approvesShort(ctx context.Context) (seen, error) { return s.approve(ctx, &s.short) }
+func (s *story) approves(ctx context.Context, ravi *person) (seen, error) {
+	return s.approve(ctx, ravi, &s.request)
+}
+
+func (s *story) approvesShort(ctx context.Context, ravi *person) (seen, error) {
+	return s.approve(ctx, ravi, &s.short)
+}
 
 // pulls compares what arrives with the files that were pushed.
-func (s *story) pulls(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) pulls(ctx context.Context, ana *person) (seen, error) {
 	began, to := time.Now(), s.path("pulled")
 	m, err := ana.client.Pull(ctx, guarded, to, client.PullOptions{Progress: func(at client.Progress) {
 		s.out.progress("     pull %s: %s of %s", at.File, mebibytes(at.Done), mebibytes(at.Total))
@@ -152,11 +133,7 @@ func sum(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
-func (s *story) ranged(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) ranged(ctx context.Context, ana *person) (seen, error) {
 	file, err := os.ReadFile(filepath.Join(s.files(guarded), weights))
 	if err != nil {
 		return seen{}, err
@@ -176,11 +153,7 @@ func (s *story) ranged(ctx context.Context) (seen, error) {
 }
 
 // expires downloads under a grant that is shorter than the download.
-func (s *story) expires(ctx context.Context) (seen, error) {
-	eva, err := s.who("eva")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) expires(ctx context.Context, eva *person) (seen, error) {
 	t, err := s.begin(ctx, hub(eva, guarded, weights), 1)
 	if err != nil {
 		return seen{}, err

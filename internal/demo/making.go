@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"sallyport"
@@ -11,15 +12,17 @@ import (
 	"sallyport/internal/web/api"
 )
 
-func (s *story) pushHarbour(ctx context.Context) (seen, error) { return s.push(ctx, "ana", guarded) }
-func (s *story) pushJetty(ctx context.Context) (seen, error)   { return s.push(ctx, "ana", open) }
-func (s *story) pushKeel(ctx context.Context) (seen, error)    { return s.push(ctx, "tess", closed) }
+func (s *story) pushHarbour(ctx context.Context, ana *person) (seen, error) {
+	return s.push(ctx, ana, guarded)
+}
+func (s *story) pushJetty(ctx context.Context, ana *person) (seen, error) {
+	return s.push(ctx, ana, open)
+}
+func (s *story) pushKeel(ctx context.Context, tess *person) (seen, error) {
+	return s.push(ctx, tess, closed)
+}
 
-func (s *story) push(ctx context.Context, name, model string) (seen, error) {
-	p, err := s.who(name)
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) push(ctx context.Context, p *person, model string) (seen, error) {
 	var size int64
 	done, err := p.client.Push(ctx, s.files(model), model, client.PushOptions{Alias: "main", Progress: func(at client.Progress) {
 		size = at.Total
@@ -31,19 +34,15 @@ func (s *story) push(ctx context.Context, name, model string) (seen, error) {
 	return s.latest(ctx, p, sallyport.ModelPush, fmt.Sprintf("%s in %s, sha256:%.12s", mebibytes(size), done.Version, done.Digest))
 }
 
-func (s *story) pushPickle(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) pushPickle(ctx context.Context, ana *person) (seen, error) {
 	dir := s.path("models", "pickle")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return seen{}, err
 	}
-	if err := os.WriteFile(s.path("models", "pickle", "model.bin"), []byte("\x80\x04\x95\x0a\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94."), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "model.bin"), []byte("\x80\x04\x95\x0a\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94."), 0o600); err != nil {
 		return seen{}, err
 	}
-	_, err = ana.client.Push(ctx, dir, open, client.PushOptions{})
+	_, err := ana.client.Push(ctx, dir, open, client.PushOptions{})
 	e, err := refusal(err)
 	return seen{outcome: "refused", note: e.Message}, err
 }
@@ -53,11 +52,7 @@ func (s *story) promote(ctx context.Context, p *person) error {
 	return err
 }
 
-func (s *story) promoteOwn(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) promoteOwn(ctx context.Context, ana *person) (seen, error) {
 	if err := s.age(ctx, ana); err != nil {
 		return seen{}, err
 	}
@@ -81,11 +76,7 @@ func (s *story) age(ctx context.Context, p *person) error {
 // freshness is how old a proof may be under demo.promote-needs-fresh-proof.
 const freshness = 10 * time.Second
 
-func (s *story) promoteStale(ctx context.Context) (seen, error) {
-	oto, err := s.who("oto")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) promoteStale(ctx context.Context, oto *person) (seen, error) {
 	if err := s.age(ctx, oto); err != nil {
 		return seen{}, err
 	}
@@ -96,25 +87,12 @@ func (s *story) promoteStale(ctx context.Context) (seen, error) {
 	return s.decided(ctx, e.Decision, e.Message)
 }
 
-func (s *story) raises(ctx context.Context) (seen, error) {
-	oto, err := s.who("oto")
-	if err != nil {
-		return seen{}, err
-	}
-	if err := oto.stepUp(ctx); err != nil {
-		return seen{}, err
-	}
-	return seen{outcome: "raised"}, nil
+// raises does what the denial said: 'sallyport login --assurance aal2', and a code in the browser.
+func (s *story) raises(ctx context.Context, oto *person) (seen, error) {
+	return seen{outcome: "raised"}, oto.login(ctx, sallyport.MultiFactor)
 }
 
-func (s *story) promotes(ctx context.Context) (seen, error) {
-	oto, err := s.who("oto")
-	if err != nil {
-		return seen{}, err
-	}
-	if err := oto.login(ctx); err != nil {
-		return seen{}, err
-	}
+func (s *story) promotes(ctx context.Context, oto *person) (seen, error) {
 	if err := s.promote(ctx, oto); err != nil {
 		return seen{}, err
 	}

@@ -67,10 +67,11 @@ func (p *person) enrol(ctx context.Context, link string) error {
 	return nil
 }
 
-// login signs the command line in: it opens the browser, where the person proves what is asked for and consents.
-func (p *person) login(ctx context.Context) error {
+// login signs the command line in: it opens the browser, where the person proves what is asked for and consents. With a
+// level it is proved anew.
+func (p *person) login(ctx context.Context, level sallyport.Assurance) error {
 	clear(p.tokens)
-	return p.client.Login(ctx, client.LoginOptions{Open: p.consent})
+	return p.client.Login(ctx, client.LoginOptions{Assurance: level, Open: p.consent})
 }
 
 // consent goes through the pages between an authorization request and its answer.
@@ -79,10 +80,14 @@ func (p *person) consent(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	if at.at.Path == "/login" {
-		if at, err = p.proveOn(ctx, at); err != nil {
-			return err
-		}
+	switch at.at.Path {
+	case "/login":
+		at, err = p.proveOn(ctx, at)
+	case "/stepup":
+		at, err = p.stepUpOn(ctx, at)
+	}
+	if err != nil {
+		return err
 	}
 	if at.texts["principal"] != string(p.id) {
 		return fmt.Errorf("the consent page is for %q", at.texts["principal"])
@@ -104,18 +109,13 @@ func (p *person) proveOn(ctx context.Context, at *page) (*page, error) {
 	return p.browser.send(ctx, at, "/login/code", map[string]string{"code": code})
 }
 
-// stepUp proves the person again in the session that the browser has.
-func (p *person) stepUp(ctx context.Context) error {
-	at, err := p.browser.open(ctx, p.server+"/stepup")
-	if err != nil {
-		return err
-	}
+// stepUpOn proves the person again in the session that the browser has.
+func (p *person) stepUpOn(ctx context.Context, at *page) (*page, error) {
 	code, err := p.app.code(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = p.browser.send(ctx, at, "/stepup", map[string]string{"code": code, "return": "/account"})
-	return err
+	return p.browser.send(ctx, at, "/stepup", map[string]string{"code": code})
 }
 
 // token returns a token for one door, as 'sallyport env' puts it into the environment of stock clients.

@@ -36,7 +36,7 @@ func (s *story) covered(ctx context.Context, o verify.Options) (verify.Report, e
 	return verify.Report{}, fmt.Errorf("after ten seconds no checkpoint covers %d entries", head.Size)
 }
 
-func (s *story) verifies(ctx context.Context) (seen, error) {
+func (s *story) verifies(ctx context.Context, _ *person) (seen, error) {
 	r, err := s.covered(ctx, verify.Options{Earlier: [][]byte{s.firstHead}})
 	if err != nil {
 		return seen{}, err
@@ -123,7 +123,7 @@ func (r *record) again(e sallyport.Event) error {
 }
 
 // replays makes all decisions of the run again.
-func (s *story) replays(ctx context.Context) (seen, error) {
+func (s *story) replays(ctx context.Context, _ *person) (seen, error) {
 	r := &record{facts: map[string][]byte{}}
 	if _, err := s.covered(ctx, verify.Options{Each: r.read}); err != nil {
 		return seen{}, err

@@ -4,17 +4,21 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // A report tells the story as it goes, and counts.
 type report struct {
-	out     io.Writer
-	json    bool
-	steps   int
-	right   int
-	halfway bool // the cursor stands behind a progress line
+	out   io.Writer
+	json  bool
+	steps int
+	right int
+
+	terminal bool // progress is shown
+	halfway  bool // the cursor stands behind a progress line
 }
 
 // A line is one step as it went, and the form of one line of JSON.
@@ -43,17 +47,28 @@ func (r *report) say(format string, args ...any) {
 	}
 }
 
-// progress writes over the line before.
+// progress writes over the line before, where there is a terminal.
 func (r *report) progress(format string, args ...any) {
-	if !r.json {
-		fmt.Fprintf(r.out, "\r"+format+"   ", args...)
+	if r.terminal {
+		r.clear()
+		fmt.Fprintf(r.out, format, args...)
 		r.halfway = true
 	}
 }
 
+// terminal reports whether somebody looks at w while it is written.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
 func (r *report) clear() {
 	if r.halfway {
-		fmt.Fprintf(r.out, "\r%s\r", strings.Repeat(" ", 78))
+		fmt.Fprint(r.out, "\r\x1b[K") // carriage return, erase the line
 		r.halfway = false
 	}
 }
@@ -76,15 +91,37 @@ func (r *report) step(l line) {
 		return
 	}
 	r.clear()
-	fmt.Fprintf(r.out, "     %s", l.What)
-	if l.Note != "" {
-		fmt.Fprintf(r.out, ": %s", l.Note)
+	fmt.Fprintf(r.out, columns, l.Step, l.Who, dash(l.Action), dash(l.Resource), l.Outcome, dash(l.Reason), dash(l.Decision))
+	r.prose(l.What + suffix(": ", l.Note))
+	if !l.OK {
+		r.prose(fmt.Sprintf("NOT AS EXPECTED: wanted %q%s", l.Want, suffix("; ", l.Problem)))
+	}
+}
+
+// margin is where the words below a record begin, width how long their lines are.
+const (
+	margin = "     "
+	width  = 110
+)
+
+// prose writes words below a record, broken into lines.
+func (r *report) prose(text string) {
+	at := 0
+	for _, word := range strings.FieldsFunc(text, func(c rune) bool { return unicode.IsSpace(c) || !unicode.IsPrint(c) }) {
+		switch {
+		case at == 0:
+			fmt.Fprint(r.out, margin)
+		case at+1+len(word) > width:
+			fmt.Fprint(r.out, "\n"+margin)
+			at = 0
+		default:
+			fmt.Fprint(r.out, " ")
+			at++
+		}
+		fmt.Fprint(r.out, word)
+		at += len(word)
 	}
 	fmt.Fprintln(r.out)
-	fmt.Fprintf(r.out, columns, l.Step, l.Who, dash(l.Action), dash(l.Resource), l.Outcome, dash(l.Reason), dash(l.Decision))
-	if !l.OK {
-		fmt.Fprintf(r.out, "     NOT AS EXPECTED: wanted %q%s\n", l.Want, suffix("; ", l.Problem))
-	}
 }
 
 func dash(s string) string {

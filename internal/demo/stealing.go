@@ -38,7 +38,7 @@ func (s *story) refresh(ctx context.Context, token, audience string) (access, co
 }
 
 // steals uses ana's refresh token as it lies in her files. Nothing yet tells the thief from her.
-func (s *story) steals(ctx context.Context) (seen, error) {
+func (s *story) steals(ctx context.Context, _ *person) (seen, error) {
 	ana, err := s.who("ana")
 	if err != nil {
 		return seen{}, err
@@ -72,11 +72,7 @@ func (s *story) withToken(ctx context.Context, token string) (int, error) {
 	return answer.StatusCode, answer.Body.Close()
 }
 
-func (s *story) reuses(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) reuses(ctx context.Context, ana *person) (seen, error) {
 	kept, err := ana.refreshToken()
 	if err != nil {
 		return seen{}, err
@@ -85,16 +81,12 @@ func (s *story) reuses(ctx context.Context) (seen, error) {
 	return seen{outcome: "refused", reason: code}, err
 }
 
-func (s *story) thiefOut(ctx context.Context) (seen, error) {
+func (s *story) thiefOut(ctx context.Context, _ *person) (seen, error) {
 	status, err := s.withToken(ctx, s.stolen)
 	return seen{outcome: fmt.Sprint(status)}, err
 }
 
-func (s *story) incident(ctx context.Context) (seen, error) {
-	alba, err := s.who("alba")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) incident(ctx context.Context, alba *person) (seen, error) {
 	found, err := alba.client.Search(ctx, client.Search{Types: []string{string(sallyport.EventTokenReused)}, Who: "user:ana", Most: 1})
 	if err != nil {
 		return seen{}, err
@@ -105,20 +97,12 @@ func (s *story) incident(ctx context.Context) (seen, error) {
 	return seen{action: string(found[0].Action), outcome: "recorded", reason: string(found[0].Type), note: fmt.Sprintf("entry %d: %s", found[0].Seq, found[0].Reason)}, nil
 }
 
-func (s *story) anaSignsIn(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
-	return seen{outcome: "signed-in"}, ana.login(ctx)
+func (s *story) anaSignsIn(ctx context.Context, ana *person) (seen, error) {
+	return seen{outcome: "signed-in"}, ana.login(ctx, sallyport.NoAssurance)
 }
 
 // logsOut ends everything of ana's, the stream that runs included.
-func (s *story) logsOut(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) logsOut(ctx context.Context, ana *person) (seen, error) {
 	t, err := ana.token(ctx, client.OpenAI)
 	if err != nil {
 		return seen{}, err
@@ -141,4 +125,4 @@ func (s *story) logsOut(ctx context.Context) (seen, error) {
 	return s.latest(ctx, ana, sallyport.ServerRead, fmt.Sprintf("%d running calls cut", len(h.Cut)))
 }
 
-func (s *story) oldToken(ctx context.Context) (seen, error) { return s.thiefOut(ctx) }
+func (s *story) oldToken(ctx context.Context, _ *person) (seen, error) { return s.thiefOut(ctx, nil) }

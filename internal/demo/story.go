@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,10 +16,10 @@ import (
 
 // A step is one thing that somebody does, and what must come of it.
 type step struct {
-	who  string // a name of the cast
+	who  string // a name of the cast, with a plus for those who join by this step; or somebody outside
 	what string // for the reader
 	want string // OUTCOME, or OUTCOME REASONS as the log has them
-	do   func(*story, context.Context) (seen, error)
+	do   func(*story, context.Context, *person) (seen, error)
 }
 
 // A chapter is some steps under a heading.
@@ -62,10 +63,10 @@ func newStory(st *stage, out *report) *story {
 func (s *story) chapters() []chapter {
 	return []chapter{
 		{"Nobody has a password until they choose one", []step{
-			{"adam", "opens the one-time link that the first start printed, chooses a password, sets up his codes", "enrolled", (*story).firstEnrols},
+			{"+adam", "opens the one-time link that the first start printed, chooses a password, sets up his codes", "enrolled", (*story).firstEnrols},
 			{"anybody", "opens the same link a second time", "refused", (*story).linkAgain},
 			{"adam", "signs the command line in: authorization code with PKCE, consent in the browser", "signed-in", (*story).adamSignsIn},
-			{"alba", "is invited as the auditor, enrols and signs in; from here on she reads every decision in the log", "signed-in", (*story).auditorJoins},
+			{"+alba", "is invited as the auditor, enrols and signs in; from here on she reads every decision in the log", "signed-in", (*story).auditorJoins},
 			{"adam", "sets up acme: groups, people, roles, projects, models", "allow administrator.run", (*story).setsUp},
 			{"everybody", "enrols by a link of their own and signs in", "signed-in", (*story).everybodyEnrols},
 			{"adam", "activates three more policies, each with owner and reason", "allow administrator.run", (*story).activates},
@@ -77,7 +78,7 @@ func (s *story) chapters() []chapter {
 			{"ana", "pushes a pickle file", "refused", (*story).pushPickle},
 			{"ana", "promotes what she pushed herself", "deny demo.promote-needs-fresh-proof release.not-by-its-maker", (*story).promoteOwn},
 			{"oto", "promotes harbour to staging, signed in a while ago", "step-up demo.promote-needs-fresh-proof", (*story).promoteStale},
-			{"oto", "proves himself again in his browser", "raised", (*story).raises},
+			{"oto", "does what the answer told him: signs in again, with a code", "raised", (*story).raises},
 			{"oto", "promotes harbour to staging", "allow operator.release", (*story).promotes},
 		}},
 		{"Use is not possession", []step{
@@ -176,14 +177,26 @@ func (s *story) play(ctx context.Context, title string, one step) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	began := time.Now()
-	got, err := one.do(s, ctx)
-	l := line{Chapter: title, Who: one.who, What: one.what, Want: one.want, Action: got.action, Resource: got.resource,
+	p, err := s.acting(one)
+	var got seen
+	if err == nil {
+		got, err = one.do(s, ctx, p)
+	}
+	l := line{Chapter: title, Who: strings.TrimPrefix(one.who, "+"), What: one.what, Want: one.want, Action: got.action, Resource: got.resource,
 		Outcome: got.outcome, Reason: got.reason, Decision: got.decision, Note: got.note, Millis: time.Since(began).Milliseconds()}
 	l.OK = err == nil && (one.want == got.outcome || one.want == got.outcome+" "+got.reason)
 	if err != nil {
 		l.Outcome, l.Problem = "error", err.Error()
 	}
 	s.out.step(l)
+}
+
+// acting returns who acts in a step: nobody of the cast where they are outside it, or come with this step.
+func (s *story) acting(one step) (*person, error) {
+	if strings.HasPrefix(one.who, "+") || slices.Contains([]string{"anybody", "everybody", "thief"}, one.who) {
+		return nil, nil
+	}
+	return s.who(one.who)
 }
 
 // who returns somebody of the cast.

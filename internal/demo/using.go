@@ -13,11 +13,7 @@ import (
 	"sallyport/client"
 )
 
-func (s *story) chats(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) chats(ctx context.Context, ana *person) (seen, error) {
 	a, err := s.ask(ctx, chat(ana, guarded, false, 12))
 	if err != nil {
 		return seen{}, err
@@ -38,11 +34,7 @@ func (s *story) chats(ctx context.Context) (seen, error) {
 	return s.answered(ctx, a, http.StatusOK, note)
 }
 
-func (s *story) streams(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) streams(ctx context.Context, ana *person) (seen, error) {
 	a, err := s.ask(ctx, chat(ana, guarded, true, 24))
 	if err != nil {
 		return seen{}, err
@@ -53,11 +45,7 @@ func (s *story) streams(ctx context.Context) (seen, error) {
 	return s.answered(ctx, a, http.StatusOK, fmt.Sprintf("%d events", bytes.Count(a.body, []byte("data: "))))
 }
 
-func (s *story) tokenizer(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) tokenizer(ctx context.Context, ana *person) (seen, error) {
 	a, err := s.ask(ctx, hub(ana, guarded, "tokenizer.json"))
 	if err != nil {
 		return seen{}, err
@@ -66,11 +54,7 @@ func (s *story) tokenizer(ctx context.Context) (seen, error) {
 }
 
 // weightsByHub must be refused in the form in which the Hub's clients show our sentence, with the command that helps.
-func (s *story) weightsByHub(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) weightsByHub(ctx context.Context, ana *person) (seen, error) {
 	a, err := s.ask(ctx, hub(ana, guarded, weights))
 	if err != nil {
 		return seen{}, err
@@ -83,11 +67,7 @@ func (s *story) weightsByHub(ctx context.Context) (seen, error) {
 	return s.answered(ctx, a, http.StatusForbidden, told)
 }
 
-func (s *story) oneByte(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) oneByte(ctx context.Context, ana *person) (seen, error) {
 	c := hub(ana, guarded, weights)
 	c.ranged = "bytes=0-0"
 	a, err := s.ask(ctx, c)
@@ -97,12 +77,8 @@ func (s *story) oneByte(ctx context.Context) (seen, error) {
 	return s.answered(ctx, a, http.StatusForbidden, "")
 }
 
-func (s *story) weightsByVault(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
-	_, err = ana.client.Pull(ctx, guarded, s.path("denied"), client.PullOptions{Only: func(f client.File) bool { return f.Path == weights }})
+func (s *story) weightsByVault(ctx context.Context, ana *person) (seen, error) {
+	_, err := ana.client.Pull(ctx, guarded, s.path("denied"), client.PullOptions{Only: func(f client.File) bool { return f.Path == weights }})
 	e, err := refusal(err)
 	if err != nil {
 		return seen{}, err
@@ -113,11 +89,7 @@ func (s *story) weightsByVault(ctx context.Context) (seen, error) {
 	return s.decided(ctx, e.Decision, "")
 }
 
-func (s *story) readsCard(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) readsCard(ctx context.Context, ana *person) (seen, error) {
 	a, err := s.ask(ctx, hub(ana, closed, "README.md"))
 	if err != nil {
 		return seen{}, err
@@ -125,11 +97,7 @@ func (s *story) readsCard(ctx context.Context) (seen, error) {
 	return s.answered(ctx, a, http.StatusOK, fmt.Sprintf("%d bytes", len(a.body)))
 }
 
-func (s *story) callsClosed(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) callsClosed(ctx context.Context, ana *person) (seen, error) {
 	a, err := s.ask(ctx, chat(ana, closed, false, 4))
 	if err != nil {
 		return seen{}, err
@@ -141,11 +109,7 @@ func (s *story) callsClosed(ctx context.Context) (seen, error) {
 	return s.answered(ctx, a, http.StatusForbidden, said.Error.Message)
 }
 
-func (s *story) lists(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) lists(ctx context.Context, ana *person) (seen, error) {
 	a, err := s.ask(ctx, call{who: ana, door: client.OpenAI, path: "/openai/v1/models"})
 	if err != nil {
 		return seen{}, err
@@ -165,11 +129,7 @@ func (s *story) lists(ctx context.Context) (seen, error) {
 }
 
 // hidden compares what somebody is told about a model of which they may not know, and about one that is not there.
-func (s *story) hidden(ctx context.Context) (seen, error) {
-	nora, err := s.who("nora")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) hidden(ctx context.Context, nora *person) (seen, error) {
 	words := func(name string) (answer, string, error) {
 		a, err := s.ask(ctx, call{who: nora, door: client.Hub, path: "/hf/api/models/acme/" + name})
 		told := regexp.MustCompile(`D-[0-9a-z]+`).ReplaceAllString(a.header.Get("X-Error-Message")+" "+a.header.Get("X-Error-Code")+" "+string(a.body), "D")
@@ -191,56 +151,47 @@ func (s *story) hidden(ctx context.Context) (seen, error) {
 
 // unmapped makes a call that no table of routes has.
 func (s *story) unmapped(ctx context.Context, c call, status int) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
-	c.who = ana
 	a, err := s.ask(ctx, c)
 	if err != nil {
 		return seen{}, err
 	}
-	id := a.header.Get(decisionHeader)
-	if id == "" { // the management API names it in the body
-		var e struct{ Decision string }
-		if err := json.Unmarshal(a.body, &e); err == nil {
-			id = e.Decision
-		}
-	}
 	if a.status != status {
 		return seen{}, fmt.Errorf("the door answers %d, not %d: %.200s", a.status, status, a.body)
 	}
-	got, err := s.decided(ctx, id, "")
-	got.resource = c.path
-	return got, err
-}
-
-func (s *story) loadsAdapter(ctx context.Context) (seen, error) {
-	return s.unmapped(ctx, call{door: client.OpenAI, method: http.MethodPost, path: "/openai/v1/load_lora_adapter", body: `{"lora_name":"x","lora_path":"/tmp/x"}`}, http.StatusForbidden)
-}
-
-func (s *story) invocations(ctx context.Context) (seen, error) {
-	c := chat(nil, guarded, false, 4)
-	return s.unmapped(ctx, call{door: client.OpenAI, method: http.MethodPost, path: "/openai/invocations", body: c.body}, http.StatusForbidden)
-}
-
-func (s *story) xetToken(ctx context.Context) (seen, error) {
-	return s.unmapped(ctx, call{door: client.Hub, path: "/hf/api/models/" + guarded + "/xet-read-token/main"}, http.StatusForbidden)
-}
-
-func (s *story) vaultUnmapped(ctx context.Context) (seen, error) {
-	return s.unmapped(ctx, call{door: client.Vault, path: "/vault/v1/" + guarded + "/keys"}, http.StatusForbidden)
-}
-
-func (s *story) apiUnmapped(ctx context.Context) (seen, error) {
-	return s.unmapped(ctx, call{door: client.API, path: "/api/v1/debug"}, http.StatusNotFound)
-}
-
-func (s *story) twoModels(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
+	id := a.header.Get(decisionHeader)
+	if id == "" { // the management API names it in the body
+		var e struct{ Decision string }
+		if err := json.Unmarshal(a.body, &e); err != nil {
+			return seen{}, err
+		}
+		id = e.Decision
 	}
+	return s.decided(ctx, id, c.path)
+}
+
+func (s *story) loadsAdapter(ctx context.Context, ana *person) (seen, error) {
+	return s.unmapped(ctx, call{who: ana, door: client.OpenAI, method: http.MethodPost, path: "/openai/v1/load_lora_adapter", body: `{"lora_name":"x","lora_path":"/x"}`}, http.StatusForbidden)
+}
+
+func (s *story) invocations(ctx context.Context, ana *person) (seen, error) {
+	c := chat(ana, guarded, false, 4)
+	c.path = "/openai/invocations"
+	return s.unmapped(ctx, c, http.StatusForbidden)
+}
+
+func (s *story) xetToken(ctx context.Context, ana *person) (seen, error) {
+	return s.unmapped(ctx, call{who: ana, door: client.Hub, path: "/hf/api/models/" + guarded + "/xet-read-token/main"}, http.StatusForbidden)
+}
+
+func (s *story) vaultUnmapped(ctx context.Context, ana *person) (seen, error) {
+	return s.unmapped(ctx, call{who: ana, door: client.Vault, path: "/vault/v1/" + guarded + "/keys"}, http.StatusForbidden)
+}
+
+func (s *story) apiUnmapped(ctx context.Context, ana *person) (seen, error) {
+	return s.unmapped(ctx, call{who: ana, door: client.API, path: "/api/v1/debug"}, http.StatusNotFound)
+}
+
+func (s *story) twoModels(ctx context.Context, ana *person) (seen, error) {
 	c := chat(ana, open, false, 4)
 	c.body = strings.TrimSuffix(c.body, "}") + fmt.Sprintf(`,"model":%q}`, guarded)
 	a, err := s.ask(ctx, c)
@@ -270,11 +221,7 @@ func (s *story) refused(ctx context.Context, who sallyport.PrincipalID, outcome 
 	return seen{action: string(found[0].Action), resource: found[0].On, outcome: outcome, reason: found[0].Reason}, nil
 }
 
-func (s *story) wrongDoor(ctx context.Context) (seen, error) {
-	ana, err := s.who("ana")
-	if err != nil {
-		return seen{}, err
-	}
+func (s *story) wrongDoor(ctx context.Context, ana *person) (seen, error) {
 	c := chat(ana, guarded, false, 4)
 	c.door = client.Hub
 	a, err := s.ask(ctx, c)
@@ -287,7 +234,7 @@ func (s *story) wrongDoor(ctx context.Context) (seen, error) {
 	return s.refused(ctx, "", "401")
 }
 
-func (s *story) noToken(ctx context.Context) (seen, error) {
+func (s *story) noToken(ctx context.Context, _ *person) (seen, error) {
 	chatting := chat(nil, guarded, false, 4)
 	for _, c := range []call{
 		{path: "/hf/" + guarded + "/resolve/main/" + weights}, {path: "/hf/api/models"},
