@@ -181,7 +181,8 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, asked Asked, p *gua
 	}
 	d.Logger.DebugContext(r.Context(), "delivery ended", "door", d.Protocol.Name(), "decision", p.ID(), "err", err)
 	if dl.started {
-		panic(http.ErrAbortHandler) // the only way to tell an HTTP client that an answer is not whole
+		// It cannot happen in another way: net/http tells a client that its answer is not whole only when the handler panics so.
+		panic(http.ErrAbortHandler)
 	}
 	d.refuse(w, r, err, dl)
 }

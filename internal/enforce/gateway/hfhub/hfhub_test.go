@@ -49,10 +49,20 @@ func TestI15EveryRouteIsClassified(t *testing.T) {
 	}
 }
 
-// TestWhatTheClientsAsk walks through the calls of snapshot_download and
-// hf_hub_download, and wants what they need.
-func TestWhatTheClientsAsk(t *testing.T) {
+// TestReading runs what only reads on one site, which takes a while to make.
+func TestReading(t *testing.T) {
 	s := newSite(t)
+	for name, test := range map[string]func(*testing.T, *site){
+		"what the clients ask": whatTheClientsAsk, "use is not possession": useIsNotPossession, "denials in the client's words": denialsInTheClientsWords,
+		"tree": treeOfFiles, "paths": pathsInfo, "a list shows what may be known": listShowsWhatMayBeKnown,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, s) })
+	}
+}
+
+// whatTheClientsAsk walks through the calls of snapshot_download and
+// hf_hub_download, and wants what they need.
+func whatTheClientsAsk(t *testing.T, s *site) {
 	commit := catalog.Commit(s.version.Digest)
 	for _, rev := range []string{"", "/revision/main", "/revision/HEAD", "/revision/v1", "/revision/" + commit, "/revision/sha256:" + s.version.Digest} {
 		answer, body := s.get(t, "rob", "/api/models/acme/open"+rev+"?expand=siblings&expand=sha")
@@ -110,9 +120,8 @@ func TestWhatTheClientsAsk(t *testing.T) {
 	}
 }
 
-// TestUseIsNotPossession: the card and the tokenizer are not the weights.
-func TestUseIsNotPossession(t *testing.T) {
-	s := newSite(t)
+// useIsNotPossession: the card and the tokenizer are not the weights.
+func useIsNotPossession(t *testing.T, s *site) {
 	for path, want := range map[string]map[string]int{
 		"README.md":         {"ana": 200, "rob": 200, "zoe": 404},
 		"tokenizer.json":    {"ana": 200, "rob": 200, "zoe": 404},
@@ -136,9 +145,8 @@ func TestUseIsNotPossession(t *testing.T) {
 	}
 }
 
-// TestDenialsInTheClientsWords: what the clients show of a refusal.
-func TestDenialsInTheClientsWords(t *testing.T) {
-	s := newSite(t)
+// denialsInTheClientsWords: what the clients show of a refusal.
+func denialsInTheClientsWords(t *testing.T, s *site) {
 	answer, body := s.get(t, "ana", "/acme/open/resolve/main/model.safetensors")
 	id := answer.Header.Get("Sallyport-Decision")
 	text := answer.Header.Get("X-Error-Message")
@@ -228,8 +236,7 @@ func TestA23RangesOfSealedFiles(t *testing.T) {
 	}
 }
 
-func TestTree(t *testing.T) {
-	s := newSite(t)
+func treeOfFiles(t *testing.T, s *site) {
 	for path, want := range map[string]string{
 		"main":                          "README.md config.json model.safetensors onnx/ tokenizer.json",
 		"main?recursive=true":           "README.md config.json model.safetensors onnx/ onnx/sub/ onnx/sub/weights.safetensors tokenizer.json",
@@ -290,8 +297,7 @@ func TestTreePages(t *testing.T) {
 	}
 }
 
-func TestPaths(t *testing.T) {
-	s := newSite(t)
+func pathsInfo(t *testing.T, s *site) {
 	const path = "/api/models/acme/open/paths-info/main"
 	for name, c := range map[string]struct{ ct, body, want string }{
 		"a form":      {"application/x-www-form-urlencoded", "paths=config.json&paths=none&paths=onnx&expand=False", "config.json onnx"},
@@ -318,8 +324,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-func TestListShowsWhatMayBeKnown(t *testing.T) {
-	s := newSite(t)
+func listShowsWhatMayBeKnown(t *testing.T, s *site) {
 	ids := func(name, query string) string {
 		_, body := s.get(t, name, "/api/models"+query)
 		var models []struct{ ID string }
