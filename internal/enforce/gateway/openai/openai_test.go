@@ -355,7 +355,9 @@ func TestUpstreamFaults(t *testing.T) {
 	}{
 		{"a page", html(200), 503, "another form"},
 		{"an error page", html(502), 503, "could not answer"},
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://169.254.169.254/", http.StatusTemporaryRedirect) }, 503, "could not answer"},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://169.254.169.254/", http.StatusTemporaryRedirect)
+		}, 503, "could not answer"},
 		{"no JSON", answerJSON("hello"), 503, "not JSON"},
 		{"half of it", answerJSON(`{"model":"x","choices":[`), 503, "not JSON"},
 		{"two of it", answerJSON(`{} {}`), 503, "not JSON"},
