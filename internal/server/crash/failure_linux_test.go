@@ -25,7 +25,7 @@ type failure struct {
 }
 
 // quick is how many of the failures the short run makes happen.
-const quick = 4
+const quick = 3
 
 // failures are those that a disk, or a kernel, has in store. A full disk stays full; a bad block is bad once.
 func failures() []failure {
@@ -47,6 +47,7 @@ func failures() []failure {
 // TestKillNthFailureI01I03I04 makes the n-th write or fsync fail, or be the last: there is never a success without a durable
 // record, never a permission after the journal has failed once, and the restart verifies. SALLYPORT_KILLS makes n go further.
 func TestKillNthFailureI01I03I04(t *testing.T) {
+	t.Parallel() // most of the time is waited for disks and starts
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("strace is not installed: it makes the system calls fail")
@@ -191,12 +192,13 @@ func (w *world) newestSegment(t *testing.T) string {
 // TestKillDiskFullI01I03 fills the disk under a running server: it refuses, loses nothing that it acknowledged, and goes on
 // when there is room again.
 func TestKillDiskFullI01I03(t *testing.T) {
+	t.Parallel() // most of the time is waited for disks and starts
 	disk := t.TempDir()
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=48m"); err != nil {
 		t.Skipf("a disk of its own needs the right to mount: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := syscall.Unmount(disk, 0); err != nil {
+		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 	})

@@ -3,6 +3,7 @@ package crash_test
 import (
 	"context"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"strconv"
 	"testing"
@@ -25,6 +26,7 @@ func kills(t *testing.T) int {
 // unattended, what it had acknowledged is there, no model server was asked without a decision in the log (I-01), and the
 // log is one with every checkpoint of before (I-05). SALLYPORT_KILLS sets how often.
 func TestKillSystemI01I02I05(t *testing.T) {
+	t.Parallel() // most of the time is waited for disks and starts
 	rounds := kills(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d, %d kills", seed, rounds)
@@ -75,4 +77,66 @@ func (w *world) killUnderLoad(t *testing.T, c *child, random *rand.Rand) {
 	c.kill(t)
 	cancel()
 	<-done
+}
+
+// TestKillRotationI18 kills the system at random instants while it wraps every data key under a new key: after the restart
+// every version opens, byte for byte, and the rotation can be begun again.
+func TestKillRotationI18(t *testing.T) {
+	t.Parallel() // most of the time is waited for disks and starts
+	rounds, versions := 2, 8
+	if n := kills(t) / 10; n > rounds {
+		rounds, versions = n, 20
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d, %d kills", seed, rounds)
+	random := rand.New(rand.NewPCG(seed, 0))
+	w := newWorld(t, "", 0)
+	c, _ := w.start(t)
+	w.tokens(t)
+	w.firstPush(t)
+	for range versions {
+		p := newPushing(1+random.IntN(5000), "")
+		if done, err := w.advance(t.Context(), p); err != nil || !done {
+			t.Fatalf("push: %t, %v, %v", done, err, w.told.problems)
+		}
+		w.told.pushed = append(w.told.pushed, p)
+	}
+	began := time.Now()
+	if ok := w.rotateKeys(t); !ok {
+		t.Fatal("the keys cannot be rotated")
+	}
+	whole, cut := time.Since(began), 0
+	for range rounds {
+		done := make(chan bool, 1)
+		go func() { done <- w.rotateKeys(t) }()
+		time.Sleep(time.Duration(random.Int64N(int64(whole)*3/4)))
+		c.kill(t)
+		if !<-done {
+			cut++
+		}
+		w.verify(t)
+		c, _ = w.start(t)
+		w.tokens(t)
+		w.checkPushes(t, w.told.pushed)
+		if t.Failed() {
+			t.Fatalf("the server said:\n%s", c.log.String())
+		}
+	}
+	if !w.rotateKeys(t) {
+		t.Error("the keys cannot be rotated any more")
+	}
+	w.finish(t, c)
+	t.Logf("a rotation takes %s; %d of %d were cut off by the kill", whole.Round(time.Millisecond), cut, rounds)
+	if cut == 0 && rounds >= 10 {
+		t.Error("no rotation was cut off: the test showed nothing")
+	}
+}
+
+// rotateKeys makes a new key-encryption key and wraps every data key under it. It reports whether that was acknowledged.
+func (w *world) rotateKeys(t *testing.T) bool {
+	r, err := w.api(t.Context(), "root", http.MethodPost, "/keys/rotate", nil, nil)
+	if err == nil && r.status != http.StatusOK {
+		t.Errorf("rotate keys: %d %s", r.status, r.body)
+	}
+	return err == nil && r.status == http.StatusOK
 }

@@ -206,4 +206,3 @@ func (u *upstream) all() []string {
 	defer u.mu.Unlock()
 	return append([]string{}, u.asked...)
 }
-

@@ -154,6 +154,7 @@ func (w *world) furnish(t *testing.T, spare int) {
 		}
 		w.refresh[name] = w.login(t, db, name)
 	}
+	w.refresh["root"] = w.login(t, db, "root") // whom the first start has made
 	for range spare {
 		w.spare = append(w.spare, w.login(t, db, "ana"))
 	}
@@ -281,7 +282,7 @@ func (w *world) tokens(t *testing.T) {
 	if time.Since(w.fresh) < tokenAge {
 		return
 	}
-	for who, doors := range map[string][]string{"ana": {"api", "hf", "openai", "vault"}, "rita": {"api"}, "ravi": {"api"}, "alba": {"api"}} {
+	for who, doors := range map[string][]string{"ana": {"api", "hf", "openai", "vault"}, "rita": {"api"}, "ravi": {"api"}, "alba": {"api"}, "root": {"api"}} {
 		for _, door := range doors {
 			access, next, r, err := w.rotate(t.Context(), w.refresh[who], door)
 			if err != nil || next == "" {
