@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -21,8 +19,8 @@ import (
 	"sallyport/internal/enforce/gateway/hfhub"
 	"sallyport/internal/enforce/gateway/native"
 	"sallyport/internal/enforce/gateway/openai"
+	"sallyport/internal/enforce/obligation"
 	"sallyport/internal/identity/credential"
-	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/web/admin"
 	"sallyport/internal/web/api"
 	"sallyport/internal/web/login"
@@ -40,9 +38,6 @@ const (
 
 // concurrent is how many requests one door serves at once.
 const concurrent = 1024
-
-// upstreamIdle is how many idle connections are kept to one upstream.
-const upstreamIdle = 256
 
 func (s *Server) openDoors(context.Context) error {
 	mux := http.NewServeMux()
@@ -103,11 +98,11 @@ func (s *Server) openGateways(mux *http.ServeMux) error {
 	if err != nil {
 		return err
 	}
-	bindings, allow, err := s.bindings()
+	bindings, reach, err := s.bindings()
 	if err != nil {
 		return err
 	}
-	chat, err := openai.New(bindings, s.guard, httpsafe.Client(allow, upstreamIdle))
+	chat, err := openai.New(bindings, s.guard, reach.client())
 	if err != nil {
 		return err
 	}
@@ -115,73 +110,12 @@ func (s *Server) openGateways(mux *http.ServeMux) error {
 	if err != nil {
 		return err
 	}
+	rates := &obligation.Rates{} // one for all doors: limit-rate is a person's, not a door's
 	for prefix, protocol := range map[string]gateway.Protocol{hubPrefix: hub, chatPrefix: chat, vaultPrefix: own} {
 		mux.Handle(prefix+"/", gateway.New(gateway.Door{Protocol: protocol, Guard: s.guard, Prefix: prefix,
-			Audience: s.config.External + prefix, Help: s.config.External, Logger: s.logger}, concurrent))
+			Audience: s.config.External + prefix, Help: s.config.External, Rates: rates, Logger: s.logger}, concurrent))
 	}
 	return nil
-}
-
-// bindings turns the configured models into bindings, with a check that lets
-// their client connect to the configured upstreams and to nothing private beside.
-func (s *Server) bindings() ([]openai.Binding, func(netip.AddrPort) bool, error) {
-	upstreams := map[string]Upstream{}
-	hosts := map[string]bool{}
-	for _, u := range s.config.Upstreams {
-		key, err := readSecret(u.KeyFile)
-		if err != nil {
-			return nil, nil, err
-		}
-		u.key = key
-		upstreams[u.Name] = u
-		if p, err := url.Parse(u.URL); err == nil {
-			hosts[hostPort(p)] = true
-		}
-	}
-	var bindings []openai.Binding
-	for _, m := range s.config.Models {
-		ref, err := sallyport.ParseRef(m.Model)
-		if err != nil {
-			return nil, nil, err
-		}
-		u := upstreams[m.Upstream]
-		at, err := url.Parse(u.URL)
-		if err != nil {
-			return nil, nil, err
-		}
-		bindings = append(bindings, openai.Binding{Ref: ref, URL: at, Model: m.Name, Key: u.key})
-	}
-	allow := func(a netip.AddrPort) bool {
-		return httpsafe.Global(a.Addr()) || hosts[a.String()] || len(hosts) > 0 && named(hosts)
-	}
-	return bindings, allow, nil
-}
-
-// hostPort spells the host of a URL as an address is spelled.
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	host := u.Hostname()
-	if host == "localhost" {
-		host = "127.0.0.1"
-	}
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	return host + ":" + port
-}
-
-// named reports whether an upstream is configured by name: what the name resolves
-// to is then the operator's choice.
-func named(hosts map[string]bool) bool {
-	for h := range hosts {
-		if _, err := netip.ParseAddrPort(h); err != nil {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *Server) adminRooms() admin.Rooms {
