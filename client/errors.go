@@ -58,6 +58,9 @@ func (e *Error) ExitCode() int {
 	case http.StatusForbidden:
 		return ExitDenied
 	}
+	if e.API.Decision != "" { // refused without saying what is there
+		return ExitDenied
+	}
 	return ExitError
 }
 

@@ -77,10 +77,9 @@ func (c *Client) Activate(ctx context.Context, s api.PolicySet) (api.PolicySet, 
 	return post[api.PolicySet](ctx, c, request{op: "activate policy", path: "/policy"}, s)
 }
 
-// RotateKeys wraps every data key under a new key-encryption key and says how many.
-func (c *Client) RotateKeys(ctx context.Context) (int, error) {
-	out, err := post[map[string]int](ctx, c, request{op: "rotate keys", path: "/keys/rotate"}, nil)
-	return out["rewrapped"], err
+// RotateKeys makes a new key-encryption key, wraps every data key under it, and says how many those were.
+func (c *Client) RotateKeys(ctx context.Context) (api.Rotation, error) {
+	return post[api.Rotation](ctx, c, request{op: "rotate keys", path: "/keys/rotate"}, nil)
 }
 
 // Things lists what is in the catalog, as far as the caller may know.

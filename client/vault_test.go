@@ -262,6 +262,7 @@ func TestRefusalsKeepTheirShape(t *testing.T) {
 		{api.Error{Status: 401, Message: "prove it", Outcome: "step-up", Needs: "aal2", Decision: "D-2"}, client.ExitStepUp},
 		{api.Error{Status: 403, Message: "held", Outcome: "hold", Decision: "D-3"}, client.ExitPending},
 		{api.Error{Status: 404, Message: "no such thing", Outcome: "deny", Decision: "D-4"}, client.ExitDenied},
+		{api.Error{Status: 404, Message: "none that you may know of", Decision: "D-5"}, client.ExitDenied},
 		{api.Error{Status: 404, Message: "no such thing"}, client.ExitError},
 		{api.Error{Status: 503, Message: "later"}, client.ExitUnreachable},
 	} {

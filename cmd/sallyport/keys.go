@@ -16,12 +16,12 @@ func (a *app) keysRotate() *cobra.Command {
 				return err
 			}
 			done := a.waiting("wrapping")
-			n, err := c.RotateKeys(cmd.Context())
+			r, err := c.RotateKeys(cmd.Context())
 			done()
 			if err != nil {
 				return err
 			}
-			return a.answer(map[string]int{"rewrapped": n}, func() { a.line("%d data keys are wrapped under the new key", n) })
+			return a.answer(r, func() { a.line("%d data keys are wrapped under the new key %s", r.Rewrapped, r.Key) })
 		},
 	}
 }

@@ -1,19 +1,23 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -29,7 +33,7 @@ func TestMain(m *testing.M) {
 func params(dir string) testscript.Params {
 	return testscript.Params{Dir: dir, RequireExplicitExec: true, RequireUniqueNames: true, Setup: setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "as": as, "enrolled": enrolled, "weights": weights, "flip": flip, "capture": capture,
+			"exits": exits, "as": as, "enrolled": enrolled, "weights": weights, "flip": flip, "capture": capture, "device": device, "snapshot": snapshot,
 		}}
 }
 
@@ -140,6 +144,19 @@ func weights(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(path, file, 0o644))
 }
 
+// snapshot DIR copies the server's log as it is under one checkpoint.
+func snapshot(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: snapshot DIR")
+	}
+	from, to := os.DirFS(ts.Getenv("LOGDIR")), ts.MkAbs(args[0])
+	head, err := fs.ReadFile(from, "checkpoint") // first: what it covers is there
+	ts.Check(err)
+	ts.Check(os.RemoveAll(to))
+	ts.Check(os.CopyFS(to, from))
+	ts.Check(os.WriteFile(filepath.Join(to, "checkpoint"), head, 0o600))
+}
+
 // flip TEXT OTHER FILE… replaces a text of the same length in those files, as somebody with the disk could.
 func flip(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 || len(args[0]) != len(args[1]) {
@@ -189,4 +206,60 @@ func capture(ts *testscript.TestScript, neg bool, args []string) {
 		s = fmt.Sprint(v)
 	}
 	ts.Setenv(args[0], s)
+}
+
+// device signs in with a code: it waits until the command has printed one, and lets the browser type it.
+func device(ts *testscript.TestScript, neg bool, args []string) {
+	cmd := exec.Command("sallyport", "login", "--no-browser", "--server", ts.Getenv("SERVER"), "--ca", ts.Getenv("CA"))
+	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "XDG_CONFIG_HOME=" + ts.Getenv("XDG_CONFIG_HOME")}
+	var err error
+	if cmd.Path, err = exec.LookPath("sallyport"); err != nil {
+		ts.Fatalf("%v", err)
+	}
+	stderr, err := cmd.StderrPipe()
+	ts.Check(err)
+	cmd.Stdout = ts.Stdout()
+	ts.Check(cmd.Start())
+	code := ""
+	for lines := bufio.NewScanner(stderr); code == "" && lines.Scan(); {
+		code = regexp.MustCompile(`^  [A-Z]{4}-[A-Z]{4}$`).FindString(lines.Text())
+	}
+	if code == "" {
+		ts.Fatalf("no code was printed")
+	}
+	go io.Copy(io.Discard, stderr)
+	address := ts.Getenv("SERVER") + "/activate?user_code=" + strings.TrimSpace(code)
+	browse := ts.Exec("browser", address)
+	ts.Check(errors.Join(browse, cmd.Wait()))
+}
+
+// TestServeTellsWhereItIs runs the command itself: what an operator needs is printed at once, and it ends cleanly.
+func TestServeTellsWhereItIs(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "sallyport.yaml")
+	if err := os.WriteFile(config, []byte("listen: 127.0.0.1:0\ndata: data\nkey_file: keys/kek.json\nadmin: root\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, w := io.Pipe()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	a := &app{in: strings.NewReader(""), out: w, err: t.Output(), env: func(string) string { return "" }, now: time.Now}
+	code := make(chan int, 1)
+	go func() {
+		code <- a.run(ctx, []string{"serve", "--config", config})
+		w.Close()
+	}()
+	want := []string{"sallyport serves at https://127.0.0.1:", "clients trust this certificate: ", "the audit log's key: ", "the first administrator (root)", "  https://127.0.0.1:"}
+	lines := bufio.NewScanner(r)
+	for _, beginning := range want {
+		if !lines.Scan() || !strings.HasPrefix(lines.Text(), beginning) {
+			t.Fatalf("printed %q, want %q", lines.Text(), beginning)
+		}
+	}
+	stop()
+	for lines.Scan() {
+	}
+	if got := <-code; got != 0 {
+		t.Errorf("exit code %d", got)
+	}
 }

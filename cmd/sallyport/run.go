@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -8,7 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sallyport/client"
 	"sallyport/internal/bench"
+	"sallyport/internal/demo"
 	"sallyport/internal/server"
 )
 
@@ -54,6 +57,28 @@ func (d direct) Write(b []byte) (int, error) {
 		err = d.app.flush()
 	}
 	return n, err
+}
+
+func (a *app) demo() *cobra.Command {
+	o := demo.Options{}
+	c := &cobra.Command{
+		Use: "demo", Short: "Play the whole story on this machine: a real model, real people, real doors", Args: arguments(),
+		Long: `Start the whole system in a temporary directory on free ports, train a small language model, and walk through it as
+different people. Every step says what it expects; exit code 0 only when all went so. With --keep it stays for trying.`,
+		Example: `  sallyport demo
+  sallyport demo --keep`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.JSON, o.Out = a.json, direct{a}
+			err := demo.Run(cmd.Context(), o)
+			if errors.Is(err, demo.ErrUnexpected) {
+				return &exit{client.ExitDenied, err}
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVar(&o.Keep, "keep", false, "stay until interrupted, and print what to try next")
+	c.Flags().StringVar(&o.Dir, "dir", "", "work in this `DIR` and leave everything there")
+	return c
 }
 
 func (a *app) bench() *cobra.Command {
