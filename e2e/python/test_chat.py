@@ -55,7 +55,8 @@ class ChatTest(Stage):
 
     def test_responses_stream(self):
         events = list(self.client.responses.create(model=GUARDED, input="Hello", max_output_tokens=16, stream=True))
-        self.assertEqual(events[-1].type, "response.completed")
+        # Sixteen tokens may be all, or only what was asked for.
+        self.assertIn(events[-1].type, ("response.completed", "response.incomplete"))
 
     def test_unknown_model_is_not_found(self):
         with self.assertRaises(openai.NotFoundError):

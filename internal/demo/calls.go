@@ -152,3 +152,13 @@ func (t *transfer) wait(ctx context.Context) error {
 		return fmt.Errorf("the transfer goes on and on: %w", ctx.Err())
 	}
 }
+
+// pause lets time pass.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

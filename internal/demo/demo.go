@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"sallyport"
 	"sallyport/internal/demo/tinylm"
 )
 
@@ -17,12 +18,14 @@ var ErrUnexpected = errors.New("demo: not every step went as expected")
 
 // Options say how the demo runs. Out is needed.
 type Options struct {
-	Keep  bool          // stay until the context ends, for trying things out
-	JSON  bool          // one JSON object a step and line, in place of text
-	Out   io.Writer     // where the story is told
-	Log   *slog.Logger  // of the server; nil: nowhere
-	Dir   string        // where everything lies; "": a temporary directory, removed at the end
-	Model tinylm.Config // of the model in the leading part; zero: tinylm.Default
+	Keep bool      // stay until the context ends, for trying things out
+	JSON bool      // one JSON object a step and line, in place of text
+	Out  io.Writer // where the story is told
+	// Progress is a terminal, on which how far training, pushes and pulls are is shown on one line; nil: it is not.
+	Progress io.Writer
+	Log      *slog.Logger  // of the server; nil: nowhere
+	Dir      string        // where everything lies; "": a temporary directory, removed at the end
+	Model    tinylm.Config // of the model in the leading part; zero: tinylm.Default
 }
 
 // Run plays the story once. It returns nil only when every step went as expected, ErrUnexpected when one did not, and
@@ -39,10 +42,10 @@ func Run(ctx context.Context, o Options) (err error) {
 			return fmt.Errorf("demo: %w", err)
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(o.Dir)) }()
-	} else if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return fmt.Errorf("demo: %w", err)
+	} else if err := emptyDir(o.Dir); err != nil {
+		return err
 	}
-	out := &report{out: o.Out, json: o.JSON, terminal: !o.JSON && terminal(o.Out)}
+	out := &report{out: o.Out, json: o.JSON, terminal: o.Progress}
 	began := time.Now()
 	st, err := build(ctx, o, out)
 	if err != nil {
@@ -58,6 +61,21 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	if o.Keep {
 		return s.keep(ctx)
+	}
+	return nil
+}
+
+// emptyDir makes the directory where it is missing. The story begins with nothing: what lies there is not touched.
+func emptyDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	there, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	if len(there) > 0 {
+		return sallyport.E("demo", sallyport.Conflict, "the directory "+dir+" is not empty", "name a new one")
 	}
 	return nil
 }

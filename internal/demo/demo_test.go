@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport"
 	"sallyport/internal/demo"
 	"sallyport/internal/demo/tinylm"
 )
@@ -148,6 +149,18 @@ func TestRunEndsEarly(t *testing.T) {
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the directory: %v, %v", info, err)
+	}
+}
+
+// TestRunTouchesNothingOfOthers is given a directory that holds something.
+func TestRunTouchesNothingOfOthers(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "mine"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := demo.Run(t.Context(), demo.Options{Out: io.Discard, Dir: dir, Model: wide()})
+	if there, _ := os.ReadDir(dir); sallyport.KindOf(err) != sallyport.Conflict || len(there) != 1 {
+		t.Errorf("error %v; there is %v", err, there)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -117,10 +118,10 @@ func (s *story) advice(env map[string]string) string {
 	b.WriteString(as("ana", "whoami"))
 	b.WriteString(as("ana", fmt.Sprintf("request model.pull %s --for 10m --why 'to try it'", guarded)))
 	b.WriteString(as("ravi", "inbox"))
-	b.WriteString(as("rita", "lock user ana --why 'to see what happens'"))
+	b.WriteString(as("rita", "lock user:ana --why 'to see what happens'"))
 	b.WriteString(as("alba", "log tail"))
 	b.WriteString(as("rita", "matrix"))
-	fmt.Fprintf(&b, "  sallyport verify %s --key '%s'\n", s.server.LogDir(), s.server.LogKey())
+	fmt.Fprintf(&b, "  sallyport verify log %s --key %s\n", s.server.LogDir(), filepath.Join(s.config.Data, "log.vkey"))
 	fmt.Fprintf(&b, "\nSign in with a browser at %s/account; passwords and authenticator keys are in %s\n", s.server.External(), s.path("people.txt"))
 	return b.String()
 }

@@ -65,15 +65,10 @@ func (s *story) promoteOwn(ctx context.Context, ana *person) (seen, error) {
 
 // age waits until somebody's proof is too old for what wants a fresh one.
 func (s *story) age(ctx context.Context, p *person) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(time.Until(p.proved.Add(freshness + time.Second))):
-		return nil
-	}
+	return pause(ctx, time.Until(p.proved.Add(freshness+time.Second)))
 }
 
-// freshness is how old a proof may be under demo.promote-needs-fresh-proof.
+// freshness is how old a proof may be under demo.fresh-proof.
 const freshness = 10 * time.Second
 
 func (s *story) promoteStale(ctx context.Context, oto *person) (seen, error) {

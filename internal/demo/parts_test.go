@@ -66,11 +66,17 @@ func TestReport(t *testing.T) {
 	r.step(line{Who: "ana", What: "pulls", Action: "model.pull", Resource: "acme/x@v1", Want: "deny", Outcome: "deny", Reason: "a b", Decision: "D-1", Note: strings.Repeat("word\x1b ", 40), OK: true})
 	r.step(line{Who: "eva", What: "waits", Want: "ended", Outcome: "error", Problem: "it goes on"})
 	r.progress("unseen")
+	var shown strings.Builder
+	r.terminal = &shown
+	r.progress("half of it")
 	r.end(time.Second)
 	text := out.String()
+	if !strings.HasPrefix(shown.String(), "half of it") || !strings.HasSuffix(shown.String(), "\r\x1b[K") {
+		t.Errorf("progress %q", shown.String())
+	}
 	for _, want := range []string{
-		"  1  ana       model.pull       acme/x@v1          deny      a b                              D-1\n     pulls: word word",
-		"  2  eva       -                -                  error     -                                -\n     waits\n     NOT AS EXPECTED: wanted \"ended\"; it goes on\n",
+		"  1  ana       model.pull       acme/x@v1          deny      a b                                       D-1\n     pulls: word word",
+		"  2  eva       -                -                  error     -                                         -\n     waits\n     NOT AS EXPECTED: wanted \"ended\"; it goes on\n",
 		"\ndemo: 1 of 2 steps as expected, in 1s\n",
 	} {
 		if !strings.Contains(text, want) {

@@ -167,10 +167,8 @@ func (a *authenticator) code(ctx context.Context) (string, error) {
 	now := func() uint64 { return uint64(time.Now().Unix()) / uint64(period/time.Second) }
 	step := max(now(), a.last+1)
 	for step > now()+1 {
-		select {
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-time.After(time.Second):
+		if err := pause(ctx, time.Second); err != nil {
+			return "", err
 		}
 	}
 	a.last = step

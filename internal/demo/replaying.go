@@ -31,7 +31,9 @@ func (s *story) covered(ctx context.Context, o verify.Options) (verify.Report, e
 		if r.Size >= head.Size {
 			return verify.Log(ctx, verify.Dir(s.server.LogDir()), s.server.LogKey(), o)
 		}
-		time.Sleep(100 * time.Millisecond)
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return r, err
+		}
 	}
 	return verify.Report{}, fmt.Errorf("after ten seconds no checkpoint covers %d entries", head.Size)
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 	"unicode"
@@ -17,8 +16,8 @@ type report struct {
 	steps int
 	right int
 
-	terminal bool // progress is shown
-	halfway  bool // the cursor stands behind a progress line
+	terminal io.Writer // where progress is shown; nil: nowhere
+	halfway  bool      // the cursor stands behind a progress line
 }
 
 // A line is one step as it went, and the form of one line of JSON.
@@ -41,34 +40,24 @@ type line struct {
 
 // say writes a line that is no step.
 func (r *report) say(format string, args ...any) {
+	r.clear()
 	if !r.json {
-		r.clear()
 		fmt.Fprintf(r.out, format+"\n", args...)
 	}
 }
 
-// progress writes over the line before, where there is a terminal.
+// progress shows how far something is, on a line that is written over.
 func (r *report) progress(format string, args ...any) {
-	if r.terminal {
+	if r.terminal != nil {
 		r.clear()
-		fmt.Fprintf(r.out, format, args...)
+		fmt.Fprintf(r.terminal, format, args...)
 		r.halfway = true
 	}
 }
 
-// terminal reports whether somebody looks at w while it is written.
-func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
 func (r *report) clear() {
 	if r.halfway {
-		fmt.Fprint(r.out, "\r\x1b[K") // carriage return, erase the line
+		fmt.Fprint(r.terminal, "\r\x1b[K") // carriage return, erase the line
 		r.halfway = false
 	}
 }
@@ -78,7 +67,7 @@ func (r *report) chapter(name string) {
 }
 
 // columns of a step: number, who, action, resource, outcome, reason, decision.
-const columns = "%3d  %-9s %-16s %-18s %-9s %-32s %s\n"
+const columns = "%3d  %-9s %-16s %-18s %-9s %-41s %s\n"
 
 func (r *report) step(l line) {
 	r.steps++
@@ -86,11 +75,11 @@ func (r *report) step(l line) {
 		r.right++
 	}
 	l.Step = r.steps
+	r.clear()
 	if r.json {
 		r.object(l)
 		return
 	}
-	r.clear()
 	fmt.Fprintf(r.out, columns, l.Step, l.Who, dash(l.Action), dash(l.Resource), l.Outcome, dash(l.Reason), dash(l.Decision))
 	r.prose(l.What + suffix(": ", l.Note))
 	if !l.OK {

@@ -76,6 +76,7 @@ func build(ctx context.Context, o Options, out *report) (*stage, error) {
 // train makes the models' files. The leading one is served, too.
 func (s *stage) train(ctx context.Context, config tinylm.Config, out *report) (*tinylm.Model, error) {
 	began := time.Now()
+	out.say("training a small language model on text that ships with Sallyport")
 	leading, err := tinylm.Train(ctx, config, func(step, steps int, loss float64) {
 		out.progress("training a model: step %d of %d, loss %.2f", step, steps, loss)
 	})
