@@ -81,7 +81,11 @@ func (s *system) newPerson(name string) (*person, error) {
 		return nil, err
 	}
 	p.web = web
-	p.client, err = client.New(client.Config{Server: s.server.External(), CAFile: s.server.CA(), Store: p.store})
+	command, err := s.wire()
+	if err != nil {
+		return nil, err
+	}
+	p.client, err = client.New(client.Config{Server: s.server.External(), HTTP: command, Store: p.store})
 	return p, err
 }
 
@@ -104,16 +108,16 @@ func (s *system) wire() (*http.Client, error) {
 		return conn, err
 	}
 	return &http.Client{Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: false, DisableCompression: true,
-			TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}}}, nil
+		Transport: &http.Transport{DialContext: dial, DisableCompression: true,
+			TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13, Time: s.clock.Now}}}, nil
 }
 
 // A page is what a browser shows: where it is, its forms' fields and its text.
 type page struct {
 	status int
 	path   string
-	header http.Header
 	text   string
+	away   *url.URL // where it leads when that is another server
 }
 
 var (
@@ -142,8 +146,7 @@ func (p page) fields(action string) url.Values {
 	return all
 }
 
-// open goes to an address and follows redirects within the server; one that leads
-// elsewhere is opened last.
+// open goes to an address and follows redirects, as long as they stay on the server.
 func (p *person) open(ctx context.Context, address string) (page, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -165,7 +168,10 @@ func (p *person) browse(r *http.Request) (page, error) {
 		}
 		next, err := a.Location()
 		if err != nil {
-			return page{a.StatusCode, a.Request.URL.Path, a.Header, string(body)}, nil
+			return page{status: a.StatusCode, path: a.Request.URL.Path, text: string(body)}, nil
+		}
+		if next.Host != a.Request.URL.Host {
+			return page{status: a.StatusCode, path: a.Request.URL.Path, text: string(body), away: next}, nil
 		}
 		if r, err = http.NewRequestWithContext(r.Context(), http.MethodGet, next.String(), nil); err != nil {
 			return page{}, err
@@ -267,7 +273,13 @@ func (p *person) login(ctx context.Context) error {
 			at, err = p.signIn(ctx, at)
 		}
 		if err == nil {
-			_, err = p.send(ctx, at, "/oauth/consent", map[string]string{"decision": "approve"})
+			at, err = p.send(ctx, at, "/oauth/consent", map[string]string{"decision": "approve"})
+		}
+		if err == nil && at.away == nil {
+			err = fmt.Errorf("consent of %s ended on %s (%d): %.300s", p.id, at.path, at.status, at.text)
+		}
+		if err == nil {
+			_, err = p.open(ctx, at.away.String())
 		}
 		return err
 	}})

@@ -147,10 +147,9 @@ func newSystem(ctx context.Context, dir string, files trail.Files) (*system, err
 
 func (s *system) start(ctx context.Context, files trail.Files) error {
 	logger := slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	var err error
-	s.server, err = server.StartOn(ctx, s.config, logger, s.clock.Now, files)
+	one, err := server.StartOn(ctx, s.config, logger, s.clock.Now, files)
 	if err == nil {
-		s.config.Listen = s.server.Addr() // a restart answers where it did
+		s.server, s.config.Listen = one, one.Addr() // a restart answers where it did
 	}
 	return err
 }
