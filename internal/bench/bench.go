@@ -208,6 +208,6 @@ func fullSize() size {
 }
 
 func quickSize() size {
-	return size{rounds: 2, round: 30 * time.Millisecond, decisions: 50, policies: []int{10, 20, 50, 2_000}, entities: 1_000, clients: []int{1, 16, 64},
+	return size{rounds: 1, round: 20 * time.Millisecond, decisions: 50, policies: []int{10, 20, 50, 1_100}, entities: 1_000, clients: []int{1, 16, 64},
 		recorders: []int{1, 16, 256}, file: 1 << 20, calls: 100, starts: 1, idle: 50 * time.Millisecond}
 }
