@@ -224,24 +224,6 @@ func (s *Server) openTrail(ctx context.Context) error {
 	return writeIfChanged(s.path("log.vkey"), []byte(s.trust+"\n"))
 }
 
-// known is the checkpoint that the store kept: the log must still contain it, so
-// that an older copy of its directory is refused and not continued.
-func (s *Server) known(ctx context.Context) ([][]byte, error) {
-	signed, err := s.db.KeptCheckpoint(ctx, s.config.Log)
-	if err != nil || signed == nil {
-		return nil, err
-	}
-	return [][]byte{signed}, nil
-}
-
-func (s *Server) keepCheckpoint(ctx context.Context) error {
-	signed, err := s.trail.Checkpoint(ctx)
-	if err != nil || len(signed) == 0 {
-		return nil // none is published yet
-	}
-	return s.db.KeepCheckpoint(ctx, s.config.Log, signed)
-}
-
 func writeIfChanged(path string, data []byte) error {
 	if old, err := os.ReadFile(path); err == nil && string(old) == string(data) {
 		return nil
@@ -357,6 +339,7 @@ func (s *Server) openBackground(context.Context) error {
 		func() { s.guard.Watch(ctx, sweepEvery) },
 		func() { s.index.Run(ctx) },
 		func() { s.tend(ctx) },
+		func() { s.remember(ctx) },
 	} {
 		s.running.Go(work)
 	}
