@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/server"
 )
 
@@ -237,12 +239,14 @@ func (h *house) outside(ctx context.Context, program []string) (installation, er
 func (h *house) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	asking := httpsafe.Client(func(a netip.AddrPort) bool { return a.Addr().IsLoopback() }, 1)
+	defer asking.CloseIdleConnections()
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+h.config.Listen+"/readyz", nil)
 		if err != nil {
 			return err
 		}
-		answer, err := http.DefaultClient.Do(req)
+		answer, err := asking.Do(req)
 		if err == nil {
 			_, err = io.Copy(io.Discard, answer.Body)
 			if err = errors.Join(err, answer.Body.Close()); err == nil && answer.StatusCode == http.StatusOK {

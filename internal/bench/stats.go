@@ -85,22 +85,26 @@ func figure(values []float64, unit string) Row {
 
 // ratio is a row that divides ours by base, round by round.
 func ratio(ours, base []float64, in, against string) Row {
-	return compared(ours, base, in, against, "×", func(a, b float64) float64 { return a / b })
+	values := make([]float64, len(ours))
+	for i := range ours {
+		values[i] = ours[i] / base[i]
+	}
+	return figure(values, "×").against(ours, base, in, against)
 }
 
 // added is a row that takes base from ours, round by round.
 func added(ours, base []float64, in, against string) Row {
-	return compared(ours, base, in, against, in, func(a, b float64) float64 { return a - b })
-}
-
-func compared(ours, base []float64, in, against, unit string, with func(a, b float64) float64) Row {
 	values := make([]float64, len(ours))
 	for i := range ours {
-		values[i] = with(ours[i], base[i])
+		values[i] = ours[i] - base[i]
 	}
-	row := figure(values, unit)
-	row.Ours, row.Base, row.In, row.Against = median(ours), median(base), in, against
-	return row
+	return figure(values, in).against(ours, base, in, against)
+}
+
+// against adds the two sides that a row compares.
+func (r Row) against(ours, base []float64, in, what string) Row {
+	r.Ours, r.Base, r.In, r.Against = median(ours), median(base), in, what
+	return r
 }
 
 // atMost sets the target of a row: its value is not above limit.
