@@ -69,6 +69,9 @@ different people. Every step says what it expects; exit code 0 only when all wen
   sallyport demo --keep`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.JSON, o.Out = a.json, direct{a}
+			if a.terminal && !a.quiet {
+				o.Progress = a.err
+			}
 			err := demo.Run(cmd.Context(), o)
 			if errors.Is(err, demo.ErrUnexpected) {
 				return &exit{client.ExitDenied, err}
