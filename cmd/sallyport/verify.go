@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -264,7 +263,7 @@ func (a *app) verifyReceipt() *cobra.Command {
 				Entry  json.RawMessage `json:"entry"`
 			}{p.Origin, p.Index, p.Size, p.Leaf}, func() {
 				a.line("ok: entry %d of %s, under a checkpoint of %d entries", p.Index, p.Origin, p.Size)
-				a.line("%s", fmt.Sprintf("%s", p.Leaf))
+				a.line("%s", string(p.Leaf))
 			})
 		},
 	}
