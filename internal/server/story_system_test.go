@@ -101,7 +101,7 @@ var shared = sync.OnceValues(func() (*system, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSystem(context.Background(), dir, trail.Files{})
+	s, err := newSystem(context.Background(), dir, true, trail.Files{})
 	if err == nil {
 		sharedStarted = s
 	}
@@ -122,22 +122,24 @@ func TestMain(m *testing.M) {
 }
 
 // newSystem starts a system below dir and sets up acme in it, through the doors.
-func newSystem(ctx context.Context, dir string, files trail.Files) (*system, error) {
+func newSystem(ctx context.Context, dir string, sealed bool, files trail.Files) (*system, error) {
 	s := &system{dir: dir, clock: &movedClock{}, logs: &sink{}, people: map[string]*person{}, canaries: newCanaries()}
 	s.up = newUpstream(s.canaries.add("upstream key"))
 	key := filepath.Join(dir, "upstream.key")
 	if err := os.WriteFile(key, []byte(s.up.key+"\n"), 0o600); err != nil {
 		return nil, err
 	}
-	passphrase := filepath.Join(dir, "passphrase")
-	if err := os.WriteFile(passphrase, []byte(s.canaries.add("passphrase")+"\n"), 0o600); err != nil {
-		return nil, err
-	}
 	s.config = server.Config{Listen: "127.0.0.1:0", Data: filepath.Join(dir, "data"), KeyFile: filepath.Join(dir, "keys", "kek.json"),
-		PassphraseFile: passphrase, Admin: "adam", Organisation: "acme",
+		Admin: "adam", Organisation: "acme",
 		Upstreams: []server.Upstream{{Name: "up", URL: s.up.URL + "/v1", KeyFile: key}}}
 	for _, m := range []string{fraud, base, keel, big} {
 		s.config.Models = append(s.config.Models, server.ModelBinding{Model: m, Upstream: "up", Name: "served-" + filepath.Base(m)})
+	}
+	if sealed { // by a passphrase: a start then takes seconds
+		s.config.PassphraseFile = filepath.Join(dir, "passphrase")
+		if err := os.WriteFile(s.config.PassphraseFile, []byte(s.canaries.add("passphrase")+"\n"), 0o600); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.start(ctx, files); err != nil {
 		return nil, err
@@ -189,6 +191,21 @@ func (s *system) setUp(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// pass lets time pass. It returns when the server has seen that it did: until then
+// what is known is too old to decide on.
+func (s *system) pass(ctx context.Context, d time.Duration) error {
+	s.clock.Add(d)
+	s.mu.Lock()
+	adam := s.people["adam"]
+	s.mu.Unlock()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		_, err := adam.client.Who(ctx)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // establish makes acme: the people and roles of examples/acme that the stories

@@ -70,7 +70,7 @@ func tell(t *testing.T) *story {
 // tellAnew begins a story on a system of its own.
 func tellAnew(t *testing.T, files trail.Files) *story {
 	t.Helper()
-	s, err := newSystem(t.Context(), t.TempDir(), files)
+	s, err := newSystem(t.Context(), t.TempDir(), false, files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,16 +109,8 @@ func (r *story) Nobody() *story { return &story{scene: r.scene} }
 // then what is known is too old to decide on.
 func (r *story) Later(d time.Duration) {
 	r.t.Helper()
-	r.clock.Add(d)
-	adam := r.As("adam").who.client
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		_, err := adam.Who(r.t.Context())
-		if err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			r.t.Fatalf("%s later: %v", d, err)
-		}
+	if err := r.pass(r.t.Context(), d); err != nil {
+		r.t.Fatalf("%s later: %v", d, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
