@@ -17,7 +17,13 @@ type Reader struct {
 	keys   *keys
 	sealed int64
 	plain  int64
-	pool   sync.Pool // of *scratch
+	memory *Memory
+}
+
+// A Memory is working memory that readers lend each other: many short reads, each by a reader of its own, then
+// allocate nothing. The zero value is ready; it is safe for concurrent use.
+type Memory struct {
+	pool sync.Pool // of *scratch
 }
 
 // scratch is the working memory of one read. The nonce lives here because a slice of a local array would escape
@@ -31,6 +37,11 @@ type scratch struct {
 // it decrypts anything, and decrypts the last chunk: only that proves the size which the reader announces.
 // Errors are [ErrKey], [ErrCorrupt] or those of src.
 func Open(src io.ReaderAt, size int64, key secret.Bytes, context []byte) (*Reader, error) {
+	return new(Memory).Open(src, size, key, context)
+}
+
+// Open is [Open] for a reader that shares its working memory.
+func (m *Memory) Open(src io.ReaderAt, size int64, key secret.Bytes, context []byte) (*Reader, error) {
 	plain, err := PlainSize(size)
 	if err != nil {
 		return nil, err
@@ -46,10 +57,10 @@ func Open(src io.ReaderAt, size int64, key secret.Bytes, context []byte) (*Reade
 	if subtle.ConstantTimeCompare(k.commitment[:], header[SaltSize:]) != 1 {
 		return nil, fmt.Errorf("seal: open: %w", ErrKey)
 	}
-	r := &Reader{src: src, keys: k, sealed: size, plain: plain}
+	r := &Reader{src: src, keys: k, sealed: size, plain: plain, memory: m}
 	last := plain / ChunkSize
-	s := r.borrow(1)
-	defer r.pool.Put(s)
+	s := m.borrow(1)
+	defer m.pool.Put(s)
 	ct, err := r.load(s, last, last)
 	if err != nil {
 		return nil, err
@@ -81,8 +92,8 @@ func (r *Reader) ReadAt(p []byte, off int64) (n int, err error) {
 		p, eof = p[:r.plain-off], io.EOF
 	}
 	first, last := off/ChunkSize, (off+int64(len(p))-1)/ChunkSize
-	s := r.borrow(last - first + 1)
-	defer r.pool.Put(s)
+	s := r.memory.borrow(last - first + 1)
+	defer r.memory.pool.Put(s)
 	for first <= last {
 		until := min(last, first+batch-1)
 		ct, err := r.load(s, first, until)
@@ -138,9 +149,9 @@ func (r *Reader) open(dst []byte, s *scratch, ct []byte, chunk int64) ([]byte, e
 }
 
 // borrow returns scratch memory for that many chunks, at most a batch.
-func (r *Reader) borrow(chunks int64) *scratch {
+func (m *Memory) borrow(chunks int64) *scratch {
 	need := int(min(chunks, batch)) * sealedChunk
-	s, _ := r.pool.Get().(*scratch)
+	s, _ := m.pool.Get().(*scratch)
 	if s == nil {
 		s = new(scratch)
 	}

@@ -37,7 +37,7 @@ func Recover(dst io.Writer, src io.ReaderAt, size int64, key secret.Bytes, conte
 		return Recovered{}, fmt.Errorf("seal: recover: %w", ErrKey)
 	}
 	most, _ := ResumePoint(size)
-	r := &Reader{src: src, keys: k, sealed: size, plain: most}
+	r := &Reader{src: src, memory: new(Memory), keys: k, sealed: size, plain: most}
 	buf := make([]byte, min(most, batch*ChunkSize))
 	for rec.Plain < most {
 		n, err := r.ReadAt(buf, rec.Plain)

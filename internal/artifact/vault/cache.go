@@ -18,6 +18,8 @@ type entry struct {
 	files    []catalog.File // sorted by path
 	manifest Manifest
 
+	memory seal.Memory // of the readers of its files
+
 	mu   sync.RWMutex
 	key  secret.Bytes
 	gone bool // the key is zeroed
@@ -38,7 +40,7 @@ func (e *entry) unseal(src blob.Blob, context []byte) (*seal.Reader, error) {
 	if e.gone {
 		return nil, seal.ErrKey // dropped between look-up and use, because the version was retired
 	}
-	return seal.Open(src, src.Size(), e.key, context)
+	return e.memory.Open(src, src.Size(), e.key, context)
 }
 
 // forget zeroes the key.

@@ -22,7 +22,6 @@ type File struct {
 	file   catalog.File
 	sealed blob.Blob
 	plain  *seal.Reader
-	stream *seal.Stream // from off on, nil after a Seek
 	off    int64
 }
 
@@ -43,12 +42,13 @@ func (f *File) Read(b []byte) (int, error) {
 	if err := over(f.permit); err != nil {
 		return 0, err
 	}
-	if f.stream == nil {
-		f.stream = f.plain.Stream(f.off, f.file.Size)
+	n := int64(min(len(b), pieceSize))
+	if end := (f.off + n) / seal.ChunkSize * seal.ChunkSize; end > f.off {
+		n = end - f.off // up to where a chunk ends, so that none is opened twice
 	}
-	n, err := f.stream.Read(b)
-	f.off += int64(n)
-	return n, readError(err)
+	read, err := f.plain.ReadAt(b[:n], f.off)
+	f.off += int64(read)
+	return read, readError(err)
 }
 
 // ReadAt implements io.ReaderAt.
@@ -77,9 +77,7 @@ func (f *File) Seek(offset int64, whence int) (int64, error) {
 	if offset < 0 {
 		return f.off, sallyport.E("seek", sallyport.Invalid, "before the beginning of the file", "")
 	}
-	if offset != f.off {
-		f.off, f.stream = offset, nil
-	}
+	f.off = offset
 	return offset, nil
 }
 
