@@ -9,7 +9,7 @@ import (
 // RouteCoverage compares the tables of the doors with the upstreams' own lists of
 // routes. It needs no running server.
 func RouteCoverage() ([]gateway.Coverage, error) {
-	hub, err := hfhub.New(nil, nil, "")
+	hub, err := hfhub.New(nil, nil, "https://localhost"+hubPrefix)
 	if err != nil {
 		return nil, err
 	}

@@ -251,19 +251,14 @@ func (s *Server) record(ctx context.Context, bodies ...[]byte) (uint64, error) {
 	return seq, nil
 }
 
-func compile(src policy.Source) (policy.Engine, error) {
-	if src.Schema == "" {
-		src.Schema = cedar.Schema
-	}
-	return cedar.Compile(src)
-}
+func compile(src policy.Source) (policy.Engine, error) { return cedar.Compile(src) }
 
 func (s *Server) openFacts(ctx context.Context) error {
 	first, err := s.firstPolicies()
 	if err != nil {
 		return err
 	}
-	s.rooms.policies = &change.Service{Store: s.db.Policy(), Compile: compile, Note: s.note, Clock: s.clock}
+	s.rooms.policies = &change.Service{Store: s.db.Policy(), Schema: cedar.Schema, Compile: compile, Note: s.note, Clock: s.clock}
 	engine, err := s.rooms.policies.Current(ctx, first)
 	if err != nil {
 		return err

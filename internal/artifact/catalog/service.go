@@ -30,6 +30,21 @@ type Service struct {
 // Dump returns the whole catalog, without the files of versions.
 func (s *Service) Dump(ctx context.Context) (Dump, error) { return s.Store.Dump(ctx) }
 
+// Add adds an item whose name was never used; what contains it must exist. The
+// right to add to a project is no right over what another project holds.
+func (s *Service) Add(ctx context.Context, item Item) error {
+	k, err := s.prepare(&item)
+	if err != nil {
+		return err
+	}
+	return s.Store.Put(ctx, item, func(now Standing) (Item, error) {
+		if now.Old != (Item{}) {
+			return Item{}, sallyport.E("add "+k.kind, sallyport.Conflict, k.name+" exists already", "choose another name, or change what is there by its own commands")
+		}
+		return item, k.parents(now)
+	})
+}
+
 // Put adds an item, or changes the one of its name; what contains it must exist.
 // It may raise a class and never lowers one: that is Relabel.
 func (s *Service) Put(ctx context.Context, item Item) error {

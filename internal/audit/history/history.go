@@ -8,6 +8,8 @@ package history
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -27,7 +29,7 @@ type Row struct {
 	On       string
 	Outcome  string
 	Decision string
-	Facts    string // of a decision and of its facts: the hash that joins them
+	Facts    string // of facts: the hash by which decisions refer to them
 	Reason   string // the first
 }
 
@@ -81,9 +83,12 @@ type Index struct {
 	source Source
 	logger *slog.Logger
 
+	writing sync.Mutex // held while the store changes
+
 	mu      sync.Mutex
 	next    uint64
 	changed chan struct{}
+	again   chan struct{} // closed by Rebuild
 }
 
 // Open returns an index over store, to be kept current by Run.
@@ -92,19 +97,19 @@ func Open(ctx context.Context, store Store, source Source, logger *slog.Logger) 
 	if err != nil {
 		return nil, fmt.Errorf("open history: %w", err)
 	}
-	return &Index{store: store, source: source, logger: logger, next: next, changed: make(chan struct{})}, nil
+	return &Index{store: store, source: source, logger: logger, next: next, changed: make(chan struct{}), again: make(chan struct{})}, nil
 }
 
 // batch is how many rows are written at once while the index catches up.
-const batch = 512
+const batch = 4096
 
 // lull is how long rows may wait for more before they are written.
-const lull = 50 * time.Millisecond
+const lull = 250 * time.Millisecond
 
 // Run follows the trail until ctx ends. What fails is logged and begun again.
 func (x *Index) Run(ctx context.Context) {
 	for ctx.Err() == nil {
-		if err := x.follow(ctx); err != nil && ctx.Err() == nil {
+		if err := x.follow(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, errAgain) {
 			x.logger.ErrorContext(ctx, "the search index fell behind and begins again", "err", err)
 			select {
 			case <-ctx.Done():
@@ -119,11 +124,14 @@ func (x *Index) Run(ctx context.Context) {
 func (x *Index) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	x.mu.Lock()
+	again := x.again
+	x.mu.Unlock()
 	rows := make(chan Row, batch)
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		cancel(x.write(ctx, rows))
+		cancel(x.write(ctx, rows, again))
 	}()
 	err := x.read(ctx, rows)
 	close(rows)
@@ -152,8 +160,21 @@ func (x *Index) read(ctx context.Context, rows chan<- Row) error {
 	return nil
 }
 
-func (x *Index) write(ctx context.Context, rows <-chan Row) error {
-	for row := range rows {
+// errAgain ends a round of following because the index is to be made anew.
+var errAgain = errors.New("the index is made anew")
+
+func (x *Index) write(ctx context.Context, rows <-chan Row, again <-chan struct{}) error {
+	for {
+		var row Row
+		var ok bool
+		select {
+		case <-again:
+			return errAgain
+		case row, ok = <-rows:
+		}
+		if !ok {
+			return nil
+		}
 		group := append(make([]Row, 0, batch), row)
 		timer := time.NewTimer(lull)
 	fill:
@@ -169,22 +190,53 @@ func (x *Index) write(ctx context.Context, rows <-chan Row) error {
 			}
 		}
 		timer.Stop()
-		if err := x.store.Put(ctx, group, group[len(group)-1].Seq+1); err != nil {
+		if err := x.put(ctx, group, again); err != nil {
 			return err
 		}
-		x.advance(group[len(group)-1].Seq + 1)
 	}
+}
+
+// put writes a group, unless the index was to be made anew since it was read.
+func (x *Index) put(ctx context.Context, group []Row, again <-chan struct{}) error {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	select {
+	case <-again:
+		return errAgain
+	default:
+	}
+	next := group[len(group)-1].Seq + 1
+	if err := x.store.Put(ctx, group, next); err != nil {
+		return err
+	}
+	x.advance(next)
 	return nil
 }
 
+// An entry is the part of an event that is indexed.
+type entry struct {
+	Type     sallyport.EventType   `json:"t"`
+	At       int64                 `json:"at"`
+	Who      sallyport.PrincipalID `json:"who"`
+	Action   sallyport.Action      `json:"a"`
+	On       string                `json:"on"`
+	Outcome  string                `json:"o"`
+	Decision string                `json:"d"`
+	Facts    string                `json:"f"`
+	Reasons  []string              `json:"r"`
+}
+
 func rowOf(leaf Leaf) (Row, error) {
-	l, err := sallyport.DecodeLogged(leaf.Data)
-	if err != nil {
+	var e entry
+	if err := json.Unmarshal(leaf.Data, &e); err != nil {
 		return Row{}, fmt.Errorf("leaf %d: %w", leaf.Seq, err)
 	}
-	r := Row{Seq: leaf.Seq, At: l.Time(), Type: l.Type, Who: l.Who, Action: l.Action, On: l.On, Outcome: l.Outcome, Decision: l.Decision, Facts: l.Facts}
-	if len(l.Reasons) > 0 {
-		r.Reason = l.Reasons[0]
+	r := Row{Seq: leaf.Seq, At: time.UnixMicro(e.At).UTC(), Type: e.Type, Who: e.Who, Action: e.Action, On: e.On, Outcome: e.Outcome, Decision: e.Decision}
+	if e.Type == sallyport.EventFacts {
+		r.Facts = e.Facts // of a decision the log itself tells; the index finds where the facts stand
+	}
+	if len(e.Reasons) > 0 {
+		r.Reason = e.Reasons[0]
 	}
 	return r, nil
 }
@@ -231,14 +283,17 @@ func (x *Index) Find(ctx context.Context, q Query) ([]Row, error) {
 	return x.store.Find(ctx, q)
 }
 
-// Rebuild forgets everything and reads the trail from its beginning. Run must not
-// be running.
+// Rebuild forgets everything and has Run read the trail from its beginning.
 func (x *Index) Rebuild(ctx context.Context) error {
+	x.writing.Lock()
+	defer x.writing.Unlock()
 	if err := x.store.Reset(ctx); err != nil {
 		return err
 	}
 	x.mu.Lock()
+	defer x.mu.Unlock()
 	x.next = 0
-	x.mu.Unlock()
+	close(x.again)
+	x.again = make(chan struct{})
 	return nil
 }

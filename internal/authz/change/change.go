@@ -42,6 +42,7 @@ type Store interface {
 // goroutines; activations happen one after the other in the store's order.
 type Service struct {
 	Store   Store
+	Schema  string // of sets that bring none: the program's own
 	Compile func(policy.Source) (policy.Engine, error)
 	Note    func(context.Context, sallyport.Event) (uint64, error)
 	Clock   func() time.Time
@@ -72,6 +73,9 @@ func (s *Service) Current(ctx context.Context, first policy.Source) (policy.Engi
 // in keeper (nil before there is one). The set is in the trail before any
 // decision is made by it.
 func (s *Service) Activate(ctx context.Context, keeper *facts.Keeper, src policy.Source, by sallyport.PrincipalID, why string) (policy.Engine, error) {
+	if src.Schema == "" {
+		src.Schema = s.Schema // kept and written down with the set: another program may come with another one
+	}
 	engine, err := s.Compile(src)
 	if err != nil {
 		return nil, err

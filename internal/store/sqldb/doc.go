@@ -9,7 +9,7 @@
 // migration that has been applied anywhere is never edited. For the two engines
 // to read one text:
 //
-//   - {{serial}} is a primary key that counts by itself, {{blob}} is bytes
+//   - {{serial}} is a primary key that counts by itself, {{rowid}} one that is given, {{blob}} is bytes
 //   - TEXT sorts by bytes on both engines (the loader adds the collation)
 //   - times are BIGINT, Unix microseconds, 0 for none; truth is SMALLINT 0 or 1
 //   - parameters are $1, $2; ON CONFLICT and RETURNING work, FROM (VALUES …) does not

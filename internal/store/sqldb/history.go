@@ -3,7 +3,9 @@ package sqldb
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"sallyport/internal/audit/history"
 )
@@ -41,33 +43,68 @@ func (s historyStore) Next(ctx context.Context) (uint64, error) {
 
 // Find implements history.Store.
 func (s historyStore) Find(ctx context.Context, q history.Query) ([]history.Row, error) {
-	var types []string
+	w := where{}
+	var types []any
 	for _, t := range q.Types {
 		types = append(types, string(t))
 	}
+	w.add(len(types) > 0, "type IN (?)", types...)
+	w.add(q.Who != "", "who <> '' AND who = ?", string(q.Who))
+	w.add(q.Action != "", "action = ?", string(q.Action))
 	on, open := strings.CutSuffix(q.On, "*")
-	until := toMicros(q.Until)
-	if q.Until.IsZero() {
-		until = 1<<62 - 1
-	}
-	before := int64(1<<62 - 1)
-	if q.Before > 0 {
-		before = int64(q.Before)
-	}
-	return queryAll(ctx, s.db.reader, scanHistory, "SELECT "+historyColumns+" FROM audit_event"+
-		" WHERE ($1 = '' OR $1 LIKE '%,' || type || ',%') AND ($2 = '' OR who = $2) AND ($3 = '' OR action = $3)"+
-		" AND ($4 = '' OR resource = $4 OR ($5 = 1 AND substr(resource, 1, length($4)) = $4))"+
-		" AND ($6 = '' OR outcome = $6) AND ($7 = '' OR decision = $7) AND ($8 = '' OR facts = $8)"+
-		" AND at >= $9 AND at < $10 AND seq < $11 ORDER BY seq DESC LIMIT $12",
-		listed(types), string(q.Who), string(q.Action), on, toFlag(open), q.Outcome, q.Decision, q.Facts, toMicros(q.Since), until, before, int64(q.Most))
+	w.add(q.On != "" && !open, "resource = ?", on)
+	w.add(open && on != "", "substr(resource, 1, ?) = ?", int64(utf8.RuneCountInString(on)), on)
+	w.add(q.Outcome != "", "outcome = ?", q.Outcome)
+	w.add(q.Decision != "", "decision <> '' AND decision = ?", q.Decision)
+	w.add(q.Facts != "", "facts <> '' AND facts = ?", q.Facts)
+	w.add(!q.Since.IsZero(), "at >= ?", toMicros(q.Since))
+	w.add(!q.Until.IsZero(), "at < ?", toMicros(q.Until))
+	w.add(q.Before > 0, "seq < ?", int64(q.Before))
+	w.args = append(w.args, int64(q.Most))
+	return queryAll(ctx, s.db.reader, scanHistory, fmt.Sprintf("SELECT "+historyColumns+" FROM audit_event%s ORDER BY seq DESC LIMIT $%d", w.text(), len(w.args)), w.args...)
 }
 
-// listed puts names between commas, for a LIKE over one parameter; "" for none.
-func listed(names []string) string {
-	if len(names) == 0 {
+// A where is a condition made of fixed terms: only the values come from outside,
+// as parameters.
+type where struct {
+	terms []string
+	args  []any
+}
+
+// add adds a term, in which each "?" stands for one value; the last "?" for all
+// values that are left.
+func (w *where) add(set bool, term string, values ...any) {
+	if !set {
+		return
+	}
+	parts := strings.Split(term, "?")
+	var b strings.Builder
+	for i, part := range parts {
+		b.WriteString(part)
+		n := 0
+		switch {
+		case i == len(parts)-2:
+			n = len(values)
+		case i < len(parts)-2:
+			n = 1
+		}
+		for k := range n {
+			if k > 0 {
+				b.WriteString(", ")
+			}
+			w.args = append(w.args, values[k])
+			fmt.Fprintf(&b, "$%d", len(w.args))
+		}
+		values = values[n:]
+	}
+	w.terms = append(w.terms, b.String())
+}
+
+func (w *where) text() string {
+	if len(w.terms) == 0 {
 		return ""
 	}
-	return "," + strings.Join(names, ",") + ","
+	return " WHERE " + strings.Join(w.terms, " AND ")
 }
 
 // Reset implements history.Store.

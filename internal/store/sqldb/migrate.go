@@ -136,9 +136,9 @@ var wordText = regexp.MustCompile(`\bTEXT\b`)
 // translate puts the engine's words into the text of a migration.
 func (db *DB) translate(text string) string {
 	if !db.postgres {
-		return strings.NewReplacer("{{blob}}", "BLOB", "{{serial}}", "INTEGER PRIMARY KEY AUTOINCREMENT").Replace(text)
+		return strings.NewReplacer("{{blob}}", "BLOB", "{{rowid}}", "INTEGER PRIMARY KEY", "{{serial}}", "INTEGER PRIMARY KEY AUTOINCREMENT").Replace(text)
 	}
 	// The server's own collation would sort and compare names by the rules of some language.
 	text = wordText.ReplaceAllString(text, `TEXT COLLATE "C"`)
-	return strings.NewReplacer("{{blob}}", "BYTEA", "{{serial}}", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY").Replace(text)
+	return strings.NewReplacer("{{blob}}", "BYTEA", "{{rowid}}", "BIGINT PRIMARY KEY", "{{serial}}", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY").Replace(text)
 }

@@ -319,3 +319,28 @@ func TestVersionsAreChecked(t *testing.T) {
 		}
 	})
 }
+
+// TestCatalogAddTakesNothingOver: who may add to a project does not get hold of
+// what another project has.
+func TestCatalogAddTakesNothingOver(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		db, clock := open(), newTurnedClock()
+		s := newCatalog(t, db, clock)
+		before, err := s.Dump(t.Context())
+		must(t, err)
+		must(t, s.Add(t.Context(), catalog.Item{Project: &catalog.Project{Org: "acme", Name: "other"}}))
+		for _, item := range []catalog.Item{
+			{Org: &catalog.Org{Name: "acme"}}, {Project: &catalog.Project{Org: "acme", Name: "risk"}},
+			{Model: &catalog.Model{Org: "acme", Name: "fraud", Project: "other", Class: sallyport.Restricted, Owners: []sallyport.PrincipalID{"user:eve"}}},
+		} {
+			if err := s.Add(t.Context(), item); sallyport.KindOf(err) != sallyport.Conflict {
+				t.Errorf("adding what is there: %v", err)
+			}
+		}
+		after, err := s.Dump(t.Context())
+		must(t, err)
+		if diff := cmp.Diff(before.Models, after.Models); diff != "" {
+			t.Error(diff)
+		}
+	})
+}

@@ -21,6 +21,7 @@ func logRoutes() []Route {
 		{"GET", "/log/entries", sallyport.AuditRead, system, (*API).entries},
 		{"GET", "/log/search", sallyport.AuditRead, system, (*API).search},
 		{"GET", "/log/receipt/{seq}", sallyport.AuditRead, system, (*API).receipt},
+		{"POST", "/log/reindex", sallyport.SystemConfigure, system, (*API).reindex},
 		{"GET", "/decisions/{id}", sallyport.ServerRead, system, (*API).why},
 	}
 }
@@ -103,6 +104,14 @@ func (a *API) find(c *Call, q history.Query) ([]history.Row, error) {
 	return a.Rooms.History.Find(c.Context(), q)
 }
 
+// reindex forgets the search index and has it made again from the log.
+func (a *API) reindex(c *Call) (any, error) {
+	if err := a.Rooms.History.Rebuild(c.Context()); err != nil {
+		return nil, err
+	}
+	return api.Head{Size: a.Rooms.Log.Size()}, a.note(c, sallyport.EventChanged, "search index", map[string]string{"what": "made again from the log"})
+}
+
 func (a *API) receipt(c *Call) (any, error) {
 	seq, err := sallyportNumber(c.PathValue("seq"))
 	if err != nil {
@@ -146,7 +155,8 @@ func (a *API) why(c *Call) (any, error) {
 	if !auditor && l.Who != c.Permit.Who().ID {
 		return nil, noDecision()
 	}
-	return w, a.explain(c, &w, l, auditor)
+	err = a.explain(c, &w, l, auditor)
+	return w, err
 }
 
 func noDecision() error {

@@ -56,7 +56,7 @@ func (a *API) addOrg(c *Call) (any, error) {
 	if err != nil || ref.Kind != sallyport.OrganisationKind {
 		return nil, sallyport.E("add organisation", sallyport.Invalid, "\"resource\" must name an organisation", "write org:NAME")
 	}
-	if err := a.Rooms.Catalog.Put(c.Context(), catalog.Item{Org: &catalog.Org{Name: ref.Org}}); err != nil {
+	if err := a.Rooms.Catalog.Add(c.Context(), catalog.Item{Org: &catalog.Org{Name: ref.Org}}); err != nil {
 		return nil, err
 	}
 	return in, a.changed(c, ref.String(), map[string]string{"what": "organisation added"})
@@ -79,7 +79,7 @@ func (a *API) addThing(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.Rooms.Catalog.Put(c.Context(), item); err != nil {
+	if err := a.Rooms.Catalog.Add(c.Context(), item); err != nil {
 		return nil, err
 	}
 	return in, a.changed(c, ref.String(), map[string]string{"what": "added to the catalog", "class": string(in.Class)})

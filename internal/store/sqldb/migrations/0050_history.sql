@@ -1,5 +1,5 @@
 CREATE TABLE audit_event (
-	seq      BIGINT NOT NULL PRIMARY KEY,
+	seq      {{rowid}},
 	at       BIGINT NOT NULL,
 	type     TEXT   NOT NULL,
 	who      TEXT   NOT NULL,
@@ -11,9 +11,9 @@ CREATE TABLE audit_event (
 	reason   TEXT   NOT NULL
 );
 
-CREATE INDEX audit_event_decision ON audit_event (decision);
-CREATE INDEX audit_event_who ON audit_event (who, seq);
-CREATE INDEX audit_event_facts ON audit_event (facts);
+CREATE INDEX audit_event_decision ON audit_event (decision) WHERE decision <> '';
+CREATE INDEX audit_event_who ON audit_event (who, seq) WHERE who <> '';
+CREATE INDEX audit_event_facts ON audit_event (facts) WHERE facts <> '';
 
 CREATE TABLE audit_cursor (
 	one  BIGINT NOT NULL PRIMARY KEY CHECK (one = 1),
