@@ -82,6 +82,11 @@ func (c *Client) RotateKeys(ctx context.Context) (api.Rotation, error) {
 	return post[api.Rotation](ctx, c, request{op: "rotate keys", path: "/keys/rotate"}, nil)
 }
 
+// Reindex has the search index made again from the log.
+func (c *Client) Reindex(ctx context.Context) (api.Head, error) {
+	return post[api.Head](ctx, c, request{op: "rebuild index", path: "/log/reindex"}, nil)
+}
+
 // Things lists what is in the catalog, as far as the caller may know.
 func (c *Client) Things(ctx context.Context) ([]api.Thing, error) {
 	return get[[]api.Thing](ctx, c, "list catalog", "/catalog", nil)

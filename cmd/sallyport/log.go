@@ -19,8 +19,8 @@ import (
 )
 
 func (a *app) logCommand() *cobra.Command {
-	return noun(&cobra.Command{Use: "log", Short: "What happened: tail, search, verify, export, receipt"},
-		a.logTail(), a.logSearch(), a.logVerify(), a.logExport(), a.logReceipt())
+	return noun(&cobra.Command{Use: "log", Short: "What happened: tail, search, verify, export, receipt, reindex"},
+		a.logTail(), a.logSearch(), a.logVerify(), a.logExport(), a.logReceipt(), a.logReindex())
 }
 
 // event prints one entry.

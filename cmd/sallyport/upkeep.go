@@ -25,3 +25,21 @@ func (a *app) keysRotate() *cobra.Command {
 		},
 	}
 }
+
+func (a *app) logReindex() *cobra.Command {
+	return &cobra.Command{
+		Use: "reindex", Short: "Throw the search index away and make it again from the log", Args: arguments(),
+		Example: "  sallyport log reindex",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			head, err := c.Reindex(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.answer(head, func() { a.line("the index is being made again from %d entries", head.Size) })
+		},
+	}
+}
