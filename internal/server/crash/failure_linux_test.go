@@ -1,6 +1,7 @@
 package crash_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,12 +69,74 @@ func TestKillNthFailureI01I03I04(t *testing.T) {
 	}
 	c, _ = w.start(t)
 	w.finish(t, c)
-	undone := slices.DeleteFunc(w.upstream.all(), func(id string) bool { _, ok := w.book.completed[id]; return ok })
-	t.Logf("%d log entries, consistent with %d checkpoints; %d answers said that nothing could be served; %d times the model server had acted and the end could not be recorded",
-		len(w.book.leaves), len(w.kept), w.told.refused, len(undone))
-	if last > 3 && len(undone) == 0 {
-		t.Error("never had the model server acted when the log failed: the test did not show that")
+	t.Logf("%d log entries, consistent with %d checkpoints; %d answers said that nothing could be served", len(w.book.leaves), len(w.kept), w.told.refused)
+}
+
+// TestKillEffectDoneRecordFailedI01 lets the log fail after the model server has acted: the client gets no success, and the
+// log shows after the restart what was permitted, without an end.
+func TestKillEffectDoneRecordFailedI01(t *testing.T) {
+	t.Parallel() // most of the time is waited for disks and starts
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("strace is not installed: it makes the system calls fail")
 	}
+	w := newWorld(t, "", 0)
+	w.told.faulty = true
+	for round, stream := range []bool{false, true} {
+		c, _ := w.start(t)
+		w.tokens(t)
+		if round == 0 {
+			w.firstPush(t)
+		}
+		said, segment := make(chan string, 1), w.newestSegment(t)
+		w.upstream.acting(func() { said <- c.fault(t, strace, segment) })
+		body := fmt.Sprintf(`{"model":%q,"stream":%t,"messages":[{"role":"user","content":"x"}]}`, openModel, stream)
+		r, err := w.send(t.Context(), ask{who: "ana", door: "openai", method: http.MethodPost, path: "/openai/v1/chat/completions", body: []byte(body)})
+		if len(w.upstream.all()) != round+1 {
+			t.Fatalf("the model server was not asked: %d %s, %v", r.status, r.body, err)
+		}
+		if first := <-said; !strings.Contains(first, "attached") {
+			t.Skip("strace may not attach to a running process: " + first)
+		}
+		if err == nil && r.status < 500 {
+			t.Errorf("stream %t: the end could not be recorded, and the client got %d and a whole answer: %s", stream, r.status, r.body)
+		}
+		w.upstream.acting(nil)
+		c.kill(t)
+		w.told.blocked = false
+		c, _ = w.start(t)
+		w.settle(t)
+		asked := w.upstream.all()
+		id := asked[len(asked)-1]
+		if _, ended := w.book.completed[id]; w.book.decided[id] != "allow" || ended {
+			t.Errorf("stream %t: the log has %q for what the model server did, and an end: %t", stream, w.book.decided[id], ended)
+		}
+		c.stop(t)
+		w.verify(t)
+	}
+}
+
+// fault makes every write to a file fail in the running server. It returns when that is so, with the first thing strace says.
+func (c *child) fault(t *testing.T, strace, file string) string {
+	pid := <-c.pid
+	c.pid <- pid
+	cmd := exec.CommandContext(t.Context(), strace, "-f", "-p", strconv.Itoa(pid), "-o", os.DevNull, "-P", file, "-e", "trace=write", "-e", "inject=write:error=EIO:when=1+")
+	out, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return err.Error()
+	}
+	lines := bufio.NewScanner(out)
+	lines.Scan()
+	first := lines.Text()
+	go func() { // it ends with the server
+		for lines.Scan() {
+		}
+		_ = cmd.Wait()
+	}()
+	return first
 }
 
 // failUpTo makes a failure happen at one n after another.

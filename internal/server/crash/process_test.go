@@ -166,6 +166,13 @@ type upstream struct {
 	server *httptest.Server
 	mu     sync.Mutex
 	asked  []string // the request ids, which are decision ids
+	act    func()   // what happens while it acts; may be nil
+}
+
+func (u *upstream) acting(act func()) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.act = act
 }
 
 func newUpstream(t *testing.T) *upstream {
@@ -185,7 +192,11 @@ const (
 func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.mu.Lock()
 	u.asked = append(u.asked, r.Header.Get("X-Request-Id"))
+	act := u.act
 	u.mu.Unlock()
+	if act != nil {
+		act()
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil || !bytes.Contains(body, []byte(`"stream":true`)) {
 		w.Header().Set("Content-Type", "application/json")
