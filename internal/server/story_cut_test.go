@@ -89,6 +89,9 @@ func TestLockCutsWhatRuns(t *testing.T) {
 			t.Errorf("the report of the lock has %+v for %s", c, d.decision)
 		}
 	}
+	for _, c := range h.Cut {
+		t.Logf("cut %s: %d bytes, %d after the order, ended %v, in force in %s", c.Action, c.Bytes, c.AfterCut, c.Ended, h.InForce)
+	}
 	if h.InForce == "" || !h.Active {
 		t.Errorf("the report is %+v", h)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -229,6 +230,9 @@ func (p *person) enrol(ctx context.Context, link string) error {
 	}
 	p.secret = strings.ReplaceAll(found[1], " ", "")
 	p.system.canaries.note("authenticator of "+p.id.Name(), p.secret)
+	if raw, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(p.secret); err == nil {
+		p.system.canaries.note("authenticator of "+p.id.Name()+", raw", string(raw))
+	}
 	code, err := p.code(ctx)
 	if err != nil {
 		return err

@@ -54,8 +54,10 @@ type system struct {
 
 	mu     sync.Mutex
 	people map[string]*person
-	big    bool // the big model is there
-	broken bool // on purpose: an error at the end is expected
+	big    bool         // the big model is there
+	served []string     // decisions that were answered with success
+	errors bytes.Buffer // every refusal that was answered
+	broken bool         // on purpose: an error at the end is expected
 }
 
 // A movedClock is the wall clock, moved forward by a test.
@@ -191,6 +193,19 @@ func (s *system) setUp(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// answered keeps what the whole run is judged by.
+func (s *system) answered(a seen) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case a.status >= 400:
+		s.errors.Write(a.body)
+		fmt.Fprintln(&s.errors, a.header)
+	case a.status < 300 && a.decision != "":
+		s.served = append(s.served, a.decision)
+	}
 }
 
 // pass lets time pass. It returns when the server has seen that it did: until then

@@ -194,6 +194,7 @@ func (r *story) Send(q request) *story {
 	r.last.body, r.last.err = io.ReadAll(a.Body)
 	r.last.status, r.last.header, r.last.decision = a.StatusCode, a.Header, a.Header.Get("Sallyport-Decision")
 	_ = json.Unmarshal(r.last.body, &r.last.api) // other doors say it otherwise
+	r.answered(r.last)
 	if r.last.decision == "" {
 		r.last.decision = r.last.api.Decision
 	}
