@@ -109,7 +109,7 @@ func TestKillRotationI18(t *testing.T) {
 	for range rounds {
 		done := make(chan bool, 1)
 		go func() { done <- w.rotateKeys(t) }()
-		time.Sleep(time.Duration(random.Int64N(int64(whole) * 3 / 4)))
+		time.Sleep(time.Duration(random.Int64N(int64(whole) * 5 / 4)))
 		c.kill(t)
 		if !<-done {
 			cut++
