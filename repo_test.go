@@ -22,7 +22,7 @@ const (
 	mostComplexity      = 30
 	mostParameters      = 5
 	mostInterfaceMethod = 7
-	mostImportHeight    = 9
+	mostImportHeight    = 10   // 9, and one more for demo and bench, which stand between the command and the server: ARCHITECTURE.md
 	leastDocumented     = 0.95 // of the exported identifiers
 )
 
