@@ -15,7 +15,6 @@ var morePolicies string
 
 // organisation is acme as the story needs it: people and roles of examples/acme, in the words of the management API.
 type organisation struct {
-	groups      []api.Group
 	people      []api.Member
 	roles       []api.Role
 	things      []api.Thing

@@ -42,16 +42,15 @@ type story struct {
 	cast map[string]*person
 	told uint64 // the log's number behind the last decision that was told
 
-	firstHead   []byte // a checkpoint kept from the beginning
-	denied      string // decision: ana's weights
-	request     api.Request
-	second      api.Request // rita's own
-	short       api.Request // eva's
-	hold        api.Hold
-	download    *transfer
-	stream      *transfer
-	stolen      string // access token of the thief
-	oldDecision string // made before the restart
+	firstHead []byte // a checkpoint kept from the beginning
+	denied    string // decision: ana's weights
+	request   api.Request
+	second    api.Request // rita's own
+	short     api.Request // eva's
+	hold      api.Hold
+	download  *transfer
+	stream    *transfer
+	stolen    string // access token of the thief
 }
 
 // newStory sets the play up.

@@ -161,6 +161,7 @@ func (a *API) handler(route Route) http.Handler {
 
 // serve runs the handler and records its end before the answer leaves.
 func (a *API) serve(w http.ResponseWriter, r *http.Request, route Route, p *guard.Permit) {
+	w.Header().Set("Sallyport-Decision", p.ID())
 	ctx := p.Context()
 	if r.Method != http.MethodGet { // a change that ends the caller's own rights is carried through, and none stops half-way
 		ctx = context.WithoutCancel(ctx)
