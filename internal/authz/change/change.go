@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"sallyport"
 	"sallyport/internal/authz/facts"
@@ -76,6 +77,9 @@ func (s *Service) Activate(ctx context.Context, keeper *facts.Keeper, src policy
 	if src.Schema == "" {
 		src.Schema = s.Schema // kept and written down with the set: another program may come with another one
 	}
+	if len(src.Policies) == 0 {
+		return nil, sallyport.E("activate policy", sallyport.Invalid, "the set is empty: nobody could do anything under it, nor put another in force", "name a directory with .cedar files")
+	}
 	engine, err := s.Compile(src)
 	if err != nil {
 		return nil, err
@@ -104,14 +108,27 @@ func (s *Service) write(ctx context.Context, set Set) error {
 	if err != nil {
 		return sallyport.Wrap("activate policy", sallyport.Other, "encode", err)
 	}
-	parts := (len(text) + partSize - 1) / partSize
-	for i := range parts {
-		piece := text[i*partSize : min(len(text), (i+1)*partSize)]
+	pieces := cut(string(text), partSize)
+	for i, piece := range pieces {
 		_, err := s.Note(ctx, sallyport.Event{Type: sallyport.EventPolicy, Who: set.By, On: set.Version, Detail: map[string]string{
-			"part": fmt.Sprint(i), "of": fmt.Sprint(parts), "why": set.Why, "text": string(piece)}})
+			"part": fmt.Sprint(i), "of": fmt.Sprint(len(pieces)), "why": set.Why, "text": piece}})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// cut cuts text into pieces of at most size bytes, never inside a character: half
+// of one does not survive JSON.
+func cut(text string, size int) []string {
+	var pieces []string
+	for len(text) > size {
+		end := size
+		for !utf8.RuneStart(text[end]) {
+			end--
+		}
+		pieces, text = append(pieces, text[:end]), text[end:]
+	}
+	return append(pieces, text)
 }

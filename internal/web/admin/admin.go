@@ -15,6 +15,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 
 	"sallyport"
@@ -173,7 +174,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, route Route, p *guar
 		err = sallyport.Wrap("read request", sallyport.TooLarge, "the body broke off or is over 1 MiB", err)
 	} else {
 		call.body = body
-		result, err = route.Serve(a, call)
+		result, err = a.run(route, call)
 	}
 	status := http.StatusOK
 	if err != nil {
@@ -187,6 +188,18 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, route Route, p *guar
 		return
 	}
 	a.answer(w, r, http.StatusOK, result)
+}
+
+// run runs the handler, and makes an error of a panic, so that the permit ends in
+// any case.
+func (a *API) run(route Route, call *Call) (result any, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			a.Logger.Error("serving panicked", "door", "admin", "path", call.URL.Path, "decision", call.Permit.ID(), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			err = fmt.Errorf("serve %s: panic: %v", call.Permit.ID(), v)
+		}
+	}()
+	return route.Serve(a, call)
 }
 
 func (a *API) refuse(w http.ResponseWriter, r *http.Request, x guard.Answer, c guard.Call) {

@@ -1,0 +1,171 @@
+package whatif_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/artifact/catalog"
+	"sallyport/internal/authz/whatif"
+	"sallyport/internal/enforce/guard"
+	"sallyport/internal/enforce/guard/guardtest"
+	"sallyport/internal/plumbing/secret"
+)
+
+func asker(w *guardtest.World, name string, level sallyport.Assurance) whatif.Asker {
+	id := sallyport.PrincipalID("user:" + name)
+	now := w.Clock.Now()
+	return whatif.Asker{At: now, Principal: sallyport.Principal{ID: id, Person: id, Session: "S-" + name, Family: "F-" + name,
+		Scope: whatif.Everything(), Assurance: level, AuthTime: now}}
+}
+
+func ref(t *testing.T, s string) sallyport.Ref {
+	t.Helper()
+	r, err := sallyport.ParseRef(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// The question answers what the guard decides, for everybody and everything, at every
+// level, and leaves no record.
+func TestCanIsWhatTheGuardDecides(t *testing.T) {
+	w := guardtest.New(t)
+	w.Grant("zoe", sallyport.ModelPull, "acme/open", w.Clock.Now().Add(time.Hour))
+	w.Lock("user:lim")
+	asked, outcomes := 0, map[sallyport.Outcome]int{}
+	for _, name := range []string{"ana", "rob", "lim", "pia", "rita", "zoe"} {
+		for _, on := range []string{"acme/open", "acme/secret", "acme/gone", "system", "org:acme"} {
+			for _, level := range []sallyport.Assurance{sallyport.SingleFactor, sallyport.MultiFactor} {
+				for _, action := range []sallyport.Action{sallyport.ModelRead, sallyport.ModelInfer, sallyport.ModelPull, sallyport.ModelDelete, sallyport.AuditRead, sallyport.ServerRead, sallyport.GrantApprove} {
+					if err := w.Facts.Sync(t.Context()); err != nil { // nobody follows here: without it the facts grow old
+						t.Fatal(err)
+					}
+					snap := w.Facts.Snapshot()
+					d, x, err := whatif.Can(snap, asker(w, name, level), action, ref(t, on))
+					if err != nil {
+						t.Fatal(err)
+					}
+					a, err := w.Guard.Check(t.Context(), guard.Call{Door: "test", Action: action, Target: ref(t, on), CarryOut: []sallyport.ObligationKind{sallyport.LimitBytes},
+						Proof: guard.Proof{Bearer: secret.NewText(guardtest.Token(name, level, "a", "*")), Audience: "a"}})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if a.Outcome != d.Outcome || !slices.Equal(a.ReasonIDs(), d.ReasonIDs()) || a.Resource != x {
+						t.Errorf("%s %s %s at %s: the guard says %s %q, the question %s %q", name, action, on, level, a.Outcome, a.ReasonIDs(), d.Outcome, d.ReasonIDs())
+					}
+					asked++
+					outcomes[d.Outcome]++
+					if a.Permit != nil {
+						if err := a.Permit.Done(sallyport.Delivered{}); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			}
+		}
+	}
+	if recorded := len(w.Of(sallyport.EventDecided)); recorded != asked {
+		t.Errorf("%d decisions are recorded, the guard was asked %d times", recorded, asked)
+	}
+	for _, o := range []sallyport.Outcome{sallyport.Allow, sallyport.Deny, sallyport.StepUp, sallyport.Hold} {
+		if outcomes[o] == 0 {
+			t.Errorf("no answer was %s", o)
+		}
+	}
+}
+
+// A cell says the least that would be needed.
+func TestRights(t *testing.T) {
+	w := guardtest.New(t)
+	for _, test := range []struct {
+		who    string
+		level  sallyport.Assurance
+		on     string
+		action sallyport.Action
+		want   whatif.Cell
+	}{
+		{"ana", sallyport.SingleFactor, "acme/open", sallyport.ModelInfer, whatif.Allowed},
+		{"ana", sallyport.SingleFactor, "acme/secret", sallyport.ModelInfer, whatif.AfterStep},
+		{"ana", sallyport.MultiFactor, "acme/secret", sallyport.ModelInfer, whatif.Allowed},
+		{"ana", sallyport.MultiFactor, "acme/open", sallyport.ModelPull, whatif.OnRequest},
+		{"rob", sallyport.SingleFactor, "acme/open", sallyport.ModelPull, whatif.Allowed},
+		{"zoe", sallyport.Hardware, "acme/open", sallyport.ModelInfer, whatif.Denied},
+		{"zoe", sallyport.Hardware, "acme/open", sallyport.ModelDelete, whatif.Denied},
+	} {
+		x, ok := w.Facts.Snapshot().Resolve(ref(t, test.on))
+		if !ok {
+			t.Fatal(test.on)
+		}
+		cells, err := whatif.Rights(w.Facts.Snapshot(), asker(w, test.who, test.level), x)
+		if err != nil || cells[test.action] != test.want {
+			t.Errorf("%s %s %s: %q, want %q, error %v", test.who, test.action, test.on, cells[test.action], test.want, err)
+		}
+		if len(cells) != len(whatif.ActionsOn(x.Kind)) {
+			t.Errorf("%d cells for %d actions", len(cells), len(whatif.ActionsOn(x.Kind)))
+		}
+		for action, cell := range cells {
+			d, _, err := whatif.Can(w.Facts.Snapshot(), asker(w, test.who, test.level), action, ref(t, test.on))
+			if err != nil || (cell == whatif.Allowed) != (d.Outcome == sallyport.Allow) {
+				t.Errorf("%s %s %s: the cell is %s, the answer %s, error %v", test.who, action, test.on, cell, d.Outcome, err)
+			}
+		}
+	}
+	w.Lock("model:acme/open")
+	x, _ := w.Facts.Snapshot().Resolve(ref(t, "acme/open"))
+	if cells, err := whatif.Rights(w.Facts.Snapshot(), asker(w, "rob", sallyport.MultiFactor), x); err != nil || cells[sallyport.ModelPull] != whatif.OnHold {
+		t.Errorf("a held model: %q, error %v", cells[sallyport.ModelPull], err)
+	}
+}
+
+// The actions of a kind are valid, each there once, and none of another kind.
+func TestActionsOn(t *testing.T) {
+	for kind, group := range map[sallyport.ResourceKind]string{sallyport.ModelKind: "model", sallyport.VersionKind: "model", sallyport.DatasetKind: "dataset", sallyport.EndpointKind: "endpoint"} {
+		actions := whatif.ActionsOn(kind)
+		seen := map[sallyport.Action]bool{}
+		n := 0
+		for _, a := range actions {
+			if !a.Valid() || seen[a] {
+				t.Errorf("%s: %q is no action, or there twice", kind, a)
+			}
+			seen[a] = true
+			if a.Group() == group {
+				n++
+			}
+		}
+		if n == 0 {
+			t.Errorf("%s: no action of its own", kind)
+		}
+	}
+	if len(whatif.ActionsOn("")) != 0 {
+		t.Error("there are actions on nothing")
+	}
+	if slices.Contains(whatif.ActionsOn(sallyport.VersionKind), sallyport.ModelList) {
+		t.Error("a version is not listed into")
+	}
+}
+
+// What changes is answered anew.
+func TestCanFollowsTheFacts(t *testing.T) {
+	w := guardtest.New(t)
+	can := func() sallyport.Outcome {
+		d, _, err := whatif.Can(w.Facts.Snapshot(), asker(w, "ana", sallyport.SingleFactor), sallyport.ModelInfer, ref(t, "acme/open"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Outcome
+	}
+	if can() != sallyport.Allow {
+		t.Fatal("ana cannot")
+	}
+	w.Catalog(func(c *catalog.Dump) { c.Models[0].Class = sallyport.Restricted })
+	if got := can(); got != sallyport.StepUp {
+		t.Errorf("after the label changed: %s", got)
+	}
+	w.Drop("ana")
+	if got := can(); got == sallyport.Allow {
+		t.Errorf("after the roles are gone: %s", got)
+	}
+}
