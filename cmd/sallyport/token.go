@@ -149,9 +149,11 @@ func (a *app) settings(ctx context.Context, c *client.Client) ([]setting, time.T
 		if ca, err = filepath.Abs(ca); err != nil {
 			return nil, until, err
 		}
-		for _, name := range []string{"REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "SALLYPORT_CA"} {
-			all = append(all, setting{name, ca})
+		bundle, err := client.Bundle(store.Dir, ca)
+		if err != nil {
+			return nil, until, err
 		}
+		all = append(all, setting{"REQUESTS_CA_BUNDLE", bundle}, setting{"SSL_CERT_FILE", bundle}, setting{"NODE_EXTRA_CA_CERTS", ca}, setting{"SALLYPORT_CA", ca})
 	}
 	return all, until, nil
 }

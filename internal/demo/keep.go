@@ -32,8 +32,12 @@ func (s *story) environment(ctx context.Context) (map[string]string, error) {
 		return nil, err
 	}
 	at, ca := s.server.External(), s.server.CA()
+	bundle, err := client.Bundle(s.dir, ca)
+	if err != nil {
+		return nil, err
+	}
 	return map[string]string{
-		"SALLYPORT_SERVER": at, "SALLYPORT_CA": ca, "SSL_CERT_FILE": ca, "REQUESTS_CA_BUNDLE": ca, "NODE_EXTRA_CA_CERTS": ca,
+		"SALLYPORT_SERVER": at, "SALLYPORT_CA": ca, "SSL_CERT_FILE": bundle, "REQUESTS_CA_BUNDLE": bundle, "NODE_EXTRA_CA_CERTS": ca,
 		"HF_ENDPOINT": at + "/hf", "HF_TOKEN": hf.Reveal(), "OPENAI_BASE_URL": at + "/openai/v1", "OPENAI_API_KEY": chat.Reveal(),
 		"SALLYPORT_MODEL_OPEN": open, "SALLYPORT_MODEL_GUARDED": guarded, "SALLYPORT_MODEL_CLOSED": closed,
 	}, nil
