@@ -31,12 +31,19 @@ func Run(t *testing.T, test func(t *testing.T, open func() *sqldb.DB)) {
 	})
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
-		server := os.Getenv("SALLYPORT_TEST_POSTGRES") // budget: names the server to test on
-		if server == "" {
-			t.Skip("SALLYPORT_TEST_POSTGRES names no PostgreSQL server, so nothing ran on one")
-		}
-		test(t, opener(t, newSchema(t, server)))
+		test(t, opener(t, Postgres(t)))
 	})
+}
+
+// Postgres returns the address of an empty schema that goes with the test, and
+// skips the test where SALLYPORT_TEST_POSTGRES names no server.
+func Postgres(t *testing.T) string {
+	t.Helper()
+	server := os.Getenv("SALLYPORT_TEST_POSTGRES") // budget: names the server to test on
+	if server == "" {
+		t.Skip("SALLYPORT_TEST_POSTGRES names no PostgreSQL server, so nothing ran on one")
+	}
+	return newSchema(t, server)
 }
 
 func opener(t *testing.T, dsn string) func() *sqldb.DB {
