@@ -10,13 +10,14 @@ package admin
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"strconv"
+
+	strict "github.com/go-json-experiment/json"
 
 	"sallyport"
 	"sallyport/internal/artifact/catalog"
@@ -239,16 +240,11 @@ func (a *API) answer(w http.ResponseWriter, r *http.Request, status int, v any) 
 	_, _ = w.Write(body) // the client is gone: nothing is left to tell
 }
 
-// decode reads the body into v, strictly: unknown fields and anything behind the
-// value are errors.
+// decode reads the body into v, strictly: unknown fields, a field in another case
+// or twice, and anything behind the value are errors. A body has one reading.
 func (c *Call) decode(v any) error {
-	dec := json.NewDecoder(newReader(c.body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
+	if err := strict.Unmarshal(c.body, v, strict.RejectUnknownMembers(true)); err != nil {
 		return sallyport.E("read request", sallyport.Invalid, "the body is not what this route takes: "+sallyport.OneLine(err.Error()), "see the API's description")
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return sallyport.E("read request", sallyport.Invalid, "something stands behind the body's value", "send one JSON object")
 	}
 	return nil
 }

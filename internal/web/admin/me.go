@@ -1,8 +1,6 @@
 package admin
 
 import (
-	"bytes"
-	"io"
 	"slices"
 	"time"
 
@@ -11,8 +9,6 @@ import (
 	"sallyport/internal/identity/token"
 	"sallyport/internal/web/api"
 )
-
-func newReader(b []byte) io.Reader { return bytes.NewReader(b) }
 
 // meRoutes are about the caller.
 func meRoutes() []Route {
