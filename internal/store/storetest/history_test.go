@@ -192,14 +192,13 @@ func TestKeptCheckpoint(t *testing.T) {
 }
 
 func TestPolicyParts(t *testing.T) {
-	var events []sallyport.Event
-	note := func(_ context.Context, e sallyport.Event) (uint64, error) {
-		events = append(events, e)
-		return 0, nil
-	}
 	src := policy.Source{Schema: strings.Repeat("schema \"é\"\n", 4000), Policies: map[string]string{"a.cedar": strings.Repeat("x\t", 30_000), "b.cedar": ""}}
 	Run(t, func(t *testing.T, open func() *sqldb.DB) {
-		events = nil
+		var events []sallyport.Event
+		note := func(_ context.Context, e sallyport.Event) (uint64, error) {
+			events = append(events, e)
+			return 0, nil
+		}
 		s := &change.Service{Store: open().Policy(), Note: note, Clock: time.Now, Compile: func(policy.Source) (policy.Engine, error) { return named("v1"), nil }}
 		_, err := s.Activate(t.Context(), nil, src, "user:eve", "test")
 		must(t, err)
