@@ -439,7 +439,9 @@ func FuzzJSON(f *testing.F) {
 			if !json.Valid(b) {
 				t.Fatalf("admitted, but encoding/json refuses %q", b)
 			}
-			if dup, err := duplicates(json.NewDecoder(bytes.NewReader(b))); dup || err != nil {
+			d := json.NewDecoder(bytes.NewReader(b))
+			d.UseNumber() // a number may be larger than any type of ours: it is text here
+			if dup, err := duplicates(d); dup || err != nil {
 				t.Fatalf("admitted with duplicate keys (%v): %q", err, b)
 			}
 			return
