@@ -221,6 +221,39 @@ func TestSuspendedPersonHasNothingLeft(t *testing.T) {
 	r.Want(denied) // the grant is gone
 }
 
+// A-04, I-28: whoever leaves a group loses what it gave them, in what runs too; and
+// no refresh brings it back.
+func TestA04LeavingAGroup(t *testing.T) {
+	r := tell(t)
+	adam := r.As("adam").who.client
+	_, err := adam.DefineGroup(t.Context(), api.Group{Name: "acme/callers"})
+	if err == nil {
+		_, err = adam.Assign(t.Context(), api.Assignment{Subject: "group:acme/callers", Role: "evaluator", Scope: "org:acme"})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Join("gil", "", "")
+	r.As("gil").Infer(base)
+	r.Want(denied)
+	if _, err := adam.Join(t.Context(), "user:gil", api.Group{Name: "acme/callers"}); err != nil {
+		t.Fatal(err)
+	}
+	r.As("gil").Infer(base)
+	r.Want(allowed)
+	stream := r.As("gil").Begin(chat(base, true, 0), false)
+	if _, err := adam.Join(t.Context(), "user:gil", api.Group{Name: "acme/callers", Remove: true}); err != nil {
+		t.Fatal(err)
+	}
+	r.End(stream)
+	r.wantCut(stream, "default.deny")
+	r.As("gil").Infer(base)
+	r.Want(denied)
+	clear(r.As("gil").who.tokens)
+	r.As("gil").Infer(base) // with a token from now
+	r.Want(denied)
+}
+
 // Signing out everywhere ends every session and what runs under them.
 func TestLogoutEverywhere(t *testing.T) {
 	r := tell(t)

@@ -147,6 +147,36 @@ func TestA19AnApprovalIsForExactlyWhatWasAsked(t *testing.T) {
 	r.Want(denied)
 }
 
+// a grant is for the version that was asked about. What moves into its place
+// was not approved.
+func TestA19AGrantDoesNotFollowTheName(t *testing.T) {
+	r := tell(t)
+	const pinned = "acme/pinned"
+	if _, err := r.As("adam").who.client.Add(t.Context(), api.Thing{Resource: pinned, Project: "acme/risk", Class: sallyport.Restricted}); err != nil {
+		t.Fatal(err)
+	}
+	push := func(size int) {
+		if err := r.push(t.Context(), r.As("ana").who, pinned, size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	push(4 << 10)
+	x := r.As("eva").Request(sallyport.ModelPull, pinned, "5m")
+	r.WantStatus(200)
+	if x.Resource != pinned+"@v1" {
+		t.Errorf("the request is about %s", x.Resource)
+	}
+	r.As("rita").Approve(x)
+	r.WantStatus(200)
+	r.As("eva").Pull(pinned)
+	r.Want(allowed, "weights.granted")
+	push(8 << 10) // main is another version now
+	r.As("eva").Pull(pinned)
+	r.Want(denied, "weights.restricted-need-a-grant")
+	r.As("eva").Send(request{door: client.Hub, path: "/hf/" + pinned + "/resolve/v1/" + weights})
+	r.Want(allowed, "weights.granted")
+}
+
 // many approvals at once make one grant; none is used after the request's end.
 func TestA20ApprovalsRace(t *testing.T) {
 	r := tell(t)

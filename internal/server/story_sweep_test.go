@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport"
+	"sallyport/client"
+	"sallyport/internal/enforce/gateway"
 	"sallyport/internal/enforce/gateway/hfhub"
 	"sallyport/internal/enforce/gateway/openai"
 	"sallyport/internal/web/admin"
@@ -120,24 +123,12 @@ func TestID1AnonymousSweep(t *testing.T) {
 	}
 	for _, route := range routes {
 		method, pattern, _ := strings.Cut(route, " ")
-		path := parameter.ReplaceAllStringFunc(pattern, func(p string) string {
-			switch strings.Trim(p, "{}.") {
-			case "org":
-				return "acme"
-			case "name":
-				return "base"
-			case "rev":
-				return "main"
-			case "path":
-				return weights
-			}
-			return "x1"
-		})
+		path := fill(pattern)
 		body := ""
 		if method != http.MethodGet && method != http.MethodHead {
 			body = "client_id=sallyport-cli&token=x"
 		}
-		r.Nobody().Send(request{method: method, path: strings.ReplaceAll(path, "*", "x"), body: body, header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"}})
+		r.Nobody().Send(request{method: method, path: path, body: body, header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"}})
 		if r.last.err != nil {
 			t.Errorf("%s: %v", route, r.last.err)
 			continue
@@ -161,6 +152,85 @@ func TestID1AnonymousSweep(t *testing.T) {
 		}
 	}
 	t.Logf("%d routes asked; answers %s", len(routes), fmt.Sprint(statuses))
+}
+
+// fill writes something into the parameters of a pattern.
+func fill(pattern string) string {
+	return strings.ReplaceAll(parameter.ReplaceAllStringFunc(pattern, func(p string) string {
+		switch strings.Trim(p, "{}.") {
+		case "org":
+			return "acme"
+		case "name":
+			return "base"
+		case "rev":
+			return "main"
+		case "path":
+			return weights
+		}
+		return "x1"
+	}), "*", "x")
+}
+
+// I-15: of every route of the Hub and of the servers that speak OpenAI's dialect,
+// somebody who may do much gets an answer only where the table names an action;
+// everything else is refused, with a decision that the log has, and nothing but
+// what is named reaches the upstream.
+func TestI15EveryUpstreamRoute(t *testing.T) {
+	r := tell(t)
+	hub, err := hfhub.New(nil, nil, "https://acme.test/hf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	chats, err := openai.New(nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered, refused := 0, map[string]string{}
+	for _, d := range []struct {
+		door   client.Door
+		table  string
+		routes gateway.Routes
+	}{{client.Hub, hfhub.Upstream(), hub.Routes()}, {client.OpenAI, openai.Upstream(), chats.Routes()}} {
+		for line := range strings.Lines(d.table) {
+			f := strings.Fields(line)
+			if len(f) < 2 || strings.HasPrefix(f[0], "#") || f[0] == "WS" {
+				continue
+			}
+			path := fill(f[1])
+			match, named := d.routes.Match(f[0], path)
+			named = named && !match.Deny
+			before := len(r.up.requests())
+			body := ""
+			if f[0] != http.MethodGet && f[0] != http.MethodHead {
+				body = `{"model":"acme/base","messages":[],"prompt":"x","input":"x"}`
+			}
+			r.As("ana").Send(request{door: d.door, method: f[0], path: "/" + string(d.door) + path, body: body})
+			if r.last.status < 400 {
+				answered++
+			}
+			if strings.HasSuffix(path, "/") && r.last.status == http.StatusBadRequest {
+				continue // no canonical path: refused before any door
+			}
+			if !named {
+				if r.last.status != http.StatusForbidden || r.last.decision == "" || len(r.up.requests()) != before {
+					t.Errorf("%s, which no line names: %d with decision %q, %d requests upstream", r.last.what, r.last.status, r.last.decision, len(r.up.requests())-before)
+				}
+				refused[r.last.decision] = r.last.what
+			}
+		}
+	}
+	for _, l := range r.leaves() {
+		if l.Type == sallyport.EventUnmapped && slices.Equal(l.Reasons, []string{"route.unmapped"}) && l.Who == "user:ana" {
+			delete(refused, l.Decision)
+		}
+	}
+	for id, what := range refused {
+		t.Errorf("the refusal %q of %s is not in the log", id, what)
+	}
+	t.Logf("%d routes were answered", answered)
+	if answered == 0 {
+		t.Error("nothing was answered: this shows nothing")
+	}
 }
 
 // leadsToSignIn reports whether a redirect leads to the sign-in page.
