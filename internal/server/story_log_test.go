@@ -1,7 +1,9 @@
 package server_test
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -141,6 +143,24 @@ func TestSearch(t *testing.T) {
 	r.Want(denied)
 }
 
+// copyLog copies the files of the log while it is written: partial tiles come and
+// go, so a copy may have to be begun again.
+func (r *story) copyLog() string {
+	r.t.Helper()
+	for range 50 {
+		dir := filepath.Join(r.t.TempDir(), "log")
+		err := os.CopyFS(dir, os.DirFS(r.server.LogDir()))
+		if err == nil {
+			return dir
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			r.t.Fatal(err)
+		}
+	}
+	r.t.Fatal("the log never stood still")
+	return ""
+}
+
 // A receipt proves an entry offline, and the files of the log verify; flipped by
 // one bit they do not.
 func TestReceiptAndLogVerify(t *testing.T) {
@@ -162,10 +182,7 @@ func TestReceiptAndLogVerify(t *testing.T) {
 	if again, err := sallyport.DecodeLogged(proven.Leaf); err != nil || again.Decision != l.Decision {
 		t.Errorf("the receipt is for %q, error %v", again.Decision, err)
 	}
-	copied := t.TempDir()
-	if err := os.CopyFS(copied, os.DirFS(r.server.LogDir())); err != nil {
-		t.Fatal(err)
-	}
+	copied := r.copyLog()
 	bundles, err := filepath.Glob(filepath.Join(copied, "tile", "entries", "*"))
 	if err != nil || len(bundles) == 0 {
 		t.Fatalf("no bundles of entries: %v", err)
