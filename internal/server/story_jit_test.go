@@ -96,12 +96,22 @@ func TestGrantEndsADownload(t *testing.T) {
 	r.wantCut(d, "default.deny")
 }
 
+// withdrawAtEnd takes ana's request back when the story is over.
+func (r *story) withdrawAtEnd(x api.Request) {
+	ana := r.As("ana").who.client
+	r.t.Cleanup(func() {
+		if _, err := ana.Withdraw(after(r.t), x.ID); err != nil {
+			r.t.Error(err)
+		}
+	})
+}
+
 // A-18: nobody approves their own request, by no account of theirs, no service and
 // no group that they are put into meanwhile.
 func TestA18NobodyApprovesTheirOwn(t *testing.T) {
 	r := tell(t)
 	x := r.As("ana").Request(sallyport.ModelPull, fraud, "5m")
-	t.Cleanup(func() { _, _ = r.As("ana").who.client.Withdraw(t.Context(), x.ID) })
+	r.withdrawAtEnd(x)
 	adam := r.As("adam").who.client
 	if _, err := adam.AddPerson(t.Context(), api.Member{ID: "service:ana-bot", Person: "user:ana", Org: "acme"}); err != nil {
 		t.Fatal(err)
@@ -134,7 +144,7 @@ func TestA18NobodyApprovesTheirOwn(t *testing.T) {
 func TestA19AnApprovalIsForExactlyWhatWasAsked(t *testing.T) {
 	r := tell(t)
 	x := r.As("ana").Request(sallyport.ModelPull, fraud, "5m")
-	t.Cleanup(func() { _, _ = r.As("ana").who.client.Withdraw(after(t), x.ID) })
+	r.withdrawAtEnd(x)
 	edited := x
 	edited.Hash = strings.Repeat("0", len(x.Hash))
 	r.As("rita").Approve(edited)
@@ -209,7 +219,7 @@ func TestA20ApprovalsRace(t *testing.T) {
 func TestA11CookiesOpenNoAPI(t *testing.T) {
 	r := tell(t)
 	x := r.As("ana").Request(sallyport.ModelPull, fraud, "5m")
-	t.Cleanup(func() { _, _ = r.As("ana").who.client.Withdraw(after(t), x.ID) })
+	r.withdrawAtEnd(x)
 	rita := r.As("rita").who
 	for _, q := range []struct{ path, body string }{
 		{"/requests/" + x.ID + "/vote?resource=" + url.QueryEscape(fraud), `{"yes":true,"reason":"x","hash":"` + x.Hash + `","at":"2026-01-01T00:00:00Z"}`},
