@@ -415,6 +415,7 @@ func (s *Server) serve(h http.Handler) error {
 		return err
 	}
 	s.http = httpsafe.Server(h, config, s.logger)
+	s.http.Handler = httpsafe.Recorded(h, s.odd)
 	s.running.Go(func() {
 		var err error
 		if config == nil {
@@ -427,6 +428,13 @@ func (s *Server) serve(h http.Handler) error {
 		}
 	})
 	return nil
+}
+
+// odd records a request that no door has seen, because it can be read in more
+// than one way.
+func (s *Server) odd(r *http.Request) error {
+	_, err := s.guard.Unmapped(r.Context(), guard.Call{Door: "none", IP: httpsafe.PeerIP(r)}, r.Method, r.URL.EscapedPath())
+	return err
 }
 
 // verifierKey derives the public key of a note signing key.

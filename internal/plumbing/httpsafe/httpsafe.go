@@ -53,10 +53,19 @@ func Server(h http.Handler, config *tls.Config, logger *slog.Logger) *http.Serve
 // headers, tunnels), and drops every header by which somebody in front claims to
 // know the caller: identity comes from a credential or not at all.
 func Guard(h http.Handler) http.Handler {
+	return Recorded(h, func(*http.Request) error { return nil })
+}
+
+// Recorded is Guard that has what it refuses written down, before the answer. An
+// error of record is answered instead.
+func Recorded(h http.Handler, record func(*http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := check(r); err != nil {
+			if rerr := record(r); rerr != nil {
+				err = rerr
+			}
 			w.Header().Set("Connection", "close")
-			http.Error(w, "sallyport: "+sallyport.PublicText(err), http.StatusBadRequest)
+			http.Error(w, "sallyport: "+sallyport.PublicText(err), Status(err))
 			return
 		}
 		dropForwarded(r.Header)

@@ -26,14 +26,28 @@ const waitForCut = 2 * time.Second
 // enforce brings a change of rights into force and reports what it cut. When it
 // returns, no new call is decided on the old rights.
 func (a *API) enforce(c *Call) ([]api.Cut, error) {
-	if err := a.Facts.Sync(c.Context()); err != nil {
-		return nil, sallyport.Wrap("enforce", sallyport.Unavailable, "the change is kept, and could not be brought into force here yet", err)
+	if err := a.inForce(c); err != nil {
+		return nil, err
 	}
+	return a.cut(c), nil
+}
+
+// inForce returns when no new call is decided on the rights before the change.
+func (a *API) inForce(c *Call) error {
+	if err := a.Facts.Sync(c.Context()); err != nil {
+		return sallyport.Wrap("enforce", sallyport.Unavailable, "the change is kept, and could not be brought into force here yet", err)
+	}
+	return nil
+}
+
+// cut ends what is running and no longer permitted, and waits a little for it to
+// end.
+func (a *API) cut(c *Call) []api.Cut {
 	out := []api.Cut{}
 	for _, x := range a.Guard.Enforce(c.Context(), c.Permit, waitForCut) {
 		out = append(out, api.Cut{Decision: x.Decision, Who: x.Who, Action: x.Action, On: x.On, Bytes: x.Bytes, AfterCut: x.AfterCut, Ended: x.Ended})
 	}
-	return out, nil
+	return out
 }
 
 // onTarget checks that the permit, which is for a resource or for the system, is
@@ -71,10 +85,13 @@ func (a *API) lock(c *Call) (any, error) {
 	if err := a.note(c, sallyport.EventHoldPlaced, h.Target, map[string]string{"hold": h.ID, "why": h.Why}); err != nil {
 		return nil, err
 	}
-	cut, err := a.enforce(c)
 	out := holdOut(h)
-	out.Cut, out.InForce = cut, time.Since(began).Round(time.Microsecond).String()
-	return out, err
+	if err := a.inForce(c); err != nil {
+		return out, err
+	}
+	out.InForce = time.Since(began).Round(time.Microsecond).String() // of the order, not of the cut calls' ends
+	out.Cut = a.cut(c)
+	return out, nil
 }
 
 func (a *API) unlock(c *Call) (any, error) {

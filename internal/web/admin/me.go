@@ -251,6 +251,11 @@ func (a *API) end(c *Call, ids []string) (any, error) {
 			return nil, err
 		}
 	}
-	cut, err := a.enforce(c)
-	return api.Hold{Target: "session", Why: why, By: c.Permit.Who().ID, Cut: cut, InForce: time.Since(began).Round(time.Microsecond).String()}, err
+	out := api.Hold{Target: "session", Why: why, By: c.Permit.Who().ID}
+	if err := a.inForce(c); err != nil {
+		return out, err
+	}
+	out.InForce = time.Since(began).Round(time.Microsecond).String()
+	out.Cut = a.cut(c)
+	return out, nil
 }
