@@ -186,12 +186,6 @@ func TestA03RefreshTokenReuse(t *testing.T) {
 	}
 }
 
-// A flow is an authorization request that is under way, as a client of the
-// test's own makes it.
-type flow struct {
-	verifier, redirect, code string
-}
-
 func challenge(verifier string) string {
 	sum := sha256.Sum256([]byte(verifier))
 	return base64.RawURLEncoding.EncodeToString(sum[:])

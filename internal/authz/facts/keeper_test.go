@@ -95,7 +95,6 @@ func TestASourceThatFails(t *testing.T) {
 // The age of a snapshot is counted from before its sources were asked.
 func TestAgeCountsFromTheQuestion(t *testing.T) {
 	r := newRooms()
-	k := open(t, r)
 	sources := r.sources()
 	slow := sources
 	slow.Since = func(ctx context.Context, after int64) ([]facts.Kind, int64, error) {
