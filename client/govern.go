@@ -118,6 +118,12 @@ func (c *Client) Promote(ctx context.Context, t api.Thing) (api.Thing, error) {
 	return post[api.Thing](ctx, c, request{op: "promote " + t.Resource, path: "/catalog/promote", query: on(t.Resource)}, t)
 }
 
+// Retire destroys the key of the version that ref names: there is no way back.
+func (c *Client) Retire(ctx context.Context, ref, why string) error {
+	_, err := post[api.Thing](ctx, c, request{op: "retire " + ref, path: "/catalog/retire", query: on(ref)}, api.Thing{Resource: ref, Why: why})
+	return err
+}
+
 // cutPrefixes cuts the first prefix that fits.
 func cutPrefixes(s string, prefixes ...string) (string, bool) {
 	for _, p := range prefixes {

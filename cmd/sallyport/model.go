@@ -182,8 +182,8 @@ func (a *app) catalog() *cobra.Command {
 	list := &cobra.Command{
 		Use: "ls", Short: "List what you may know of", Args: arguments("[PREFIX]"), RunE: a.ls().RunE,
 	}
-	return noun(&cobra.Command{Use: "catalog", Short: "What is protected: add, label, promote"},
-		list, a.catalogAdd(), a.catalogLabel(), a.catalogPromote())
+	return noun(&cobra.Command{Use: "catalog", Short: "What is protected: add, label, promote, retire"},
+		list, a.catalogAdd(), a.catalogLabel(), a.catalogPromote(), a.catalogRetire())
 }
 
 func (a *app) catalogAdd() *cobra.Command {
@@ -301,5 +301,24 @@ func (a *app) catalogPromote() *cobra.Command {
 	c.Flags().StringArrayVar(&aliases, "alias", nil, "a `NAME`, such as main, that shall stand for the version; may be repeated")
 	c.Flags().StringVar(&why, "why", "", "the `REASON`, for the record")
 	complete(c, "to", "development", "staging", "production")
+	return c
+}
+
+func (a *app) catalogRetire() *cobra.Command {
+	var why string
+	c := &cobra.Command{
+		Use: "retire ORG/MODEL@VERSION", Short: "Destroy the key of a version: its bytes are unreadable from then on, wherever copies are", Args: arguments("ORG/MODEL@VERSION"),
+		Example: `  sallyport catalog retire acme/fraud@v2 --why "trained on data that was withdrawn"`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if why == "" {
+				return usage(cmd, "say why, with --why REASON: there is no way back")
+			}
+			retire := func(c *client.Client, ctx context.Context, t api.Thing) (api.Thing, error) {
+				return t, c.Retire(ctx, t.Resource, t.Why)
+			}
+			return a.changeThing(cmd.Context(), api.Thing{Resource: args[0], Why: why}, "retired; its key is destroyed", retire)
+		},
+	}
+	c.Flags().StringVar(&why, "why", "", "the `REASON`, for the record")
 	return c
 }

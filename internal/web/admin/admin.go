@@ -54,12 +54,13 @@ type Rooms struct {
 	Log       Log
 }
 
-// Log is what the API shows of the trail.
+// Log is what the API shows of the trail, and does to the keys of the vault.
 type Log struct {
 	Read    func(ctx context.Context, from uint64, most int) ([]api.Entry, error)
 	Head    func(ctx context.Context) (api.Head, error)
 	Size    func() uint64 // durable entries
 	Receipt func(ctx context.Context, seq uint64) ([]byte, error)
+	Retire  func(*guard.Permit) error // destroys the key of the permit's version
 	// RotateKeys makes a new key-encryption key and wraps every data key anew.
 	RotateKeys func(*guard.Permit) (keyID string, rewrapped int, err error)
 }

@@ -15,6 +15,7 @@ func catalogRoutes() []Route {
 		{"POST", "/catalog/things", sallyport.ModelRegister, inQuery, (*API).addThing},
 		{"POST", "/catalog/label", sallyport.LabelChange, inQuery, (*API).label},
 		{"POST", "/catalog/promote", sallyport.ModelPromote, inQuery, (*API).promote},
+		{"POST", "/catalog/retire", sallyport.ModelRetire, inQuery, (*API).retire},
 	}
 }
 
@@ -144,4 +145,28 @@ func (a *API) promote(c *Call) (any, error) {
 		}
 	}
 	return in, a.changed(c, x.String(), map[string]string{"what": "promoted", "environment": string(in.Environment)})
+}
+
+// retire destroys the key of one version, which must be named as such: its bytes
+// are unreadable from then on, wherever copies of them are.
+func (a *API) retire(c *Call) (any, error) {
+	var in api.Thing
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	ref, err := sallyport.ParseRef(c.URL.Query().Get("resource"))
+	if err != nil {
+		return nil, err
+	}
+	x := c.Permit.Resource()
+	if x.Kind != sallyport.VersionKind || ref.Revision == "" {
+		return nil, sallyport.E("retire", sallyport.Invalid, "\"resource\" must name one version", "write ORG/MODEL@VERSION: there is no way back")
+	}
+	if in.Why == "" {
+		return nil, sallyport.E("retire", sallyport.Invalid, "retiring a version needs a reason", "say why")
+	}
+	if err := a.Rooms.Log.Retire(c.Permit); err != nil {
+		return nil, err
+	}
+	return in, a.changed(c, x.String(), map[string]string{"what": "retired, its key destroyed", "why": in.Why})
 }
