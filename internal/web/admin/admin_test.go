@@ -178,7 +178,7 @@ func TestBodiesAreStrict(t *testing.T) {
 		}
 		w, h := world(t)
 		path := api.Version + strings.ReplaceAll(route.Pattern, "{id}", "user:ana") + "?resource=system"
-		if route.Action == sallyport.ModelPromote || route.Action == sallyport.LabelChange {
+		if slices.Contains([]sallyport.Action{sallyport.ModelPromote, sallyport.ModelRetire, sallyport.LabelChange}, route.Action) {
 			path = api.Version + route.Pattern + "?resource=" + url.QueryEscape("acme/open")
 		}
 		if route.Action == sallyport.ModelRegister {
