@@ -81,7 +81,7 @@ func (a *app) push() *cobra.Command {
 		Long: `Push a new version. An interrupted push goes on where it stopped when it is run again. Names that begin with a dot are
 left out. With --class or --project a model that is not in the catalog yet is added first.`,
 		Example: `  sallyport push ./out acme/fraud
-  sallyport push ./out acme/fraud --alias main --from base=acme/base-7b@v1
+  sallyport push ./out acme/fraud --alias candidate --from base=acme/base-7b@v1
   sallyport push ./out acme/new --project acme/risk --class restricted`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o := client.PushOptions{Alias: alias}
@@ -111,16 +111,27 @@ left out. With --class or --project a model that is not in the catalog yet is ad
 			m := a.meter()
 			o.Progress = m.show
 			done, err := c.Push(cmd.Context(), args[0], args[1], o)
+			e, is := errors.AsType[*client.Error](err)
+			stays := is && e.API.Status == http.StatusConflict && !cmd.Flags().Changed("alias")
+			if stays { // the name stands for a released version: to move it is a promotion, which is somebody else's
+				o.Alias = ""
+				done, err = c.Push(cmd.Context(), args[0], args[1], o)
+			}
 			m.done()
 			if err != nil {
 				return err
 			}
-			return a.answer(done, func() { a.line("pushed %s@%s, sha256:%s", args[1], done.Version, done.Digest) })
+			return a.answer(done, func() {
+				a.line("pushed %s@%s, sha256:%s", args[1], done.Version, done.Digest)
+				if stays {
+					a.line("  main stays where it is; to move it: sallyport catalog promote %s@%s --alias main --why …", args[1], done.Version)
+				}
+			})
 		},
 	}
 	c.Flags().StringVar(&class, "class", "", "of a new model: public, internal or restricted (the default)")
 	c.Flags().StringVar(&project, "project", "", "of a new model: `ORG/NAME`")
-	c.Flags().StringVar(&alias, "alias", "", "move this name, such as main, to the new version")
+	c.Flags().StringVar(&alias, "alias", "main", "let this name stand for the new version; \"\" moves none. Unless it is given, main stays with a released version")
 	c.Flags().StringArrayVar(&from, "from", nil, "what it was made from: `KIND=RESOURCE`, with the kind base, dataset or adapter; may be repeated")
 	complete(c, "class", "public", "internal", "restricted")
 	return c
