@@ -118,8 +118,8 @@ func (s *story) flips(ctx context.Context, _ *person) (seen, error) {
 	if err != nil {
 		return seen{}, err
 	}
-	copied := s.path("copied-log")
-	if err := os.CopyFS(copied, os.DirFS(s.server.LogDir())); err != nil {
+	copied, err := s.copyLog()
+	if err != nil {
 		return seen{}, err
 	}
 	flipped := 0
@@ -151,6 +151,21 @@ func (s *story) flips(ctx context.Context, _ *person) (seen, error) {
 		return seen{}, fmt.Errorf("entry %d was changed: %w", seq, bad)
 	}
 	return seen{resource: "entry " + fmt.Sprint(seq), outcome: "found", decision: s.denied, note: bad.Error()}, nil
+}
+
+// copyLog copies the files of the log while it is written: partial tiles come and
+// go, so that a copy may have to be begun again.
+func (s *story) copyLog() (dir string, err error) {
+	dir = s.path("copied-log")
+	for range 20 {
+		if err = os.CopyFS(dir, os.DirFS(s.server.LogDir())); !errors.Is(err, fs.ErrNotExist) {
+			return dir, err
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return dir, err
+		}
+	}
+	return dir, err
 }
 
 // secrets are what a stolen data directory must not hold.
@@ -191,6 +206,9 @@ func (s *story) plunders(_ context.Context, _ *person) (seen, error) {
 	var size int64
 	var hits []string
 	err = filepath.WalkDir(s.config.Data, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a folder of the running server that came and went
+		}
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}

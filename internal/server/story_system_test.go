@@ -40,7 +40,7 @@ const (
 
 // bigModel is more than the buffers between the server and a client that does not
 // read, so that a download is still under way when it is cut.
-const bigModel = 10 << 20
+const bigModel = 40 << 20
 
 // A system is a running server with an upstream, an organisation and its people.
 type system struct {
