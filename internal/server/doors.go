@@ -122,7 +122,8 @@ func (s *Server) adminRooms() admin.Rooms {
 	r := &s.rooms
 	return admin.Rooms{Directory: r.directory, Enrol: r.credentials, Sessions: r.sessions, Tokens: r.tokens, Roles: r.roles, Approvals: r.approvals,
 		Grants: r.grants, Holds: r.holds, Catalog: r.catalog, Policies: r.policies, History: s.index,
-		Log: admin.Log{Size: s.trail.Size, Read: s.readLog, Head: s.headLog, Receipt: s.trail.Receipt, Retire: s.vault.Retire, RotateKeys: s.vault.RotateKeys}}
+		Log:  admin.Log{Size: s.trail.Size, Read: s.readLog, Head: s.headLog, Receipt: s.trail.Receipt},
+		Keys: admin.Keys{Rotate: s.vault.RotateKeys, Retire: s.vault.Retire}}
 }
 
 func (s *Server) readLog(ctx context.Context, from uint64, most int) ([]api.Entry, error) {

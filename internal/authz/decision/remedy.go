@@ -113,7 +113,8 @@ func (s *search) wayOut() (grant bool, level sallyport.Assurance, found bool) {
 	return false, 0, false
 }
 
-// ask says whom to ask: who a forbid names, else the resource's owners.
+// ask says whom to ask: who a forbid names, else the resource's owners, else an
+// administrator. There is always a next step.
 func (s *search) ask(d sallyport.Decision) sallyport.Remedy {
 	r := sallyport.Remedy{Kind: sallyport.RemedyAsk, Text: "nothing you can do permits this"}
 	for _, reason := range d.Reasons {
@@ -128,7 +129,9 @@ func (s *search) ask(d sallyport.Decision) sallyport.Remedy {
 	}
 	if owners := s.owners(); len(owners) > 0 {
 		r.Text += "; ask " + strings.Join(owners, ", ")
+		return r
 	}
+	r.Text += "; ask an administrator"
 	return r
 }
 

@@ -52,17 +52,23 @@ type Rooms struct {
 	Policies  *change.Service
 	History   *history.Index
 	Log       Log
+	Keys      Keys
 }
 
-// Log is what the API shows of the trail, and does to the keys of the vault.
+// Log is what the API shows of the trail.
 type Log struct {
 	Read    func(ctx context.Context, from uint64, most int) ([]api.Entry, error)
 	Head    func(ctx context.Context) (api.Head, error)
 	Size    func() uint64 // durable entries
 	Receipt func(ctx context.Context, seq uint64) ([]byte, error)
-	Retire  func(*guard.Permit) error // destroys the key of the permit's version
-	// RotateKeys makes a new key-encryption key and wraps every data key anew.
-	RotateKeys func(*guard.Permit) (keyID string, rewrapped int, err error)
+}
+
+// Keys is what the API does to the keys of the vault, under a permit.
+type Keys struct {
+	// Rotate makes a new key-encryption key and wraps every data key anew.
+	Rotate func(*guard.Permit) (keyID string, rewrapped int, err error)
+	// Retire destroys the data key of the permit's version.
+	Retire func(*guard.Permit) error
 }
 
 // An API is the door. It is an http.Handler.

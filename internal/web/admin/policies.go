@@ -56,7 +56,7 @@ func (a *API) activate(c *Call) (any, error) {
 }
 
 func (a *API) rotateKeys(c *Call) (any, error) {
-	id, n, err := a.Rooms.Log.RotateKeys(c.Permit)
+	id, n, err := a.Rooms.Keys.Rotate(c.Permit)
 	if err != nil {
 		return nil, err
 	}

@@ -165,7 +165,7 @@ func (a *API) retire(c *Call) (any, error) {
 	if in.Why == "" {
 		return nil, sallyport.E("retire", sallyport.Invalid, "retiring a version needs a reason", "say why")
 	}
-	if err := a.Rooms.Log.Retire(c.Permit); err != nil {
+	if err := a.Rooms.Keys.Retire(c.Permit); err != nil {
 		return nil, err
 	}
 	return in, a.changed(c, x.String(), map[string]string{"what": "retired, its key destroyed", "why": in.Why})
