@@ -31,6 +31,26 @@ const (
 	EventTokenReused    EventType = "token.reused" // a rotated refresh token came back: theft
 	EventTokenRevoked   EventType = "token.revoked"
 	EventSessionRevoked EventType = "session.revoked"
+	EventTokenTheft     EventType = "token.theft"   // a bound token or a device's key was used by somebody else
+	EventSteppedUp      EventType = "signin.stepup" // a session was raised by a further proof
+	EventSignedOut      EventType = "signin.out"    // a person ended a session
+	EventFactorChanged  EventType = "credential.changed"
+	EventCloned         EventType = "credential.cloned" // a passkey's counter went back
+	EventRecovery       EventType = "credential.recovery"
+	EventDeviceEnrolled EventType = "device.enrolled"
+	EventDeviceRenewed  EventType = "device.renewed"
+	EventDevicePosture  EventType = "device.posture" // what a device reported of itself has changed
+	EventDeviceRemoved  EventType = "device.removed"
+	EventIdentityLinked EventType = "identity.linked" // an upstream identity was taken for a member
+	EventJoined         EventType = "identity.joined"
+	EventMoved          EventType = "identity.moved"
+	EventLeft           EventType = "identity.left"
+	EventSignalReceived EventType = "signal.received" // a security event token (RFC 8417) of a partner
+	EventSignalSent     EventType = "signal.sent"
+	EventRiskChanged    EventType = "risk.changed"
+	EventFinding        EventType = "finding"  // something unusual, with its evidence in Detail
+	EventReported       EventType = "reported" // a person reported a loss, a theft or phishing
+	EventBreakGlass     EventType = "breakglass"
 )
 
 // The events of changing rights.
@@ -76,6 +96,25 @@ type Asked struct {
 	Session   string `json:"s,omitempty"`
 	Family    string `json:"fm,omitempty"`
 	Staleness int64  `json:"st,omitempty"` // milliseconds
+
+	Client  string       `json:"cl,omitempty"`
+	Actors  string       `json:"ac,omitempty"` // ids, the present actor first, separated by one space
+	ActedOn string       `json:"af,omitempty"` // content hashes of the actors' bases, in the same order
+	Bound   bool         `json:"bd,omitempty"`
+	Purpose string       `json:"pu,omitempty"`
+	Network string       `json:"nw,omitempty"` // the operator's label of the address
+	Risk    int          `json:"rk,omitempty"` // 0 to 100
+	Device  *AskedDevice `json:"dv,omitempty"`
+}
+
+// AskedDevice is what was known of the caller's device.
+type AskedDevice struct {
+	ID      string `json:"id"`
+	Class   string `json:"c,omitempty"`
+	Level   int    `json:"l,omitempty"`
+	Posture int64  `json:"pa,omitempty"` // age of its posture in seconds, -1 when there is none
+	OS      string `json:"os,omitempty"`
+	Good    string `json:"g,omitempty"` // what it reports as in order, of "encrypted", "locked", "patched", separated by one space
 }
 
 // Delivered is what a permitted call really did.

@@ -44,6 +44,31 @@ func (a *Asked) append(dst []byte) []byte {
 	o.text("s", a.Session)
 	o.text("fm", a.Family)
 	o.number("st", a.Staleness)
+	o.text("cl", a.Client)
+	o.text("ac", a.Actors)
+	o.text("af", a.ActedOn)
+	if a.Bound {
+		o.name("bd")
+		o.buf = append(o.buf, "true"...)
+	}
+	o.text("pu", a.Purpose)
+	o.text("nw", a.Network)
+	o.number("rk", int64(a.Risk))
+	if a.Device != nil {
+		o.name("dv")
+		o.buf = a.Device.append(o.buf)
+	}
+	return append(o.buf, '}')
+}
+
+func (d *AskedDevice) append(dst []byte) []byte {
+	o := object{buf: append(dst, '{'), empty: true}
+	o.always("id", d.ID)
+	o.text("c", d.Class)
+	o.number("l", int64(d.Level))
+	o.number("pa", d.Posture)
+	o.text("os", d.OS)
+	o.text("g", d.Good)
 	return append(o.buf, '}')
 }
 

@@ -34,6 +34,8 @@ func TestEncodeEveryField(t *testing.T) {
 	eachField(t, reflect.ValueOf(&e).Elem(), func() { sameText(t, e) })
 	e.Asked = &sallyport.Asked{}
 	eachField(t, reflect.ValueOf(e.Asked).Elem(), func() { sameText(t, e) })
+	e.Asked.Device = &sallyport.AskedDevice{}
+	eachField(t, reflect.ValueOf(e.Asked.Device).Elem(), func() { sameText(t, e) })
 	e.Delivered = &sallyport.Delivered{}
 	eachField(t, reflect.ValueOf(e.Delivered).Elem(), func() { sameText(t, e) })
 }
@@ -54,6 +56,8 @@ func eachField(t *testing.T, of reflect.Value, check func()) {
 			}
 		case reflect.Map:
 			f.Set(reflect.ValueOf(map[string]string{"k": "v"}))
+		case reflect.Bool:
+			f.SetBool(true)
 		case reflect.Pointer:
 			f.Set(reflect.New(f.Type().Elem()))
 		default:

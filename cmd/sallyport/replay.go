@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -191,28 +190,11 @@ func (r *replayer) again(e sallyport.Event) (sallyport.Decision, error) {
 	if err != nil {
 		return sallyport.Decision{}, err
 	}
-	q, err := questionOf(e)
+	q, err := decision.QuestionOf(e)
 	if err != nil {
 		return sallyport.Decision{}, err
 	}
 	return decision.Replay(engine, basis, q)
-}
-
-// questionOf reads the question that a decided event recorded.
-func questionOf(e sallyport.Event) (decision.Question, error) {
-	if e.Asked == nil {
-		return decision.Question{}, fmt.Errorf("the event does not say what was asked")
-	}
-	scope, err := sallyport.ParseScope(e.Asked.Scope)
-	q := decision.Question{
-		Action: e.Action, At: e.Time(), Door: e.Asked.Door, IP: e.Asked.IP, File: e.Asked.File, Scope: scope,
-		Assurance: sallyport.Assurance(e.Asked.Assurance), Session: e.Asked.Session, Family: e.Asked.Family,
-		Staleness: time.Duration(e.Asked.Staleness) * time.Millisecond,
-	}
-	if e.Asked.AuthTime != 0 {
-		q.AuthTime = time.Unix(e.Asked.AuthTime, 0).UTC()
-	}
-	return q, err
 }
 
 // same compares outcome, reasons, failed policies, obligations and the level needed; texts may change.

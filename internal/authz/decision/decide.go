@@ -14,8 +14,11 @@ import (
 const (
 	maxDoor  = 64
 	maxFile  = 1024
-	maxProof = 256 // session, family
+	maxProof = 256 // session, family, client, purpose, network, device
 )
+
+// maxActors is how many may stand in a chain of delegation.
+const maxActors = 4
 
 // ageUnknown is the age of a proof whose time is not known, in seconds.
 const ageUnknown = 1 << 40
@@ -83,7 +86,9 @@ func (f *Facts) wellFormed() (netip.Addr, bool) {
 	ok := !f.At.IsZero() && f.Staleness >= 0 &&
 		f.Assurance >= sallyport.NoAssurance && f.Assurance <= sallyport.Hardware &&
 		len(f.Door) <= maxDoor && len(f.File) <= maxFile && len(f.Session) <= maxProof && len(f.Family) <= maxProof &&
-		utf8.ValidString(f.Door) && utf8.ValidString(f.File)
+		utf8.ValidString(f.Door) && utf8.ValidString(f.File) &&
+		len(f.Client) <= maxProof && len(f.Purpose) <= maxProof && len(f.Network) <= maxProof && len(f.Device.ID) <= maxProof &&
+		len(f.Actors) <= maxActors && f.Risk >= 0 && f.Risk <= 100
 	if !ok || f.IP == "" {
 		return netip.Addr{}, ok
 	}
@@ -131,8 +136,30 @@ func (f *Facts) query(ip netip.Addr) policy.Query {
 		Context: policy.Context{
 			Now: f.At, Assurance: f.Assurance, AuthAge: f.authAge(), IP: ip,
 			Door: f.Door, File: f.File, Granted: granted, Session: f.Session != "",
+			Bound: f.Bound, Client: f.Client, Actor: f.actor(), Purpose: f.Purpose, Network: f.Network, Risk: int64(f.Risk),
+			Device: f.Device.asked(),
 		},
 	}
+}
+
+// actor is who acts at present, "" when the principal does so itself.
+func (q *Question) actor() string {
+	if len(q.Actors) == 0 {
+		return ""
+	}
+	return string(q.Actors[0])
+}
+
+// asked is the device as a policy sees it.
+func (d Device) asked() policy.Device {
+	age := int64(d.Posture / time.Second)
+	if d.ID == "" || age < 0 {
+		age = policy.NoPosture
+	}
+	if d.ID == "" {
+		return policy.Device{Posture: age}
+	}
+	return policy.Device{Class: d.Class, Level: int64(d.Level), Posture: age, OS: d.OS, Encrypted: d.Encrypted, Locked: d.Locked, Patched: d.Patched}
 }
 
 // authAge is how long ago the caller proved themselves, in whole seconds. A proof

@@ -179,7 +179,7 @@ func TestDecide(t *testing.T) {
 		{"an unknown action", "model.steal", nil, sallyport.Deny, "action.unknown", ""},
 		{"no action", "", nil, sallyport.Deny, "action.unknown", ""},
 		{"no time", sallyport.ModelInfer, func(_ *decision.Basis, q *decision.Question) { q.At = time.Time{} }, sallyport.Deny, "question.invalid", ""},
-		{"a level that is none", sallyport.ModelInfer, func(_ *decision.Basis, q *decision.Question) { q.Assurance = 4 }, sallyport.Deny, "question.invalid", ""},
+		{"a level that is none", sallyport.ModelInfer, func(_ *decision.Basis, q *decision.Question) { q.Assurance = 5 }, sallyport.Deny, "question.invalid", ""},
 		{"a negative age", sallyport.ModelInfer, func(_ *decision.Basis, q *decision.Question) { q.Staleness = -1 }, sallyport.Deny, "question.invalid", ""},
 		{"no address", sallyport.ModelInfer, func(_ *decision.Basis, q *decision.Question) { q.IP = "" }, sallyport.Allow, "use.readers", ""},
 		{"what is no address", sallyport.ModelInfer, func(_ *decision.Basis, q *decision.Question) { q.IP = "localhost" }, sallyport.Deny, "question.invalid", ""},

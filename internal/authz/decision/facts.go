@@ -67,8 +67,25 @@ type Question struct {
 	Assurance sallyport.Assurance
 	AuthTime  time.Time // zero when unknown: older than any limit
 	Session   string
-	Family    string        // token family
-	Staleness time.Duration // age of the snapshot that the basis comes from
+	Family    string                  // token family
+	Staleness time.Duration           // age of the snapshot that the basis comes from
+	Client    string                  // OAuth client of the token
+	Actors    []sallyport.PrincipalID // who acts on behalf of the principal, the present one first
+	Bound     bool                    // the token is bound to a key that the call has proved
+	Purpose   string                  // what the token was asked for
+	Network   string                  // the operator's label of the address
+	Risk      int                     // 0 to 100
+	Device    Device                  // the zero value where no device was proved
+}
+
+// A Device is what was known of the caller's device when the question was asked.
+type Device struct {
+	ID                         string        // "" where none was proved
+	Class                      string        // "standard" or "admin"
+	Level                      int           // 1 to 3, as policy.Device.Level
+	Posture                    time.Duration // age of what it reported, whole seconds; below zero when it never has
+	OS                         string
+	Encrypted, Locked, Patched bool // as it reports itself
 }
 
 // Facts are everything a decision is made from, and all that a replay needs.

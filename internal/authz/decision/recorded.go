@@ -1,6 +1,8 @@
 package decision
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"sallyport"
@@ -19,9 +21,45 @@ func QuestionOf(e sallyport.Event) (Question, error) {
 		Action: e.Action, At: e.Time(), Door: e.Asked.Door, IP: e.Asked.IP, File: e.Asked.File, Scope: scope,
 		Assurance: sallyport.Assurance(e.Asked.Assurance), Session: e.Asked.Session, Family: e.Asked.Family,
 		Staleness: time.Duration(e.Asked.Staleness) * time.Millisecond,
+		Client:    e.Asked.Client, Bound: e.Asked.Bound, Purpose: e.Asked.Purpose, Network: e.Asked.Network, Risk: e.Asked.Risk,
+	}
+	for _, id := range strings.Fields(e.Asked.Actors) {
+		q.Actors = append(q.Actors, sallyport.PrincipalID(id))
+	}
+	if d := e.Asked.Device; d != nil {
+		good := strings.Fields(d.Good)
+		q.Device = Device{ID: d.ID, Class: d.Class, Level: d.Level, Posture: time.Duration(d.Posture) * time.Second, OS: d.OS,
+			Encrypted: slices.Contains(good, "encrypted"), Locked: slices.Contains(good, "locked"), Patched: slices.Contains(good, "patched")}
 	}
 	if e.Asked.AuthTime != 0 {
 		q.AuthTime = time.Unix(e.Asked.AuthTime, 0).UTC()
 	}
 	return q, nil
+}
+
+// Recorded is the question as a decided event records it: what QuestionOf reads.
+func (q *Question) Recorded() *sallyport.Asked {
+	a := &sallyport.Asked{Door: q.Door, IP: q.IP, File: q.File, Scope: q.Scope.String(), Assurance: int(q.Assurance),
+		Session: q.Session, Family: q.Family, Staleness: q.Staleness.Milliseconds(),
+		Client: q.Client, Bound: q.Bound, Purpose: q.Purpose, Network: q.Network, Risk: q.Risk}
+	if !q.AuthTime.IsZero() {
+		a.AuthTime = q.AuthTime.Unix()
+	}
+	for i, id := range q.Actors {
+		a.Actors += " "[:min(i, 1)] + string(id)
+	}
+	if d := q.Device; d.ID != "" {
+		var good []string
+		for _, g := range []struct {
+			is   bool
+			name string
+		}{{d.Encrypted, "encrypted"}, {d.Locked, "locked"}, {d.Patched, "patched"}} {
+			if g.is {
+				good = append(good, g.name)
+			}
+		}
+		a.Device = &sallyport.AskedDevice{ID: d.ID, Class: d.Class, Level: d.Level, Posture: int64(d.Posture / time.Second), OS: d.OS,
+			Good: strings.Join(good, " ")}
+	}
+	return a
 }

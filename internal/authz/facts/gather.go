@@ -63,8 +63,11 @@ func refCovers(ref string, x sallyport.Resource) bool {
 
 // PrincipalUID is the entity of a principal.
 func PrincipalUID(id sallyport.PrincipalID) policy.UID {
-	if id.Kind() == sallyport.Service {
+	switch id.Kind() {
+	case sallyport.Service:
 		return policy.UID{Type: "Service", ID: id.Name()}
+	case sallyport.Agent:
+		return policy.UID{Type: "Agent", ID: id.Name()}
 	}
 	return policy.UID{Type: "User", ID: id.Name()}
 }
@@ -124,7 +127,7 @@ func (c *closure) principal(m directory.Member, x sallyport.Resource) {
 		}
 	}
 	e.Parents = sorted(e.Parents)
-	if m.ID.Kind() == sallyport.Service {
+	if m.ID.Kind() != sallyport.User {
 		e.Attrs = map[string]policy.Value{"owner": entity(PrincipalUID(m.Person))}
 	} else {
 		e.Attrs = map[string]policy.Value{"name": text(m.ID.Name()), "person": entity(PrincipalUID(m.Person))}

@@ -73,14 +73,36 @@ type Query struct {
 // every action; the schema declares it under the names in the comments.
 type Context struct {
 	Now       time.Time           // now, UTC, to the millisecond
-	Assurance sallyport.Assurance // assurance, 0 to 3
+	Assurance sallyport.Assurance // assurance, 0 to 4
 	AuthAge   int64               // authAge, seconds
 	IP        netip.Addr          // ip; absent where it is the zero Addr
 	Door      string              // door
 	File      string              // file
 	Granted   bool                // granted: a just-in-time grant covers the action
 	Session   bool                // session: a signed-in session stands behind the call
+	Bound     bool                // bound: the token is bound to a key that the call has proved
+	Client    string              // client: the OAuth client of the token
+	Actor     string              // actor: who acts on behalf of the principal, "" when it acts itself
+	Purpose   string              // purpose
+	Network   string              // network: the operator's label of the address, "" where it has none
+	Risk      int64               // risk, 0 to 100
+	Device    Device              // device
 }
+
+// A Device is what a policy may ask about the device that makes a call. The zero
+// Device is none that is enrolled.
+type Device struct {
+	Class     string // class: "" unknown, "standard" or "admin"
+	Level     int64  // level: 0 nothing, 1 a bound key, 2 a certificate over a key in software, 3 over a key attested to be in hardware
+	Posture   int64  // postureAge: seconds since the device reported; NoPosture when it never has
+	OS        string // os: "linux 6.1", as reported
+	Encrypted bool   // encrypted: its disk is encrypted
+	Locked    bool   // locked: its screen locks by itself
+	Patched   bool   // patched: its system is at the patch level the operator asks for
+}
+
+// NoPosture is the age of a posture that there is not, in seconds.
+const NoPosture = 1 << 40
 
 // An Effect is what a policy does when it applies.
 type Effect uint8

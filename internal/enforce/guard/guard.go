@@ -32,6 +32,15 @@ import (
 type Proof struct {
 	Bearer   secret.Text // an access token, without the scheme
 	Audience string      // the door's own name, which the token must be for
+
+	Scheme string   // the authorization scheme it came with: "Bearer", "DPoP" or "Basic"; "" counts as Bearer
+	DPoP   []string // every DPoP header of the request (RFC 9449, section 4.1)
+	Method string   // of the HTTP request
+	URL    string   // of the HTTP request, below the configured external URL, without a query
+	// Certificate is the peer's certificate of the connection (DER), verified by the listener against the device
+	// authority, nil where it showed none.
+	Certificate []byte
+	IP          string // textual address of the peer
 }
 
 // A Call is one canonical question, as a door has read it.
@@ -164,6 +173,7 @@ func (g *Guard) gather(p *Permit, snap *facts.Snapshot) (decision.Facts, error) 
 		Action: p.call.Action, At: now, Door: p.call.Door, IP: p.call.IP, File: p.call.File,
 		Scope: p.who.Scope, Assurance: p.who.Assurance, AuthTime: p.who.AuthTime,
 		Session: p.who.Session, Family: p.who.Family, Staleness: snap.Age(now),
+		Client: p.who.Client, Actors: p.who.Actors, Bound: p.who.Bound(), Purpose: p.who.Purpose,
 	}}, nil
 }
 
@@ -338,11 +348,7 @@ func decidedEvent(p *Permit, f decision.Facts, d sallyport.Decision) sallyport.E
 		Type: sallyport.EventDecided, At: f.At.UnixMicro(), Decision: p.id, Who: p.who.ID, Action: f.Action,
 		On: p.call.Target.String(), Outcome: d.Outcome.String(), Facts: f.Basis.Hash(),
 		Reasons: d.ReasonIDs(), Errors: d.Errors,
-		Asked: &sallyport.Asked{Door: f.Door, IP: f.IP, File: f.File, Scope: f.Scope.String(), Assurance: int(f.Assurance),
-			Session: f.Session, Family: f.Family, Staleness: f.Staleness.Milliseconds()},
-	}
-	if !f.AuthTime.IsZero() {
-		e.Asked.AuthTime = f.AuthTime.Unix()
+		Asked: f.Recorded(),
 	}
 	if f.Resource.Kind != "" {
 		e.On = f.Resource.String()

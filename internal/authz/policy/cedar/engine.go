@@ -152,6 +152,21 @@ func contextOf(c *policy.Context) types.Record {
 		"file":      types.String(c.File),
 		"granted":   types.Boolean(c.Granted),
 		"session":   types.Boolean(c.Session),
+		"bound":     types.Boolean(c.Bound),
+		"client":    types.String(c.Client),
+		"actor":     types.String(c.Actor),
+		"purpose":   types.String(c.Purpose),
+		"network":   types.String(c.Network),
+		"risk":      types.Long(c.Risk),
+		"device": types.NewRecord(types.RecordMap{
+			"class":      types.String(c.Device.Class),
+			"level":      types.Long(c.Device.Level),
+			"postureAge": types.Long(c.Device.Posture),
+			"os":         types.String(c.Device.OS),
+			"encrypted":  types.Boolean(c.Device.Encrypted),
+			"locked":     types.Boolean(c.Device.Locked),
+			"patched":    types.Boolean(c.Device.Patched),
+		}),
 	}
 	if ip := c.IP.Unmap().WithZone(""); ip.IsValid() {
 		m["ip"] = types.IPAddr(netip.PrefixFrom(ip, ip.BitLen()))

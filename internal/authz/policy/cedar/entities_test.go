@@ -81,12 +81,15 @@ func TestLoadRefuses(t *testing.T) {
 func TestEveryKindOfValue(t *testing.T) {
 	src := policy.Source{
 		Schema: `entity User = {b: Bool, l: Long, s: String, e: User, set: Set<Long>, r: {x: String}, ip: ipaddr};
-action "a" appliesTo { principal: [User], resource: [User], context: {now: datetime, assurance: Long, authAge: Long, ip?: ipaddr, door: String, file: String, granted: Bool, session: Bool} };`,
+action "a" appliesTo { principal: [User], resource: [User], context: {now: datetime, assurance: Long, authAge: Long, ip?: ipaddr, door: String, file: String, granted: Bool, session: Bool, bound: Bool, client: String, actor: String,
+		purpose: String, network: String, risk: Long, device: {class: String, level: Long, postureAge: Long, os: String, encrypted: Bool, locked: Bool, patched: Bool}} };`,
 		Policies: map[string]string{"a": head + `permit(principal, action, resource) when {
 			principal.b && principal.l == 7 && principal.s == "seven" && principal.e == resource && principal.set.contains(2) &&
 			principal.r.x == "y" && principal.ip.isInRange(ip("10.0.0.0/8")) &&
 			context.now.toTime() == duration("1h") && context.assurance == 3 && context.authAge == 9 && context has ip && context.ip == ip("10.0.0.1") &&
-			context.door == "d" && context.file == "f" && context.granted && context.session };`},
+			context.door == "d" && context.file == "f" && context.granted && context.session &&
+			context.bound && context.client == "cl" && context.actor == "agent:x" && context.purpose == "pu" && context.network == "office" && context.risk == 8 &&
+			context.device == {class: "admin", level: 3, postureAge: 60, os: "linux", encrypted: true, locked: true, patched: true} };`},
 	}
 	engine := mustCompile(t, src)
 	ana := policy.UID{Type: "User", ID: "ana"}
@@ -100,7 +103,9 @@ action "a" appliesTo { principal: [User], resource: [User], context: {now: datet
 		t.Fatal(err)
 	}
 	whole := policy.Context{Now: time.Date(2026, 1, 2, 1, 0, 0, 0, time.UTC), Assurance: 3, AuthAge: 9, IP: netip.MustParseAddr("::ffff:10.0.0.1"),
-		Door: "d", File: "f", Granted: true, Session: true}
+		Door: "d", File: "f", Granted: true, Session: true,
+		Bound: true, Client: "cl", Actor: "agent:x", Purpose: "pu", Network: "office", Risk: 8,
+		Device: policy.Device{Class: "admin", Level: 3, Posture: 60, OS: "linux", Encrypted: true, Locked: true, Patched: true}}
 	ask := func(c policy.Context) policy.Result {
 		return engine.Evaluate(policy.Query{Principal: ana, Action: policy.UID{Type: "Action", ID: "a"}, Resource: ana, Context: c}, loaded)
 	}
@@ -116,6 +121,19 @@ action "a" appliesTo { principal: [User], resource: [User], context: {now: datet
 		"file":      func(c *policy.Context) { c.File = "" },
 		"granted":   func(c *policy.Context) { c.Granted = false },
 		"session":   func(c *policy.Context) { c.Session = false },
+		"bound":     func(c *policy.Context) { c.Bound = false },
+		"client":    func(c *policy.Context) { c.Client = "" },
+		"actor":     func(c *policy.Context) { c.Actor = "" },
+		"purpose":   func(c *policy.Context) { c.Purpose = "" },
+		"network":   func(c *policy.Context) { c.Network = "" },
+		"risk":      func(c *policy.Context) { c.Risk = 9 },
+		"class":     func(c *policy.Context) { c.Device.Class = "" },
+		"level":     func(c *policy.Context) { c.Device.Level = 2 },
+		"posture":   func(c *policy.Context) { c.Device.Posture = 61 },
+		"os":        func(c *policy.Context) { c.Device.OS = "" },
+		"encrypted": func(c *policy.Context) { c.Device.Encrypted = false },
+		"locked":    func(c *policy.Context) { c.Device.Locked = false },
+		"patched":   func(c *policy.Context) { c.Device.Patched = false },
 	} {
 		c := whole
 		change(&c)
