@@ -4,6 +4,7 @@
 //
 //   - directory: people, services, groups; active, suspended, removed
 //   - credential: passwords, one-time codes, enrolment links, and the one throttle for all guesses
+//   - device: enrolled devices, their certificates, what they report of themselves
 //   - session: who stands behind a cookie, how strongly, for how long; revocation
 //   - token: access, refresh and device tokens, their keys and families
 //   - signin: the ceremony from first proof to session, and step-up

@@ -19,6 +19,7 @@ import (
 	"sallyport/internal/authz/role"
 	"sallyport/internal/enforce/guard"
 	"sallyport/internal/identity/credential"
+	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/directory"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/signin"
@@ -47,6 +48,7 @@ type rooms struct {
 	holds       *hold.Service
 	catalog     *catalog.Service
 	policies    *change.Service
+	devices     *device.Service
 }
 
 func (s *Server) openRooms(ctx context.Context) error {
@@ -81,6 +83,7 @@ func (s *Server) openIdentity(ctx context.Context) error {
 	r.sessions = &session.Service{Store: s.db.Session(), Limits: session.DefaultLimits(), Now: s.steady.Now, Random: rand.Reader}
 	r.signin = &signin.Service{Directory: r.directory, Credentials: r.credentials, Sessions: r.sessions, Flows: s.db.SignIn(),
 		Require: sallyport.MultiFactor, Note: s.noteOnly, Now: s.clock, Random: rand.Reader}
+	r.devices = &device.Service{Store: s.db.Device(), Now: s.clock, Random: rand.Reader}
 	return s.openTokens(ctx)
 }
 

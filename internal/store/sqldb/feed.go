@@ -23,10 +23,11 @@ const (
 	Catalog   Kind = "catalog"   // organisations, projects, models, versions
 	Policy    Kind = "policy"    // policy sets, and which is active
 	Key       Kind = "key"       // signing and encryption keys
+	Device    Kind = "device"    // enrolled devices and what they reported
 )
 
 func kinds() []Kind {
-	return []Kind{Directory, Session, Role, Grant, Hold, Catalog, Policy, Key}
+	return []Kind{Directory, Session, Role, Grant, Hold, Catalog, Policy, Key, Device}
 }
 
 // A Change says that rows of a kind changed, the last time at Seq.
