@@ -43,11 +43,30 @@ type Session struct {
 	Agent     string    // what it came with, for people: "Firefox on Linux"
 	Revoked   time.Time // zero while it was not
 	Why       string    // of the revocation
+	Rating              // what was known about where it came from, when it was last looked at
+	Upstream  Upstream  // of a sign-in at another provider; zero otherwise
 }
 
 // Live tells whether a session still counts at a time.
 func (s Session) Live(at time.Time) bool {
 	return s.Revoked.IsZero() && at.Before(s.IdleEnd) && at.Before(s.End)
+}
+
+// A Rating is how risky a session looks, and what that was made from.
+type Rating struct {
+	Risk        int      // 0 to 100
+	RiskReasons []string // names without spaces, the heaviest first
+	Device      string   // id of the enrolled device, or the mark of the browser that was used; "" where unknown
+	Network     string   // an autonomous system or another name of the network: "AS64496"
+	Country     string   // ISO 3166-1, two letters
+}
+
+// An Upstream names a session at another identity provider, as its logout tokens do (OpenID Connect Back-Channel Logout 1.0
+// section 2.4).
+type Upstream struct {
+	IdP     string // its issuer
+	Session string // its sid; "" where it gave none
+	Subject string // its sub
 }
 
 // Limits say how long a session lasts: unused, and at all.
@@ -74,6 +93,8 @@ type Query struct {
 	ID        string
 	Principal sallyport.PrincipalID // those that are not revoked and whose End is to come
 	Since     time.Time             // those revoked at this time or later
+	Upstream  *Upstream             // those that are not revoked, of an issuer and of its sid, its sub or both
+	Risky     bool                  // those that are not revoked, whose End is to come and whose risk is above 0
 }
 
 // A Store keeps sessions. Every change is durable when the method returns; Revoke is announced to followers of sessions
@@ -81,15 +102,17 @@ type Query struct {
 type Store interface {
 	// Insert adds a session under the hash of its bearer value.
 	Insert(ctx context.Context, h Hash, s Session) error
-	// Sessions returns what a query selects, the newest first, nothing where it selects nothing. now is for queries by
-	// principal.
+	// Sessions returns what a query selects, the newest first, nothing where it selects nothing. now is for queries that
+	// ask for an End to come.
 	Sessions(ctx context.Context, q Query, now time.Time) ([]Session, error)
 	// Touch moves Seen and IdleEnd of a session forward, never backward.
 	Touch(ctx context.Context, id string, seen, idleEnd time.Time) error
 	// Raise replaces hash, assurance, methods, proof time and limits of the session that has the hash old and is not
 	// revoked, NotFound where there is none. Of parallel calls with one old hash, one wins.
 	Raise(ctx context.Context, old, new Hash, s Session) error
-	// Revoke ends the sessions that a query by id or principal selects and that are not revoked, and returns their ids.
+	// Rate replaces what is kept of a session's risk, NotFound where there is none. It is announced like Revoke.
+	Rate(ctx context.Context, id string, r Rating) error
+	// Revoke ends the sessions that a query by id, principal or upstream selects and that are not revoked, and returns their ids.
 	Revoke(ctx context.Context, q Query, at time.Time, why string) ([]string, error)
 	// Prune forgets sessions whose End was before a time.
 	Prune(ctx context.Context, before time.Time) error
@@ -111,6 +134,9 @@ type Proof struct {
 	Methods   []string
 	Source    string // clipped to 128 bytes, like Agent
 	Agent     string
+	AuthTime  time.Time // when it was given; the zero time and times to come mean now
+	Rating    Rating
+	Upstream  Upstream
 }
 
 // The reasons of errors of kind Unknown, for the record.
@@ -137,8 +163,9 @@ func (s *Service) Start(ctx context.Context, p Proof) (secret.Text, Session, err
 	now := s.now()
 	one := Session{
 		ID: "S-" + base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(id), Principal: p.Principal, Person: p.Person,
-		Assurance: p.Assurance, Methods: slices.Clone(p.Methods), AuthTime: now, Created: now, Seen: now,
+		Assurance: p.Assurance, Methods: slices.Clone(p.Methods), AuthTime: p.provedAt(now), Created: now, Seen: now,
 		IdleEnd: now.Add(limits.Idle), End: now.Add(limits.Absolute), Source: clip(p.Source), Agent: clip(p.Agent),
+		Rating: p.Rating.clipped(), Upstream: p.Upstream,
 	}
 	if err := s.Store.Insert(ctx, hash, one); err != nil {
 		return secret.Text{}, Session{}, err
@@ -185,7 +212,7 @@ func (s *Service) Raise(ctx context.Context, bearer secret.Text, p Proof) (secre
 		return secret.Text{}, Session{}, err
 	}
 	now := s.now()
-	one.Assurance, one.AuthTime, one.Seen = max(p.Assurance, one.Assurance), now, now
+	one.Assurance, one.AuthTime, one.Seen = max(p.Assurance, one.Assurance), p.provedAt(now), now
 	for _, m := range p.Methods {
 		if !slices.Contains(one.Methods, m) {
 			one.Methods = append(one.Methods, m)

@@ -333,3 +333,37 @@ func FuzzHashToken(f *testing.F) {
 		}
 	})
 }
+
+// The proof's own time counts where it is past, never one to come; risk is kept and never ends a session by itself.
+func TestOriginAndRisk(t *testing.T) {
+	d := newDesk(t)
+	p := proof("user:ana", 2, "mca")
+	p.AuthTime, p.Upstream = d.at.Add(-time.Hour), session.Upstream{IdP: "https://idp.example", Session: "s", Subject: "ana"}
+	_, one, err := d.Start(t.Context(), p)
+	if err != nil || !one.AuthTime.Equal(p.AuthTime) {
+		t.Errorf("proved at %v, %v", one.AuthTime, err)
+	}
+	p.AuthTime = d.at.Add(time.Hour)
+	if _, two, err := d.Start(t.Context(), p); err != nil || !two.AuthTime.Equal(d.at) {
+		t.Errorf("proved at %v in the future, %v", two.AuthTime, err)
+	}
+	if err := d.Rate(t.Context(), one.ID, session.Rating{Risk: 900, RiskReasons: slices.Repeat([]string{"a b\nc"}, 40)}); err != nil {
+		t.Fatal(err)
+	}
+	risky, err := d.Risky(t.Context())
+	if err != nil || len(risky) != 1 || risky[0].Risk != 100 || len(risky[0].RiskReasons) != 16 || risky[0].RiskReasons[0] != "a-b-c" {
+		t.Errorf("risky = %+v, %v", risky, err)
+	}
+	ids, err := d.RevokeUpstream(t.Context(), session.Upstream{IdP: "https://idp.example", Session: "s"}, "logout")
+	if err != nil || len(ids) != 2 {
+		t.Errorf("ended %v, %v", ids, err)
+	}
+	if left, err := d.FromUpstream(t.Context(), session.Upstream{IdP: "https://idp.example", Subject: "ana"}); err != nil || len(left) != 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+	for _, u := range []session.Upstream{{}, {IdP: "https://idp.example"}, {Session: "s"}} {
+		if _, err := d.RevokeUpstream(t.Context(), u, ""); sallyport.KindOf(err) != sallyport.Invalid {
+			t.Errorf("ending the sessions of %+v = %v", u, err)
+		}
+	}
+}

@@ -78,7 +78,7 @@ func (s *Service) Confirm(ctx context.Context, c Client, handle secret.Text, cod
 	if _, err := s.Sessions.RevokeAll(ctx, m.ID, "the account was enrolled again"); err != nil {
 		return Step{}, err
 	}
-	return s.start(ctx, c, m, proof(m, "pwd", "otp", "mfa"), "")
+	return s.start(ctx, c, m, proof(m, "pwd", "otp", "mfa"), f)
 }
 
 func (s *Service) invited(ctx context.Context, id sallyport.PrincipalID) (directory.Member, error) {

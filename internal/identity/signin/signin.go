@@ -21,6 +21,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -57,6 +58,7 @@ type Flow struct {
 	Attempts int                 // wrong codes so far
 	Chosen   credential.Password // enrolment: stored at the end
 	Sealed   []byte              // enrolment: the generator's sealed secret
+	Found    Assessment          // after the first proof
 	Expires  time.Time
 }
 
@@ -70,13 +72,16 @@ type Store interface {
 	TakeFlow(ctx context.Context, h session.Hash) (Flow, error)
 }
 
-// A Service runs the ceremony. All fields are needed; methods are safe for concurrent use.
+// A Service runs the ceremony. All fields but Assess are needed; methods are safe for concurrent use.
 type Service struct {
 	Directory   *directory.Service
 	Credentials *credential.Service
 	Sessions    *session.Service
 	Flows       Store
 	Require     sallyport.Assurance // people with less cannot sign in; MultiFactor asks everybody for a code
+	// Assess says what is thought of an attempt after its first good proof; nil thinks nothing of any. Its error is
+	// Unavailable to whoever signs in, never a silent pass.
+	Assess func(ctx context.Context, a Attempt) (Assessment, error)
 	// Note writes an event down, durably. Its error ends the ceremony.
 	Note   func(ctx context.Context, e sallyport.Event) error
 	Now    func() time.Time
@@ -88,6 +93,10 @@ type Client struct {
 	Source string      // shortened network address
 	Agent  string      // for people to recognise
 	Bearer secret.Text // of the session that it has, if any; a new sign-in ends it
+	// For the assessment; only Device is kept.
+	Address   netip.Addr // whole; the zero value where unknown
+	UserAgent string     // the header, clipped to 512 bytes
+	Device    string     // id of the enrolled device that the connection proved, or the mark of a browser seen before; "" otherwise
 }
 
 // A Step is where a proof has led.
@@ -110,14 +119,18 @@ func (s *Service) Password(ctx context.Context, c Client, name string, password 
 	if err != nil {
 		return Step{}, s.failed(ctx, c, id, err)
 	}
+	found, err := s.assess(ctx, Attempt{Member: m, Client: c, Ceremony: "password", Methods: []string{"pwd"}, Has: sallyport.SingleFactor})
+	if err != nil {
+		return Step{}, s.failed(ctx, c, id, err)
+	}
 	if factors.TOTP.Sealed != nil {
-		return s.next(ctx, Flow{Stage: NeedsCode, Member: id, Return: back})
+		return s.next(ctx, Flow{Stage: NeedsCode, Member: id, Return: back, Found: found})
 	}
 	if s.Require > sallyport.SingleFactor || !factors.Password.Alone {
 		err := sallyport.E("sign in", sallyport.Unknown, "this account needs a second factor and has none", "ask an administrator for an enrolment link").Because("factor.missing")
 		return Step{}, s.failed(ctx, c, id, err)
 	}
-	return s.start(ctx, c, m, proof(m, "pwd"), back)
+	return s.start(ctx, c, m, proof(m, "pwd"), Flow{Return: back, Found: found})
 }
 
 // Code takes the second proof of a sign-in. With a wrong code comes the Step for the next attempt, while there is one.
@@ -133,7 +146,7 @@ func (s *Service) Code(ctx context.Context, c Client, handle secret.Text, code s
 	if err != nil {
 		return Step{}, s.failed(ctx, c, f.Member, err)
 	}
-	return s.start(ctx, c, m, proof(m, "pwd", "otp", "mfa"), f.Return)
+	return s.start(ctx, c, m, proof(m, "pwd", "otp", "mfa"), f)
 }
 
 // StepUp raises the client's session by a code.
@@ -148,6 +161,9 @@ func (s *Service) StepUp(ctx context.Context, c Client, code string) (Step, erro
 	p := proof(m, "otp", "mfa")
 	if !contains(one.Methods, "pwd") {
 		return Step{}, s.failed(ctx, c, m.ID, sallyport.E("step up", sallyport.Unknown, "this session did not begin with a password", "sign in again").Because("factor.missing"))
+	}
+	if _, err := s.assess(ctx, Attempt{Member: m, Client: c, Ceremony: "step-up", Methods: p.Methods, Has: p.Assurance, Session: one.ID}); err != nil {
+		return Step{}, s.failed(ctx, c, m.ID, err)
 	}
 	bearer, raised, err := s.Sessions.Raise(ctx, c.Bearer, p)
 	if err != nil {
@@ -205,8 +221,12 @@ func (s *Service) RevokeAll(ctx context.Context, c Client, why string) error {
 }
 
 // start ends a ceremony: the session that the browser had is over, the new one is written down, then handed out.
-func (s *Service) start(ctx context.Context, c Client, m directory.Member, p session.Proof, back string) (Step, error) {
-	p.Source, p.Agent = c.Source, c.Agent
+// f is the ceremony's: where the browser wanted to go, and the assessment, which the proof must be strong enough for.
+func (s *Service) start(ctx context.Context, c Client, m directory.Member, p session.Proof, f Flow) (Step, error) {
+	if err := f.Found.strong(p.Assurance); err != nil {
+		return Step{}, s.failed(ctx, c, m.ID, err)
+	}
+	p.Principal, p.Person, p.Source, p.Agent, p.Rating = m.ID, m.Person, c.Source, c.Agent, f.Found.Rating()
 	if old, err := s.Sessions.Lookup(ctx, c.Bearer); err == nil {
 		if err := s.Sessions.Revoke(ctx, old.ID, "another sign-in took its place"); err != nil {
 			return Step{}, err
@@ -221,7 +241,7 @@ func (s *Service) start(ctx context.Context, c Client, m directory.Member, p ses
 	if err := s.note(ctx, c, sallyport.EventSignedIn, one, nil); err != nil {
 		return Step{}, s.undo(ctx, one, err)
 	}
-	return Step{Bearer: bearer, Session: one, Return: back}, nil
+	return Step{Bearer: bearer, Session: one, Return: f.Return}, nil
 }
 
 // undo ends a session whose beginning could not be recorded. Its bearer value was not handed out, so that a store that

@@ -3,7 +3,9 @@ package sqldb
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,15 +21,17 @@ func (db *DB) SignIn() signin.Store { return flowStore{db} }
 
 type sessionStore struct{ db *DB }
 
-const sessionColumns = `id, principal, person, assurance, methods, auth_time, created, seen, idle_end, abs_end, source, agent, revoked, why`
+const sessionColumns = `id, principal, person, assurance, methods, auth_time, created, seen, idle_end, abs_end, source, agent, revoked, why,
+	idp, idp_sid, idp_sub, device, network, country, risk, risk_reasons`
 
 // Insert implements [session.Store].
 func (s sessionStore) Insert(ctx context.Context, h session.Hash, one session.Session) error {
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
 		_, err := exec(ctx, tx, "INSERT INTO session ("+sessionColumns+`, hash)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, '', $13)`,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, '', $13, $14, $15, $16, $17, $18, $19, $20, $21)`,
 			one.ID, string(one.Principal), string(one.Person), int64(one.Assurance), strings.Join(one.Methods, " "), toMicros(one.AuthTime),
-			toMicros(one.Created), toMicros(one.Seen), toMicros(one.IdleEnd), toMicros(one.End), one.Source, one.Agent, h[:])
+			toMicros(one.Created), toMicros(one.Seen), toMicros(one.IdleEnd), toMicros(one.End), one.Source, one.Agent,
+			one.Upstream.IdP, one.Upstream.Session, one.Upstream.Subject, one.Device, one.Network, one.Country, one.Risk, strings.Join(one.RiskReasons, " "), h[:])
 		return err
 	})
 }
@@ -44,7 +48,7 @@ func (s sessionStore) Sessions(ctx context.Context, q session.Query, now time.Ti
 // sessionWhere is the condition of a query with exactly one field: an empty one must never mean all.
 func sessionWhere(q session.Query, now time.Time) (string, []any, error) {
 	set := 0
-	for _, given := range []bool{q.Hash != nil, q.ID != "", q.Principal != "", !q.Since.IsZero()} {
+	for _, given := range []bool{q.Hash != nil, q.ID != "", q.Principal != "", !q.Since.IsZero(), q.Upstream != nil, q.Risky} {
 		if given {
 			set++
 		}
@@ -58,8 +62,29 @@ func sessionWhere(q session.Query, now time.Time) (string, []any, error) {
 		return "id = $1", []any{q.ID}, nil
 	case q.Principal != "":
 		return "principal = $1 AND revoked = 0 AND abs_end > $2", []any{string(q.Principal), toMicros(now)}, nil
+	case q.Upstream != nil:
+		return upstreamWhere(*q.Upstream)
+	case q.Risky:
+		return "risk > 0 AND revoked = 0 AND abs_end > $1", []any{toMicros(now)}, nil
 	}
 	return "revoked >= $1 AND revoked > 0", []any{toMicros(q.Since)}, nil
+}
+
+// upstreamWhere selects by issuer and by sid, sub or both: an issuer alone would be everybody of it.
+func upstreamWhere(u session.Upstream) (string, []any, error) {
+	where, args := "revoked = 0 AND idp = $1", []any{u.IdP}
+	if u.IdP == "" || u.Session == "" && u.Subject == "" {
+		return "", nil, errors.New("sessions: an upstream query needs the issuer, and its sid or sub")
+	}
+	if u.Session != "" {
+		args = append(args, u.Session)
+		where += " AND idp_sid = $" + strconv.Itoa(len(args))
+	}
+	if u.Subject != "" {
+		args = append(args, u.Subject)
+		where += " AND idp_sub = $" + strconv.Itoa(len(args))
+	}
+	return where, args, nil
 }
 
 // Touch implements [session.Store].
@@ -81,8 +106,8 @@ func (s sessionStore) Raise(ctx context.Context, old, new session.Hash, one sess
 
 // Revoke implements [session.Store].
 func (s sessionStore) Revoke(ctx context.Context, q session.Query, at time.Time, why string) ([]string, error) {
-	if q.Hash != nil || !q.Since.IsZero() {
-		return nil, errors.New("revoke sessions: by id or principal only")
+	if q.Hash != nil || !q.Since.IsZero() || q.Risky {
+		return nil, errors.New("revoke sessions: by id, principal or upstream only")
 	}
 	where, args, err := sessionWhere(q, time.Time{}) // those that have expired too: tokens that name them may not have
 	if err != nil {
@@ -104,6 +129,14 @@ func (s sessionStore) Revoke(ctx context.Context, q session.Query, at time.Time,
 	return ids, nil
 }
 
+// Rate implements [session.Store].
+func (s sessionStore) Rate(ctx context.Context, id string, r session.Rating) error {
+	return s.db.write(ctx, []Kind{Session}, func(tx *sql.Tx) error {
+		return execOne(ctx, tx, "UPDATE session SET device = $1, network = $2, country = $3, risk = $4, risk_reasons = $5 WHERE id = $6",
+			r.Device, r.Network, r.Country, r.Risk, strings.Join(r.RiskReasons, " "), id)
+	})
+}
+
 // Prune implements [session.Store].
 func (s sessionStore) Prune(ctx context.Context, before time.Time) error {
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
@@ -113,10 +146,14 @@ func (s sessionStore) Prune(ctx context.Context, before time.Time) error {
 }
 
 func scanSession(row scanner) (one session.Session, err error) {
-	var methods string
+	var methods, reasons string
 	var authTime, created, seen, idleEnd, end, revoked int64
 	err = row.Scan(&one.ID, &one.Principal, &one.Person, &one.Assurance, &methods, &authTime, &created, &seen, &idleEnd, &end,
-		&one.Source, &one.Agent, &revoked, &one.Why)
+		&one.Source, &one.Agent, &revoked, &one.Why,
+		&one.Upstream.IdP, &one.Upstream.Session, &one.Upstream.Subject, &one.Device, &one.Network, &one.Country, &one.Risk, &reasons)
+	if reasons != "" {
+		one.RiskReasons = strings.Fields(reasons)
+	}
 	one.Methods, one.AuthTime, one.Created, one.Seen = strings.Fields(methods), fromMicros(authTime), fromMicros(created), fromMicros(seen)
 	one.IdleEnd, one.End, one.Revoked = fromMicros(idleEnd), fromMicros(end), fromMicros(revoked)
 	return one, err
@@ -124,16 +161,20 @@ func scanSession(row scanner) (one session.Session, err error) {
 
 type flowStore struct{ db *DB }
 
-const flowColumns = "hash, stage, member, return_to, attempts, chosen_hash, chosen_alone, chosen_at, sealed, expires"
+const flowColumns = "hash, stage, member, return_to, attempts, chosen_hash, chosen_alone, chosen_at, sealed, expires, rating"
 
 // PutFlow implements [signin.Store].
 func (s flowStore) PutFlow(ctx context.Context, f signin.Flow, now time.Time) error {
+	rating, err := json.Marshal(f.Found)
+	if err != nil {
+		return err
+	}
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
 		if _, err := exec(ctx, tx, "DELETE FROM signin_flow WHERE expires <= $1", toMicros(now)); err != nil {
 			return err
 		}
-		_, err := exec(ctx, tx, "INSERT INTO signin_flow ("+flowColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-			f.Hash[:], string(f.Stage), string(f.Member), f.Return, f.Attempts, f.Chosen.Hash, toFlag(f.Chosen.Alone), toMicros(f.Chosen.Set), f.Sealed, toMicros(f.Expires))
+		_, err := exec(ctx, tx, "INSERT INTO signin_flow ("+flowColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+			f.Hash[:], string(f.Stage), string(f.Member), f.Return, f.Attempts, f.Chosen.Hash, toFlag(f.Chosen.Alone), toMicros(f.Chosen.Set), f.Sealed, toMicros(f.Expires), string(rating))
 		return err
 	})
 }
@@ -157,7 +198,11 @@ func (s flowStore) TakeFlow(ctx context.Context, h session.Hash) (f signin.Flow,
 
 func scanFlow(row scanner) (f signin.Flow, err error) {
 	var alone, set, expires int64
-	err = row.Scan(scanHash{&f.Hash}, &f.Stage, &f.Member, &f.Return, &f.Attempts, &f.Chosen.Hash, &alone, &set, &f.Sealed, &expires)
+	var rating []byte
+	err = row.Scan(scanHash{&f.Hash}, &f.Stage, &f.Member, &f.Return, &f.Attempts, &f.Chosen.Hash, &alone, &set, &f.Sealed, &expires, &rating)
+	if err == nil && len(rating) > 0 {
+		err = json.Unmarshal(rating, &f.Found)
+	}
 	f.Chosen.Alone, f.Chosen.Set, f.Expires = alone != 0, fromMicros(set), fromMicros(expires)
 	return f, err
 }

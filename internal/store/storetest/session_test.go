@@ -136,3 +136,64 @@ func testFlow(t *testing.T, open func() *sqldb.DB) {
 		return err == nil && got.Member == f.Member
 	})
 }
+
+// What a session came from is kept, found by, and ended by.
+func TestSessionOrigin(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		first, second := open(), open()
+		a, b := first.Session(), second.Session()
+		at := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
+		idp := "https://idp.example"
+		for i, u := range []session.Upstream{{IdP: idp, Session: "s1", Subject: "ana"}, {IdP: idp, Session: "s2", Subject: "ana"}, {IdP: "https://other.example", Session: "s1", Subject: "ana"}, {}} {
+			s := session.Session{ID: fmt.Sprint("S-", i), Principal: "user:ana", Person: "user:ana", Assurance: 2, Methods: []string{"pwd"}, Created: at, IdleEnd: at, End: at.Add(time.Hour), Upstream: u}
+			if err := a.Insert(t.Context(), session.Hash{byte(i)}, s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ids := func(q session.Query) (ids string) {
+			t.Helper()
+			all, err := b.Sessions(t.Context(), q, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range all {
+				ids += s.ID
+			}
+			return ids
+		}
+		for want, u := range map[string]session.Upstream{"S-0S-1": {IdP: idp, Subject: "ana"}, "S-1": {IdP: idp, Session: "s2"}, "": {IdP: idp, Session: "s1", Subject: "bo"}} {
+			if got := ids(session.Query{Upstream: &u}); got != want {
+				t.Errorf("%+v finds %s, want %s", u, got, want)
+			}
+		}
+		for _, u := range []session.Upstream{{}, {IdP: idp}, {Subject: "ana", Session: "s1"}} {
+			if _, err := a.Sessions(t.Context(), session.Query{Upstream: &u}, at); err == nil {
+				t.Errorf("%+v selects sessions", u)
+			}
+			if _, err := a.Revoke(t.Context(), session.Query{Upstream: &u}, at, "x"); err == nil {
+				t.Errorf("%+v ends sessions", u)
+			}
+		}
+		before, err := second.Latest(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := session.Rating{Risk: 70, RiskReasons: []string{"travel", "hour"}, Device: "d", Network: "AS1", Country: "DE"}
+		if err := a.Rate(t.Context(), "S-3", r); err != nil {
+			t.Fatal(err)
+		}
+		wantChange(t, second, before, sqldb.Session)
+		if got, err := b.Sessions(t.Context(), session.Query{Risky: true}, at); err != nil || len(got) != 1 || fmt.Sprint(got[0].Rating) != fmt.Sprint(r) {
+			t.Errorf("risky: %v, %v; want %v", got, err, r)
+		}
+		if err := a.Rate(t.Context(), "S-9", r); sallyport.KindOf(err) != sallyport.NotFound {
+			t.Errorf("rating nobody's session = %v", err)
+		}
+		if got, err := a.Revoke(t.Context(), session.Query{Upstream: &session.Upstream{IdP: idp, Session: "s1"}}, at, "logout"); err != nil || fmt.Sprint(got) != "[S-0]" {
+			t.Errorf("ended %v, %v", got, err)
+		}
+		if got := ids(session.Query{Upstream: &session.Upstream{IdP: idp, Subject: "ana"}}); got != "S-1" {
+			t.Errorf("after it %s is left", got)
+		}
+	})
+}

@@ -23,6 +23,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"sallyport"
@@ -38,6 +39,7 @@ var pageFiles embed.FS
 
 const (
 	maxBody  = 16 << 10 // bytes of a form
+	maxAgent = 512      // bytes of a User-Agent
 	flowLife = 10 * time.Minute
 	linkLife = credential.LinkLife
 )
@@ -176,7 +178,10 @@ func (d *Door) show(w http.ResponseWriter, r *http.Request, status int, name str
 
 // client is the browser as the ceremony sees it.
 func (d *Door) client(r *http.Request) signin.Client {
-	return signin.Client{Source: source(r.RemoteAddr), Agent: agent(r.UserAgent()), Bearer: d.bearer(r)}
+	at, _ := netip.ParseAddrPort(r.RemoteAddr) // the zero value where it is none
+	ua := r.UserAgent()
+	return signin.Client{Source: source(r.RemoteAddr), Agent: agent(ua), Bearer: d.bearer(r),
+		Address: at.Addr().Unmap().WithZone(""), UserAgent: ua[:min(len(ua), maxAgent)], Device: d.mark(r)}
 }
 
 func (d *Door) bearer(r *http.Request) secret.Text { return d.cookie(r, sessionCookie) }

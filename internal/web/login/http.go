@@ -1,6 +1,7 @@
 package login
 
 import (
+	"encoding/hex"
 	"errors"
 	"math"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/credential"
+	"sallyport/internal/identity/session"
 	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/plumbing/secret"
 )
@@ -23,7 +25,11 @@ const (
 	sessionCookie = "sallyport"       // bearer value of the session
 	flowCookie    = "sallyport-flow"  // handle of a sign-in under way
 	linkCookie    = "sallyport-enrol" // token of an enrolment link
+	markCookie    = "sallyport-seen"  // random bits by which a browser is known again; they open nothing
 )
+
+// markLife is how long a browser is known again: Chromium keeps no cookie for longer.
+const markLife = 400 * 24 * time.Hour
 
 // name is how a cookie is called. The prefix makes browsers refuse one that another host or a plain connection sets.
 func (d *Door) name(cookie string) string {
@@ -49,6 +55,25 @@ func (d *Door) set(w http.ResponseWriter, cookie string, value secret.Text, life
 		c.MaxAge = -1
 	}
 	http.SetCookie(w, c)
+}
+
+// mark names the browser by the hash of its mark, "" for one that has not signed in here before.
+func (d *Door) mark(r *http.Request) string {
+	hash, ok := session.HashToken(d.cookie(r, markCookie))
+	if !ok {
+		return ""
+	}
+	return "browser:" + hex.EncodeToString(hash[:8])
+}
+
+// remember marks a browser that comes to sign in, once, so that the session of its first sign-in carries the mark too.
+func (d *Door) remember(w http.ResponseWriter, r *http.Request) {
+	if d.mark(r) != "" {
+		return
+	}
+	if value, _, err := session.NewToken(d.config.SignIn.Random); err == nil { // without a mark it is only new again
+		d.set(w, markCookie, value, markLife)
+	}
 }
 
 // form reads the fields of a form, each exactly once. A field that is missing, or there twice, is refused.

@@ -30,6 +30,7 @@ func (d *Door) showLogin(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	d.remember(w, r)
 	d.show(w, r, http.StatusOK, "login", page.View{Data: entry{Return: back}})
 	return nil
 }
@@ -94,6 +95,7 @@ func (d *Door) showEnrol(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return d.badLink(w, r, err)
 	}
+	d.remember(w, r)
 	d.show(w, r, http.StatusOK, "enrol", page.View{Data: invitation(m.ID.Name(), m.Display, "")})
 	return nil
 }
