@@ -40,7 +40,10 @@ type Config struct {
 	Plaintext bool         // permits http:// to a loopback address, and nowhere else
 	Tokens    TokenSource  // nil: Store, or no token at all
 	Store     *Store       // where logins are kept; nil: they are not
-	HTTP      *http.Client // nil: one with limits that trusts CAFile; one that is given must not follow redirects
+	HTTP      *http.Client // nil: one with limits that trusts CAFile; one that is given has a Transport and must not follow redirects
+	Key       *Key         // the key that logins are bound to: every token is asked for and used with its proof; nil: bearer tokens
+	// Certificate returns the client certificate of this device, for mutual TLS; nil: none is shown.
+	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 }
 
 // A TokenSource gives access tokens. It is safe for concurrent use.
@@ -82,7 +85,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{server: server, cfg: cfg, http: cfg.HTTP, tokens: cfg.Tokens, pause: pause}
 	if c.http == nil {
-		if c.http, err = newHTTP(cfg.CAFile); err != nil {
+		if c.http, err = newHTTP(cfg.CAFile, cfg.Certificate); err != nil {
 			return nil, err
 		}
 	}
@@ -94,6 +97,9 @@ func New(cfg Config) (*Client, error) {
 
 // Server returns the server's URL, in its one spelling.
 func (c *Client) Server() string { return c.server }
+
+// Bound reports whether the client's tokens are bound to a key, so that nobody else can use them.
+func (c *Client) Bound() bool { return c.cfg.Key != nil }
 
 // Audience returns what a token for a door is for.
 func (c *Client) Audience(d Door) string { return c.server + "/" + string(d) }
@@ -128,7 +134,7 @@ func loopback(host string) bool {
 
 // newHTTP makes a client that trusts the system's authorities and those of a file, and follows no redirect: a token
 // goes to the server that it is for.
-func newHTTP(caFile string) (*http.Client, error) {
+func newHTTP(caFile string, certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)) (*http.Client, error) {
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		roots = x509.NewCertPool()
@@ -148,7 +154,8 @@ func newHTTP(caFile string) (*http.Client, error) {
 	if !ok {
 		return nil, sallyport.E("set up client", sallyport.Other, "the transport has another type", "")
 	}
-	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, GetClientCertificate: certificate}
+	t.ExpectContinueTimeout = 10 * time.Second // a long body waits for the server to want it
 	t.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 	return h, nil
 }
@@ -174,6 +181,7 @@ type request struct {
 	query  url.Values // may be nil
 	header http.Header
 	body   []byte
+	prove  bool // without a token: shows the proof of the key all the same
 }
 
 // send sends a request with a token and returns an answer of 200 or 206, which the caller closes. A token that the
@@ -209,7 +217,17 @@ func (c *Client) token(ctx context.Context, d Door) (secret.Text, error) {
 	return c.tokens.Token(ctx, c.Audience(d))
 }
 
+// once sends a request, and a second time where the server wants a newer nonce in the proof.
 func (c *Client) once(ctx context.Context, r request, token secret.Text) (*http.Response, error) {
+	answer, err := c.try(ctx, r, token)
+	if err == nil && c.cfg.Key.learn(answer) {
+		answer.Body.Close()
+		answer, err = c.try(ctx, r, token)
+	}
+	return answer, err
+}
+
+func (c *Client) try(ctx context.Context, r request, token secret.Text) (*http.Response, error) {
 	address := c.server + r.path
 	if len(r.query) > 0 {
 		address += "?" + r.query.Encode()
@@ -222,8 +240,10 @@ func (c *Client) once(ctx context.Context, r request, token secret.Text) (*http.
 		q.Header[name] = values
 	}
 	q.Header.Set("User-Agent", "sallyport-client")
-	if !token.IsZero() {
-		q.Header.Set("Authorization", "Bearer "+token.Reveal())
+	if r.prove || !token.IsZero() {
+		if err := c.authorize(q, token); err != nil {
+			return nil, err
+		}
 	}
 	answer, err := c.http.Do(q)
 	if err != nil {

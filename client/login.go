@@ -100,7 +100,11 @@ func (c *Client) exchange(ctx context.Context, m metadata, form url.Values) erro
 	if err != nil || c.cfg.Store == nil {
 		return err
 	}
-	return c.cfg.Store.keep(ctx, Login{Server: c.server, CAFile: c.cfg.CAFile, Plaintext: c.cfg.Plaintext}, t, c.Audience(API))
+	login := Login{Server: c.server, CAFile: c.cfg.CAFile, Plaintext: c.cfg.Plaintext}
+	if c.cfg.Key != nil {
+		login.Bound = c.cfg.Key.Thumbprint()
+	}
+	return c.cfg.Store.keep(ctx, login, t, c.Audience(API))
 }
 
 // random is 256 bits, 43 characters.

@@ -102,18 +102,23 @@ func oauthError(op string, status int, text []byte) error {
 // form posts a form to an endpoint of the metadata.
 func (c *Client) form(ctx context.Context, op, endpoint string, form url.Values, out any) error {
 	form.Set("client_id", clientID)
-	return c.plain(ctx, request{op: op, method: http.MethodPost, path: strings.TrimPrefix(endpoint, c.server), body: []byte(form.Encode()),
+	return c.plain(ctx, request{op: op, method: http.MethodPost, path: strings.TrimPrefix(endpoint, c.server), body: []byte(form.Encode()), prove: true,
 		header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}}}, out)
 }
 
-// grant asks the token endpoint, and takes nothing but bearer tokens.
+// grant asks the token endpoint, and takes nothing but tokens that are bound to the client's key, or bearer tokens where
+// it has none.
 func (c *Client) grant(ctx context.Context, endpoint string, form url.Values) (tokens, error) {
 	var t tokens
 	if err := c.form(ctx, "sign in", endpoint, form, &t); err != nil {
 		return t, err
 	}
-	if !strings.EqualFold(t.Type, "Bearer") || t.Access == "" {
-		return t, sallyport.E("sign in", sallyport.Unavailable, "the server gave no bearer token", "ask its operator")
+	kind := "Bearer"
+	if c.cfg.Key != nil {
+		kind = "DPoP"
+	}
+	if !strings.EqualFold(t.Type, kind) || t.Access == "" {
+		return t, sallyport.E("sign in", sallyport.Unavailable, "the server gave no token of the type "+kind, "ask its operator")
 	}
 	return t, nil
 }

@@ -29,6 +29,7 @@ type Login struct {
 	CAFile    string    `json:"ca,omitempty"`
 	Plaintext bool      `json:"plaintext,omitempty"`
 	Since     time.Time `json:"since"`
+	Bound     string    `json:"bound,omitempty"` // thumbprint of the key that the login is bound to; "" for bearer tokens
 }
 
 // credentials is the file. Secrets stand in it as they are: secret.Text would write [redacted].

@@ -27,6 +27,10 @@ type app struct {
 	now      func() time.Time
 	terminal bool // err is one
 
+	raw    io.Writer   // out without its buffer, for programs that are started
+	key    *client.Key // that logins are bound to
+	bearer bool        // sign in without one, whatever the last login was
+
 	json, quiet bool
 	server, ca  string
 	plaintext   bool
@@ -35,7 +39,7 @@ type app struct {
 // run runs one command line and returns the exit code.
 func (a *app) run(ctx context.Context, args []string) int {
 	out := bufio.NewWriter(a.out)
-	a.out = out
+	a.raw, a.out = a.out, out
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(a.in)
@@ -79,7 +83,7 @@ Every command takes --json. Environment: SALLYPORT_SERVER, SALLYPORT_CA, XDG_CON
 		id       string
 		commands []*cobra.Command
 	}{
-		{"me", []*cobra.Command{a.login(), a.logout(), a.whoami(), a.sessions(), a.token(), a.envCommand()}},
+		{"me", []*cobra.Command{a.login(), a.logout(), a.whoami(), a.sessions(), a.token(), a.envCommand(), a.runCommand(), a.agent()}},
 		{"ask", []*cobra.Command{a.can(), a.why(), a.request(), a.inbox(), a.approve(), a.deny(), a.grants()}},
 		{"models", []*cobra.Command{a.ls(), a.show(), a.push(), a.pull()}},
 		{"guard", []*cobra.Command{a.lock(), a.unlock(), a.holds(), a.logCommand(), a.replay(), a.verify()}},
@@ -179,6 +183,12 @@ func (a *app) connect() (*client.Client, error) {
 		cfg.CAFile = cmp.Or(a.ca, login.CAFile, cfg.CAFile)
 		cfg.Plaintext = cfg.Plaintext || login.Plaintext
 	}
+	if login.Bound != "" && a.key == nil && !a.bearer {
+		if a.key, err = a.bindingKey(context.Background(), store, login.Bound); err != nil {
+			return nil, err
+		}
+	}
+	cfg.Key = a.key
 	if cfg.CAFile != "" { // it is kept with the login, and used from any directory
 		if cfg.CAFile, err = filepath.Abs(cfg.CAFile); err != nil {
 			return nil, err

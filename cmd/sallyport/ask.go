@@ -50,7 +50,7 @@ func (a *app) can() *cobra.Command {
 	}
 	c.Flags().StringVar(&as, "as", "", "ask for this `PRINCIPAL`; needs the right to read the policy")
 	c.Flags().StringVar(&level, "assurance", "", "with --as: as if proved at this `LEVEL`")
-	complete(c, "assurance", "aal1", "aal2", "aal3")
+	complete(c, "assurance", levels()...)
 	c.ValidArgsFunction = actionThenNothing
 	return c
 }

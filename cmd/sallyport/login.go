@@ -15,14 +15,18 @@ import (
 )
 
 func (a *app) login() *cobra.Command {
-	var noBrowser bool
+	var noBrowser, bind bool
 	var level string
 	c := &cobra.Command{
 		Use: "login", Short: "Sign in, with a browser here or on another machine", Args: arguments(),
 		Long: `Sign in. A browser on this machine answers to a loopback address (OAuth 2.0 code with PKCE);
-with --no-browser you type a code into a browser on any machine. What you prove there, this command never sees.`,
+with --no-browser you type a code into a browser on any machine. What you prove there, this command never sees.
+
+With --bind the login is bound to a key of this device (DPoP): its tokens are of no use to a thief. Programs of others then
+go through 'sallyport run' or 'sallyport agent'. A bound login stays bound when you sign in again; --bind=false ends that.`,
 		Example: `  sallyport login --server https://sally.acme.example --ca sallyport-ca.pem
-  sallyport login --assurance aal2
+  sallyport login --assurance phr
+  sallyport login --bind
   sallyport login --no-browser`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o := client.LoginOptions{Open: a.browse, Show: a.showCode}
@@ -32,6 +36,9 @@ with --no-browser you type a code into a browser on any machine. What you prove 
 					return err
 				}
 			}
+			if err := a.bind(cmd, bind); err != nil {
+				return err
+			}
 			c, err := a.connect()
 			if err != nil {
 				return err
@@ -40,9 +47,32 @@ with --no-browser you type a code into a browser on any machine. What you prove 
 		},
 	}
 	c.Flags().BoolVar(&noBrowser, "no-browser", false, "use a browser on another machine")
-	c.Flags().StringVar(&level, "assurance", "", "prove yourself at this `LEVEL`: aal1, aal2 or aal3")
-	complete(c, "assurance", "aal1", "aal2", "aal3")
+	c.Flags().StringVar(&level, "assurance", "", "prove yourself at this `LEVEL`: aal1, aal2, phr or aal3")
+	c.Flags().BoolVar(&bind, "bind", false, "bind the login to a key of this device")
+	complete(c, "assurance", levels()...)
 	return c
+}
+
+// levels are the names of the levels that can be asked for.
+func levels() []string {
+	var names []string
+	for l := sallyport.SingleFactor; l <= sallyport.Hardware; l++ {
+		names = append(names, l.String())
+	}
+	return names
+}
+
+// bind makes the key ready that a new login is to be bound to.
+func (a *app) bind(cmd *cobra.Command, bind bool) error {
+	a.bearer = cmd.Flags().Changed("bind") && !bind
+	if !bind {
+		return nil
+	}
+	store, err := a.store()
+	if err == nil {
+		a.key, err = store.Key(cmd.Context(), true)
+	}
+	return err
 }
 
 func (a *app) signIn(ctx context.Context, c *client.Client, o client.LoginOptions, noBrowser bool) error {

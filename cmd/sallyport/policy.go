@@ -212,7 +212,7 @@ func (a *app) matrix() *cobra.Command {
 	c.Flags().StringVar(&level, "assurance", "", "as if everybody were proved at this `LEVEL` (aal2)")
 	c.Flags().StringVar(&project, "project", "", "only what is in this project, `ORG/NAME`")
 	complete(c, "format", formats()...)
-	complete(c, "assurance", "aal1", "aal2", "aal3")
+	complete(c, "assurance", levels()...)
 	return c
 }
 

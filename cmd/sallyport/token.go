@@ -11,6 +11,7 @@ import (
 
 	"sallyport"
 	"sallyport/client"
+	"sallyport/client/sidecar"
 )
 
 func (a *app) token() *cobra.Command {
@@ -78,12 +79,6 @@ func parseDoor(cmd *cobra.Command, name string) (client.Door, error) {
 	return "", usage(cmd, "no door is called \""+sallyport.OneLine(name)+"\"; there are "+strings.Join(doors(), ", "))
 }
 
-// A setting is one variable for stock clients.
-type setting struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
-}
-
 func (a *app) envCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "env", Short: "Print what stock clients need, as export lines", Args: arguments(),
@@ -100,15 +95,8 @@ addresses, the certificate authority, and short-lived tokens. The tokens end wit
 			if err != nil {
 				return err
 			}
-			if a.json {
-				env := map[string]string{}
-				for _, s := range all {
-					env[s.Name] = s.Value
-				}
-				return a.encode(map[string]any{"env": env, "expires": until})
-			}
-			for _, s := range all {
-				a.line("%s", "export "+s.Name+"="+quote(s.Value))
+			if err := a.printSettings(all, until); err != nil || a.json {
+				return err
 			}
 			a.line("%s", "# the tokens are good until "+until.Local().Format("15:04:05")+"; then run this again")
 			return nil
@@ -116,7 +104,11 @@ addresses, the certificate authority, and short-lived tokens. The tokens end wit
 	}
 }
 
-func (a *app) settings(ctx context.Context, c *client.Client) ([]setting, time.Time, error) {
+func (a *app) settings(ctx context.Context, c *client.Client) ([]sidecar.Setting, time.Time, error) {
+	if c.Bound() {
+		return nil, time.Time{}, sallyport.E("env", sallyport.Invalid, "this login is bound to a key, which stock clients cannot use",
+			"run the program with 'sallyport run -- COMMAND', or keep 'sallyport agent' running for it")
+	}
 	hub, until, err := c.Token(ctx, client.Hub, nil)
 	if err != nil {
 		return nil, until, err
@@ -129,9 +121,9 @@ func (a *app) settings(ctx context.Context, c *client.Client) ([]setting, time.T
 	if !strings.HasPrefix(token, "hf_") { // the stock client refuses another beginning
 		token = "hf_" + token
 	}
-	all := []setting{
-		{"HF_ENDPOINT", c.Audience(client.Hub)}, {"HF_TOKEN", token}, {"HF_HUB_DISABLE_XET", "1"}, {"HF_HUB_DISABLE_TELEMETRY", "1"},
-		{"OPENAI_BASE_URL", c.Audience(client.OpenAI) + "/v1"}, {"OPENAI_API_KEY", chat.Reveal()},
+	all := []sidecar.Setting{
+		{Name: "HF_ENDPOINT", Value: c.Audience(client.Hub)}, {Name: "HF_TOKEN", Value: token}, {Name: "HF_HUB_DISABLE_XET", Value: "1"}, {Name: "HF_HUB_DISABLE_TELEMETRY", Value: "1"},
+		{Name: "OPENAI_BASE_URL", Value: c.Audience(client.OpenAI) + "/v1"}, {Name: "OPENAI_API_KEY", Value: chat.Reveal()},
 	}
 	store, err := a.store()
 	if err != nil {
@@ -153,7 +145,7 @@ func (a *app) settings(ctx context.Context, c *client.Client) ([]setting, time.T
 		if err != nil {
 			return nil, until, err
 		}
-		all = append(all, setting{"REQUESTS_CA_BUNDLE", bundle}, setting{"SSL_CERT_FILE", bundle}, setting{"NODE_EXTRA_CA_CERTS", ca}, setting{"SALLYPORT_CA", ca})
+		all = append(all, sidecar.Setting{Name: "REQUESTS_CA_BUNDLE", Value: bundle}, sidecar.Setting{Name: "SSL_CERT_FILE", Value: bundle}, sidecar.Setting{Name: "NODE_EXTRA_CA_CERTS", Value: ca}, sidecar.Setting{Name: "SALLYPORT_CA", Value: ca})
 	}
 	return all, until, nil
 }
