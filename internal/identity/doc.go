@@ -7,6 +7,7 @@
 //   - device: enrolled devices, their certificates, what they report of themselves
 //   - session: who stands behind a cookie, how strongly, for how long; revocation
 //   - token: access, refresh and device tokens, their keys and families
+//   - token/dpop: nonces, and the proofs of possession that were seen
 //   - signin: the ceremony from first proof to session, and step-up
 //
 // The house holds no code itself.

@@ -54,6 +54,11 @@ type Family struct {
 	LastIssued time.Time // zero until the first token
 	Revoked    time.Time // zero while it lives
 	Reason     string    // of the revocation
+
+	Key     string                  // what its tokens are bound to, as in sallyport.Principal.Key; "" = bearer tokens
+	Actors  []sallyport.PrincipalID // who acts on the principal's behalf, the present one first (RFC 8693)
+	Purpose string                  // what the tokens are for, "" when it was not said
+	OpenID  bool                    // the client learns who the person is (OpenID Connect, scope openid)
 }
 
 // Live reports whether tokens of the family may be issued and used at now.
@@ -66,6 +71,7 @@ type Refresh struct {
 	Created time.Time
 	Expires time.Time
 	Used    time.Time // zero until it was rotated
+	Key     string    // in AddRefresh: what the family is bound to from now on; "" leaves it as it is
 }
 
 // A Code is the row of one authorization code.
@@ -76,6 +82,8 @@ type Code struct {
 	RedirectURI string // exactly as at the authorization request
 	Challenge   string // PKCE S256, 43 characters
 	Expires     time.Time
+	Key         string // that must redeem it, "" for any (RFC 9449, section 10)
+	Nonce       string // for the ID token (OpenID Connect Core, section 3.1.2.1)
 }
 
 // A DeviceState is where a device code stands.
@@ -103,6 +111,8 @@ type Device struct {
 	Expires   time.Time
 	Interval  time.Duration // between polls; grows when the client hurries
 	Slow      bool          // in the answer of PollDevice: this poll came too early
+	OpenID    bool
+	Purpose   string
 }
 
 // A Selector names families: exactly one of its fields is set.
@@ -127,8 +137,8 @@ type FamilyStore interface {
 	StartFamily(ctx context.Context, f Family) error
 	// Families returns the families that a selector names, newest first, the dead ones too, at most 1,000.
 	Families(ctx context.Context, sel Selector) ([]Family, error)
-	// AddRefresh adds the first refresh token of a family and notes the time of issue. It answers Conflict when
-	// the family is not live.
+	// AddRefresh adds the first refresh token of a family, notes the time of issue, and binds the family to a key. It
+	// answers Conflict when the family is not live, or bound to another key.
 	AddRefresh(ctx context.Context, r Refresh) error
 	// FindRefresh returns a refresh token, used or not, and its family, or NotFound. It changes nothing.
 	FindRefresh(ctx context.Context, h Hash) (Refresh, Family, error)
@@ -194,6 +204,6 @@ func fault(reason, message, hint string) error {
 
 // clone copies the slices of a family, so that no two holders share memory.
 func (f Family) clone() Family {
-	f.Scope, f.Audiences, f.Methods = slices.Clone(f.Scope), slices.Clone(f.Audiences), slices.Clone(f.Methods)
+	f.Scope, f.Audiences, f.Methods, f.Actors = slices.Clone(f.Scope), slices.Clone(f.Audiences), slices.Clone(f.Methods), slices.Clone(f.Actors)
 	return f
 }

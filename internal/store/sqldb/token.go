@@ -52,24 +52,27 @@ func (s Tokens) DropSigningKeys(ctx context.Context, below int64) error {
 }
 
 const familyColumns = "f.id, f.principal, f.person, f.client, f.session, f.scope, f.audiences, f.assurance, f.methods, " +
-	"f.auth_time, f.created, f.expires, f.issued, f.revoked, f.reason"
+	"f.auth_time, f.created, f.expires, f.issued, f.revoked, f.reason, f.key_id, f.actors, f.purpose, f.openid"
 
 // familyRow receives the columns of familyColumns.
 type familyRow struct {
 	f                         token.Family
 	scope, audiences, methods string
 	times                     [5]int64
+	actors                    string
+	openid                    int64
 }
 
 func (r *familyRow) into() []any {
 	f := &r.f
 	return []any{&f.ID, &f.Principal, &f.Person, &f.Client, &f.Session, &r.scope, &r.audiences, &f.Assurance, &r.methods,
-		&r.times[0], &r.times[1], &r.times[2], &r.times[3], &r.times[4], &f.Reason}
+		&r.times[0], &r.times[1], &r.times[2], &r.times[3], &r.times[4], &f.Reason, &f.Key, &r.actors, &f.Purpose, &r.openid}
 }
 
 func (r *familyRow) family() token.Family {
 	f := r.f
 	f.Scope, f.Audiences, f.Methods = strings.Fields(r.scope), strings.Fields(r.audiences), strings.Fields(r.methods)
+	f.Actors, f.OpenID = splitIDs(r.actors), r.openid != 0
 	for i, t := range []*time.Time{&f.AuthTime, &f.Created, &f.Expires, &f.LastIssued, &f.Revoked} {
 		*t = fromMicros(r.times[i])
 	}
@@ -86,11 +89,11 @@ func scanFamily(row scanner) (token.Family, error) {
 func (s Tokens) StartFamily(ctx context.Context, f token.Family) error {
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
 		_, err := exec(ctx, tx, `INSERT INTO token_family (id, principal, person, client, session, scope, audiences, assurance,
-			methods, auth_time, created, expires, issued, revoked, reason)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+			methods, auth_time, created, expires, issued, revoked, reason, key_id, actors, purpose, openid)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
 			f.ID, string(f.Principal), string(f.Person), f.Client, f.Session, f.Scope.String(), strings.Join(f.Audiences, " "),
 			int(f.Assurance), strings.Join(f.Methods, " "), toMicros(f.AuthTime), toMicros(f.Created), toMicros(f.Expires),
-			toMicros(f.LastIssued), toMicros(f.Revoked), f.Reason)
+			toMicros(f.LastIssued), toMicros(f.Revoked), f.Reason, f.Key, joinIDs(f.Actors), f.Purpose, toFlag(f.OpenID))
 		return err
 	})
 }
@@ -131,7 +134,8 @@ func (s Tokens) AddRefresh(ctx context.Context, r token.Refresh) error {
 
 func addRefresh(ctx context.Context, tx *sql.Tx, r token.Refresh) error {
 	at := toMicros(r.Created)
-	n, err := exec(ctx, tx, "UPDATE token_family SET issued = $1 WHERE id = $2 AND revoked = 0 AND expires > $1", at, r.Family)
+	n, err := exec(ctx, tx, "UPDATE token_family SET issued = $1, key_id = CASE WHEN $3 = '' THEN key_id ELSE $3 END "+
+		"WHERE id = $2 AND revoked = 0 AND expires > $1 AND ($3 = '' OR key_id = '' OR key_id = $3)", at, r.Family, r.Key)
 	if err == nil && n == 0 {
 		err = errNotLive()
 	}

@@ -13,19 +13,19 @@ import (
 // AddCode implements token.CodeStore.
 func (s Tokens) AddCode(ctx context.Context, c token.Code) error {
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
-		_, err := exec(ctx, tx, "INSERT INTO token_code (hash, family, client, redirect, challenge, expires, used) VALUES ($1, $2, $3, $4, $5, $6, 0)",
-			c.Hash[:], c.Family, c.Client, c.RedirectURI, c.Challenge, toMicros(c.Expires))
+		_, err := exec(ctx, tx, "INSERT INTO token_code (hash, family, client, redirect, challenge, expires, used, key_id, nonce) VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8)",
+			c.Hash[:], c.Family, c.Client, c.RedirectURI, c.Challenge, toMicros(c.Expires), c.Key, c.Nonce)
 		return err
 	})
 }
 
 // TakeCode implements token.CodeStore.
 func (s Tokens) TakeCode(ctx context.Context, h token.Hash, client string, at time.Time) (token.Code, error) {
-	const columns = "family, client, redirect, challenge, expires"
+	const columns = "family, client, redirect, challenge, expires, key_id, nonce"
 	scan := func(row scanner) (token.Code, error) {
 		c := token.Code{Hash: h}
 		var expires int64
-		err := row.Scan(&c.Family, &c.Client, &c.RedirectURI, &c.Challenge, &expires)
+		err := row.Scan(&c.Family, &c.Client, &c.RedirectURI, &c.Challenge, &expires, &c.Key, &c.Nonce)
 		c.Expires = fromMicros(expires)
 		return c, err
 	}
@@ -50,24 +50,25 @@ func (s Tokens) TakeCode(ctx context.Context, h token.Hash, client string, at ti
 // AddDevice implements token.CodeStore.
 func (s Tokens) AddDevice(ctx context.Context, d token.Device) error {
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
-		_, err := exec(ctx, tx, `INSERT INTO token_device (hash, user_hash, client, scope, audiences, ip, state, family, created, expires, pause, next_poll, slow)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, '', $8, $9, $10, 0, 0)`,
+		_, err := exec(ctx, tx, `INSERT INTO token_device (hash, user_hash, client, scope, audiences, ip, state, family, created, expires, pause, next_poll, slow, openid, purpose)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, '', $8, $9, $10, 0, 0, $11, $12)`,
 			d.Hash[:], d.UserHash[:], d.Client, d.Scope.String(), strings.Join(d.Audiences, " "), d.From, string(d.State),
-			toMicros(d.Created), toMicros(d.Expires), d.Interval.Microseconds())
+			toMicros(d.Created), toMicros(d.Expires), d.Interval.Microseconds(), toFlag(d.OpenID), d.Purpose)
 		return err
 	})
 }
 
-const deviceColumns = "hash, user_hash, client, scope, audiences, ip, state, family, created, expires, pause, slow"
+const deviceColumns = "hash, user_hash, client, scope, audiences, ip, state, family, created, expires, pause, slow, openid, purpose"
 
 func scanDevice(row scanner) (token.Device, error) {
 	var d token.Device
 	var hash, user []byte
 	var scope, audiences string
-	var created, expires, pause, slow int64
-	err := row.Scan(&hash, &user, &d.Client, &scope, &audiences, &d.From, &d.State, &d.Family, &created, &expires, &pause, &slow)
+	var created, expires, pause, slow, openid int64
+	err := row.Scan(&hash, &user, &d.Client, &scope, &audiences, &d.From, &d.State, &d.Family, &created, &expires, &pause, &slow, &openid, &d.Purpose)
 	copy(d.Hash[:], hash)
 	copy(d.UserHash[:], user)
+	d.OpenID = openid != 0
 	d.Scope, d.Audiences = strings.Fields(scope), strings.Fields(audiences)
 	d.Created, d.Expires, d.Interval, d.Slow = fromMicros(created), fromMicros(expires), time.Duration(pause)*time.Microsecond, slow != 0
 	return d, err

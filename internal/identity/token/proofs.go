@@ -1,0 +1,6 @@
+package token
+
+import "sallyport/internal/identity/token/dpop"
+
+// Proofs checks proofs of possession (DPoP, RFC 9449), at the token endpoint and at every door.
+type Proofs = dpop.Proofs
