@@ -6,15 +6,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/asn1"
-	"encoding/base64"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"io/fs"
-	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -22,89 +17,39 @@ import (
 	"time"
 
 	"sallyport"
+	"sallyport/internal/identity/jose"
 	"sallyport/internal/plumbing/secret"
 )
 
 // A Key is the private key that a login is bound to: with it, each request carries a proof of possession (DPoP, RFC
 // 9449), and without it the login's tokens are of no use. The private half may lie in hardware; it is asked to sign
-// and never shown. It is safe for concurrent use.
+// and never shown. It is safe for concurrent use where the signer is.
 type Key struct {
-	signer crypto.Signer
-	public jwk
+	signer jose.Signer
 	print  string
 
 	mu    sync.Mutex
 	nonce string // the last one that the server gave out
 }
 
-// jwk is the public key (RFC 7518, section 6.2). Its members stand in the order that RFC 7638 wants.
-type jwk struct {
-	Curve string `json:"crv"`
-	Type  string `json:"kty"`
-	X     string `json:"x"`
-	Y     string `json:"y"`
-}
-
 // NewKey makes a Key of a private key on the curve P-256, the one that every server and every TPM knows.
 func NewKey(signer crypto.Signer) (*Key, error) {
-	const op = "use key"
-	public, ok := signer.Public().(*ecdsa.PublicKey)
-	if !ok || public.Curve != elliptic.P256() {
-		return nil, sallyport.E(op, sallyport.Invalid, "the key is not on the curve P-256", "enrol this device anew")
+	public := signer.Public()
+	if jose.AlgorithmOf(public) != jose.ES256 {
+		return nil, sallyport.E("use key", sallyport.Invalid, "the key is not on the curve P-256", "enrol this device anew")
 	}
-	point, err := public.Bytes() // 4, X, Y (SEC 1, section 2.3.3)
-	if err != nil {
-		return nil, sallyport.Wrap(op, sallyport.Invalid, "the key has no public half", err)
-	}
-	k := &Key{signer: signer, public: jwk{Curve: "P-256", Type: "EC",
-		X: base64.RawURLEncoding.EncodeToString(point[1:33]), Y: base64.RawURLEncoding.EncodeToString(point[33:])}}
-	text, err := json.Marshal(k.public)
-	if err != nil {
-		return nil, sallyport.Wrap(op, sallyport.Other, "encode", err)
-	}
-	sum := sha256.Sum256(text)
-	k.print = base64.RawURLEncoding.EncodeToString(sum[:])
-	return k, nil
+	return &Key{signer: jose.Signer{Key: signer, Algorithm: jose.ES256, Rand: rand.Reader}, print: jose.Thumbprint(public)}, nil
 }
 
 // Thumbprint names the key (RFC 7638, SHA-256, base64url).
 func (k *Key) Thumbprint() string { return k.print }
 
-// proof makes one DPoP proof (RFC 9449, section 4.2) for a request without its query, and for an access token where
-// one goes with it.
-func (k *Key) proof(method, url string, access secret.Text, now time.Time) (string, error) {
-	claims := map[string]any{"jti": random(), "htm": method, "htu": url, "iat": now.Unix()}
-	if !access.IsZero() {
-		sum := sha256.Sum256([]byte(access.Reveal()))
-		claims["ath"] = base64.RawURLEncoding.EncodeToString(sum[:])
-	}
+// proof makes one proof for a request, and for an access token where one goes with it.
+func (k *Key) proof(method, url string, access secret.Text, now time.Time) (secret.Text, error) {
 	k.mu.Lock()
-	if k.nonce != "" {
-		claims["nonce"] = k.nonce
-	}
+	nonce := k.nonce
 	k.mu.Unlock()
-	header, err := json.Marshal(map[string]any{"typ": "dpop+jwt", "alg": "ES256", "jwk": k.public})
-	if err != nil {
-		return "", err
-	}
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		return "", err
-	}
-	text := base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(payload)
-	sum := sha256.Sum256([]byte(text))
-	der, err := k.signer.Sign(rand.Reader, sum[:], crypto.SHA256)
-	if err != nil {
-		return "", sallyport.Wrap("sign proof", sallyport.Unavailable, "the key of this login cannot sign", err)
-	}
-	var rs struct{ R, S *big.Int }
-	if _, err := asn1.Unmarshal(der, &rs); err != nil || rs.R.Sign() <= 0 || rs.S.Sign() <= 0 || rs.R.BitLen() > 256 || rs.S.BitLen() > 256 {
-		return "", sallyport.E("sign proof", sallyport.Unavailable, "the key gave no signature", "")
-	}
-	var raw [64]byte // JWS wants both halves in full width (RFC 7518, section 3.4)
-	rs.R.FillBytes(raw[:32])
-	rs.S.FillBytes(raw[32:])
-	return text + "." + base64.RawURLEncoding.EncodeToString(raw[:]), nil
+	return k.signer.SignProof(jose.ProofFor{Method: method, URL: url, Token: access, Nonce: nonce, Now: now})
 }
 
 // learn keeps the nonce of an answer and reports whether the answer asks for the request once more with it (RFC 9449,
@@ -126,13 +71,11 @@ func (c *Client) authorize(q *http.Request, token secret.Text) error {
 	scheme := "Bearer "
 	if c.cfg.Key != nil {
 		scheme = "DPoP "
-		bare := *q.URL
-		bare.RawQuery, bare.Fragment = "", ""
-		proof, err := c.cfg.Key.proof(q.Method, bare.String(), token, time.Now())
+		proof, err := c.cfg.Key.proof(q.Method, q.URL.String(), token, time.Now())
 		if err != nil {
 			return err
 		}
-		q.Header.Set("DPoP", proof)
+		q.Header.Set("DPoP", proof.Reveal())
 	}
 	if !token.IsZero() {
 		q.Header.Set("Authorization", scheme+token.Reveal())

@@ -2,7 +2,8 @@
 // the loopback address, RFC 8252, or by device code, RFC 8628), tokens kept on disk, the management API, and moving
 // models into the vault and out of it.
 //
-// It leaves every decision to the server, and talking to a person to its callers. It uses the standard library only.
+// It leaves every decision to the server, and talking to a person to its callers. Beside the standard library
+// it uses internal/identity/jose, for proofs.
 package client
 
 import (

@@ -209,7 +209,7 @@ type Setting struct {
 func (s *Sidecar) Environment() []Setting {
 	key, at := s.key.Reveal(), s.URL()
 	return []Setting{
-		{"SALLYPORT_SIDECAR", at}, {"SALLYPORT_SIDECAR_KEY", key},
+		{"SALLYPORT_SIDECAR", at}, {"SALLYPORT_SIDECAR_KEY", key}, {"SALLYPORT_SERVER", s.client.Server()},
 		{"HF_ENDPOINT", at + "/hf"}, {"HF_TOKEN", key}, {"HF_HUB_DISABLE_XET", "1"}, {"HF_HUB_DISABLE_TELEMETRY", "1"},
 		{"OPENAI_BASE_URL", at + "/openai/v1"}, {"OPENAI_API_KEY", key},
 		{"NO_PROXY", "127.0.0.1"}, {"no_proxy", "127.0.0.1"},

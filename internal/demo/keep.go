@@ -39,7 +39,7 @@ func (s *story) environment(ctx context.Context) (map[string]string, error) {
 	return map[string]string{
 		"SALLYPORT_SERVER": at, "SALLYPORT_CA": ca, "SSL_CERT_FILE": bundle, "REQUESTS_CA_BUNDLE": bundle, "NODE_EXTRA_CA_CERTS": ca,
 		"HF_ENDPOINT": at + "/hf", "HF_TOKEN": hf.Reveal(), "OPENAI_BASE_URL": at + "/openai/v1", "OPENAI_API_KEY": chat.Reveal(),
-		"SALLYPORT_MODEL_OPEN": open, "SALLYPORT_MODEL_GUARDED": guarded, "SALLYPORT_MODEL_CLOSED": closed,
+		"SALLYPORT_PEOPLE": s.path("people"), "SALLYPORT_MODEL_OPEN": open, "SALLYPORT_MODEL_GUARDED": guarded, "SALLYPORT_MODEL_CLOSED": closed,
 	}, nil
 }
 

@@ -89,7 +89,8 @@ def anthropic_credentials(door: str, scope: str):
 
 
 class Sidecar:
-    """The login's doors at a loopback address: url, with /hf, /openai/v1 and the others below, and the key that opens them.
+    """The login's doors at a loopback address: url, with /hf, /openai/v1 and the others below, and the key that opens them;
+    server is the address of the server behind it.
 
     Where 'sallyport run' has started this process, its sidecar is used; else one is started and ended with close, with the
     end of a with statement, or with the process.
@@ -99,6 +100,7 @@ class Sidecar:
         self._process = None
         self.url = os.environ.get("SALLYPORT_SIDECAR", "")
         self.key = os.environ.get("SALLYPORT_SIDECAR_KEY", "")
+        self.server = os.environ.get("SALLYPORT_SERVER", "")
         if not (self.url and self.key):
             self._start()
 
@@ -116,7 +118,8 @@ class Sidecar:
             except ValueError:
                 continue
             if "env" in answer:
-                self.url, self.key = answer["env"]["SALLYPORT_SIDECAR"], answer["env"]["SALLYPORT_SIDECAR_KEY"]
+                env = answer["env"]
+                self.url, self.key, self.server = env["SALLYPORT_SIDECAR"], env["SALLYPORT_SIDECAR_KEY"], env["SALLYPORT_SERVER"]
                 threading.Thread(target=self._process.stderr.read, daemon=True).start()
                 return
             self.close()

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 from mlflow.tracking.request_auth.abstract_request_auth_provider import RequestAuthProvider
 from requests.auth import AuthBase
 
-from sallyport import Sidecar
+from sallyport import Error, Sidecar
 
 
 class SallyportAuth(AuthBase):
@@ -26,7 +26,9 @@ class SallyportAuth(AuthBase):
 
     def __call__(self, request):
         here = self._here()
-        # The path is the door's at both places; the host that MLflow was told is the one the login is for.
+        origin = urlunsplit(urlsplit(request.url)[:2] + ("", "", ""))
+        if origin not in (here.server, here.url):
+            raise Error(f"you are signed in to {here.server}, and MLflow asks {origin}; set MLFLOW_TRACKING_URI to the former")
         request.url = urlunsplit(urlsplit(here.url)[:2] + urlsplit(request.url)[2:])
         request.headers["Authorization"] = "Bearer " + here.key
         return request
