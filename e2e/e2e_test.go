@@ -10,7 +10,7 @@
 // The system under test is `sallyport demo --keep --json`. Of what it prints, the harness reads one line: the JSON object with a key
 // "env", the environment that stock clients need (HF_ENDPOINT, HF_TOKEN, OPENAI_BASE_URL, OPENAI_API_KEY, SALLYPORT_CA) and the
 // models to use (SALLYPORT_MODEL_OPEN, SALLYPORT_MODEL_GUARDED, SALLYPORT_MODEL_CLOSED). With HF_ENDPOINT set in its own
-// environment the harness uses that system instead of starting one.
+// environment the harness uses that system instead of starting one; SALLYPORT_COMMAND then names the binary.
 package e2e
 
 import (
@@ -31,11 +31,13 @@ import (
 
 // required are the variables that every suite needs.
 func required() []string {
-	return []string{"HF_ENDPOINT", "HF_TOKEN", "OPENAI_BASE_URL", "OPENAI_API_KEY", "SALLYPORT_MODEL_OPEN", "SALLYPORT_MODEL_GUARDED", "SALLYPORT_MODEL_CLOSED"}
+	return []string{"HF_ENDPOINT", "HF_TOKEN", "OPENAI_BASE_URL", "OPENAI_API_KEY", "SALLYPORT_MODEL_OPEN", "SALLYPORT_MODEL_GUARDED", "SALLYPORT_MODEL_CLOSED",
+		"SALLYPORT_SERVER", "SALLYPORT_PEOPLE", "SALLYPORT_COMMAND"}
 }
 
 func TestStockClients(t *testing.T) {
-	env := clientEnv(t, stage(t))
+	told := stage(t)
+	env := append(clientEnv(t, told), "XDG_CONFIG_HOME="+filepath.Join(told["SALLYPORT_PEOPLE"], "ana"))
 	python := executable(t, "SALLYPORT_E2E_PYTHON", "../.ci/cache/venv/bin/python")
 	node := executable(t, "SALLYPORT_E2E_NODE", "node")
 	suites := []struct {
@@ -44,6 +46,7 @@ func TestStockClients(t *testing.T) {
 	}{
 		{"huggingface_hub for Python", "python", []string{python, "-m", "unittest", "-v", "test_hub"}},
 		{"openai for Python", "python", []string{python, "-m", "unittest", "-v", "test_chat"}},
+		{"sallyport for Python, MLflow, Anthropic", "../clients/python/tests", []string{python, "-m", "unittest", "-v", "test_sallyport"}},
 		{"huggingface hub for JavaScript", "node", []string{node, "--test", "--test-reporter=tap", "hub.test.js"}},
 		{"openai for JavaScript", "node", []string{node, "--test", "--test-reporter=tap", "chat.test.js"}},
 	}
@@ -104,6 +107,9 @@ func startDemo(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	env, printed, err := readEnv(stdout)
+	if err == nil {
+		env["SALLYPORT_COMMAND"] = binary
+	}
 	t.Cleanup(func() {
 		// A demo asked to end does so cleanly; one that is gone already has failed above.
 		if demo.Process.Signal(os.Interrupt) == nil {

@@ -106,7 +106,7 @@ class Sidecar:
 
     def _start(self) -> None:
         try:
-            self._process = subprocess.Popen([_command(), "agent", "--json", "--quiet"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self._process = subprocess.Popen([_command(), "agent", "--json", "--quiet"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         except FileNotFoundError as missing:
             raise Error("the sallyport command is not on the PATH; install it, or name it in SALLYPORT_COMMAND") from missing
         atexit.register(self.close)
@@ -120,13 +120,11 @@ class Sidecar:
             if "env" in answer:
                 env = answer["env"]
                 self.url, self.key, self.server = env["SALLYPORT_SIDECAR"], env["SALLYPORT_SIDECAR_KEY"], env["SALLYPORT_SERVER"]
-                threading.Thread(target=self._process.stderr.read, daemon=True).start()
                 return
             self.close()
             raise Error(answer.get("error", {}).get("message", "the sallyport command failed"))
-        said = self._process.stderr.read().decode(errors="replace").strip()
         self.close()
-        raise Error(said or "the sallyport command ended before it served anything")
+        raise Error("the sallyport command ended before it served anything; run 'sallyport agent' to see why")
 
     def close(self) -> None:
         """End the sidecar if it is ours. Doing it twice is no error."""
