@@ -1,0 +1,99 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/identity/federation"
+)
+
+// Federation returns the store of journeys to identity providers.
+func (db *DB) Federation() federation.Store { return federationStore{db} }
+
+type federationStore struct{ db *DB }
+
+const journeyColumns = "key, provider, request, finish, return_to, fresh, proved, member, attempts, begun, expires"
+
+// PutFlow implements [federation.Store].
+func (s federationStore) PutFlow(ctx context.Context, f federation.Flow, now time.Time) error {
+	proved := ""
+	if f.Proved != nil {
+		raw, err := json.Marshal(f.Proved)
+		if err != nil {
+			return sallyport.Wrap("store", sallyport.Other, "a proof cannot be written", err)
+		}
+		proved = string(raw)
+	}
+	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
+		if _, err := exec(ctx, tx, "DELETE FROM federation_flow WHERE expires <= $1", toMicros(now)); err != nil {
+			return err
+		}
+		_, err := exec(ctx, tx, "INSERT INTO federation_flow ("+journeyColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+			f.Key[:], f.Provider, f.Request, f.Finish[:], f.Return, toFlag(f.Fresh), proved, string(f.Member), f.Attempts, toMicros(f.Begun), toMicros(f.Expires))
+		return err
+	})
+}
+
+// TakeFlow implements [federation.Store].
+func (s federationStore) TakeFlow(ctx context.Context, key federation.Hash) (f federation.Flow, err error) {
+	err = s.db.write(ctx, nil, func(tx *sql.Tx) (err error) {
+		f, err = queryOne(ctx, tx, scanJourney, "DELETE FROM federation_flow WHERE key = $1 RETURNING "+journeyColumns, key[:])
+		return err
+	})
+	if err != nil {
+		return federation.Flow{}, err // also where the commit failed
+	}
+	return f, nil
+}
+
+func scanJourney(row scanner) (f federation.Flow, err error) {
+	var proved string
+	var fresh, begun, expires int64
+	err = row.Scan(scanHash{&f.Key}, &f.Provider, &f.Request, scanHash{&f.Finish}, &f.Return, &fresh, &proved, &f.Member, &f.Attempts, &begun, &expires)
+	f.Fresh, f.Begun, f.Expires = fresh != 0, fromMicros(begun), fromMicros(expires)
+	if err == nil && proved != "" {
+		f.Proved = new(federation.Person)
+		err = json.Unmarshal([]byte(proved), f.Proved)
+	}
+	return f, err
+}
+
+// Once implements [federation.Store].
+func (s federationStore) Once(ctx context.Context, provider, message string, until, now time.Time) error {
+	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
+		if _, err := exec(ctx, tx, "DELETE FROM federation_seen WHERE until <= $1", toMicros(now)); err != nil {
+			return err
+		}
+		_, err := exec(ctx, tx, "INSERT INTO federation_seen (provider, message, until) VALUES ($1, $2, $3)", provider, message, toMicros(until))
+		return err
+	})
+}
+
+// Tie implements [federation.Store].
+func (s federationStore) Tie(ctx context.Context, t federation.Tie, now time.Time) error {
+	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
+		if _, err := exec(ctx, tx, "DELETE FROM federation_tie WHERE until <= $1", toMicros(now)); err != nil {
+			return err
+		}
+		_, err := exec(ctx, tx, "INSERT INTO federation_tie (session, provider, subject, upstream, until) VALUES ($1, $2, $3, $4, $5)",
+			t.Session, t.Provider, t.Subject, t.Upstream, toMicros(t.Until))
+		return err
+	})
+}
+
+// Tied implements [federation.Store].
+func (s federationStore) Tied(ctx context.Context, provider, subject, upstream string) ([]string, error) {
+	switch {
+	case upstream != "" && subject != "":
+		return queryAll(ctx, s.db.reader, scanText, "SELECT session FROM federation_tie WHERE provider = $1 AND upstream = $2 AND subject = $3 ORDER BY session", provider, upstream, subject)
+	case upstream != "":
+		return queryAll(ctx, s.db.reader, scanText, "SELECT session FROM federation_tie WHERE provider = $1 AND upstream = $2 ORDER BY session", provider, upstream)
+	case subject != "":
+		return queryAll(ctx, s.db.reader, scanText, "SELECT session FROM federation_tie WHERE provider = $1 AND subject = $2 ORDER BY session", provider, subject)
+	}
+	return nil, errors.New("ties: a subject or a session of the provider is needed") // empty never means all
+}
