@@ -5,6 +5,7 @@
 //   - directory: people, services, groups; active, suspended, removed
 //   - credential: passwords, one-time codes, enrolment links, and the one throttle for all guesses
 //   - device: enrolled devices, their certificates, what they report of themselves
+//   - federation: what other people's identity providers are taken for; federation/oidc, federation/saml and federation/ldap speak to them
 //   - jose: signed tokens, key sets, proofs of possession; verified strictly, without state
 //   - session: who stands behind a cookie, how strongly, for how long; revocation
 //   - token: access, refresh and device tokens, their keys and families

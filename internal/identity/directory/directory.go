@@ -86,8 +86,8 @@ type Store interface {
 	Member(ctx context.Context, id sallyport.PrincipalID) (Member, error)
 	// MemberByIdentity returns the member of an upstream identity, NotFound where there is none.
 	MemberByIdentity(ctx context.Context, i Identity) (Member, error)
-	// UpdateMember applies change to display, e-mail, state, groups and update time of one member while nobody else
-	// can change it or the groups. The error of change is returned as it is and nothing is written.
+	// UpdateMember applies change to display, e-mail, state, groups and update time of one member, and adds the
+	// identities that change has appended, while nobody else can change it or the groups. The error of change is returned as it is and nothing is written.
 	UpdateMember(ctx context.Context, id sallyport.PrincipalID, change func(*Member, []Group) error) error
 	// DefineGroup calls change with all groups and writes the one that it returns, in place of one of the same name.
 	DefineGroup(ctx context.Context, change func([]Group) (Group, error)) error

@@ -111,16 +111,7 @@ type Flow struct {
 	Expires  time.Time
 }
 
-// A Tie says which session here began with which session there.
-type Tie struct {
-	Session  string // public id of ours
-	Provider string
-	Subject  string
-	Upstream string    // the provider's id of its session, "" where it gave none
-	Until    time.Time // the end of our session
-}
-
-// A Store keeps flows, what was seen, and ties. Every change is durable when the method returns. Methods are safe for
+// A Store keeps flows and what was seen. Every change is durable when the method returns. Methods are safe for
 // concurrent use.
 type Store interface {
 	// PutFlow keeps a flow and forgets those that have expired at a time.
@@ -129,10 +120,6 @@ type Store interface {
 	TakeFlow(ctx context.Context, key Hash) (Flow, error)
 	// Once notes that a provider's message was used, until a time; Conflict where it was before. Of parallel calls one wins.
 	Once(ctx context.Context, provider, message string, until, now time.Time) error
-	// Tie keeps a tie and forgets those that have ended at a time.
-	Tie(ctx context.Context, t Tie, now time.Time) error
-	// Tied returns the ids of our sessions that go with a provider's session, or with a subject where upstream is "".
-	Tied(ctx context.Context, provider, subject, upstream string) ([]string, error)
 }
 
 // A Service runs journeys to providers. All fields are needed; methods are safe for concurrent use.
@@ -143,11 +130,13 @@ type Service struct {
 	Random    io.Reader
 }
 
-// Provider returns a provider by its short name, NotFound where there is none.
+// Provider returns a provider by its short name, NotFound where there is none. A nil service has none.
 func (s *Service) Provider(name string) (Provider, error) {
-	for _, p := range s.Providers {
-		if p.Name == name {
-			return p, nil
+	if s != nil {
+		for _, p := range s.Providers {
+			if p.Name == name {
+				return p, nil
+			}
 		}
 	}
 	return Provider{}, sallyport.E("sign in", sallyport.NotFound, fmt.Sprintf("no identity provider is called %.63q", name), "choose one on the sign-in page")
@@ -268,24 +257,20 @@ func (s *Service) Kept(ctx context.Context, provider string, cookie secret.Text)
 	return f, err
 }
 
-// Ended reads a back-channel logout token and returns the ids of our sessions that are over with it.
-func (s *Service) Ended(ctx context.Context, provider, token string) (Provider, Ended, []string, error) {
+// Ended reads a back-channel logout token: whose sessions are over. The same token counts once.
+func (s *Service) Ended(ctx context.Context, provider, token string) (Provider, Ended, error) {
 	p, err := s.Provider(provider)
 	if err != nil {
-		return p, Ended{}, nil, err
+		return p, Ended{}, err
 	}
 	if p.Logout == nil {
-		return p, Ended{}, nil, sallyport.E("log out", sallyport.NotFound, "this provider sends no logout tokens", "")
+		return p, Ended{}, sallyport.E("log out", sallyport.NotFound, "this provider sends no logout tokens", "")
 	}
 	e, err := p.Logout(ctx, token)
 	if err != nil {
-		return p, e, nil, err
+		return p, e, err
 	}
-	if err := s.once(ctx, p, "logout:"+e.ID, e.Until); err != nil {
-		return p, e, nil, err
-	}
-	ids, err := s.Store.Tied(ctx, p.Name, e.Subject, e.Session)
-	return p, e, ids, err
+	return p, e, s.once(ctx, p, "logout:"+e.ID, e.Until)
 }
 
 // Map shows what the rules of a provider make of an assertion, for whoever writes them.

@@ -137,6 +137,7 @@ type Proof struct {
 	AuthTime  time.Time // when it was given; the zero time and times to come mean now
 	Rating    Rating
 	Upstream  Upstream
+	Until     time.Time // when whoever gave it wants sessions to end; zero where it was not said
 }
 
 // The reasons of errors of kind Unknown, for the record.
@@ -166,6 +167,9 @@ func (s *Service) Start(ctx context.Context, p Proof) (secret.Text, Session, err
 		Assurance: p.Assurance, Methods: slices.Clone(p.Methods), AuthTime: p.provedAt(now), Created: now, Seen: now,
 		IdleEnd: now.Add(limits.Idle), End: now.Add(limits.Absolute), Source: clip(p.Source), Agent: clip(p.Agent),
 		Rating: p.Rating.clipped(), Upstream: p.Upstream,
+	}
+	if !p.Until.IsZero() && p.Until.Before(one.End) {
+		one.End = p.Until.UTC().Truncate(time.Microsecond)
 	}
 	if err := s.Store.Insert(ctx, hash, one); err != nil {
 		return secret.Text{}, Session{}, err

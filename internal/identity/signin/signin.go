@@ -28,6 +28,7 @@ import (
 	"sallyport"
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/directory"
+	"sallyport/internal/identity/federation"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/plumbing/secret"
 )
@@ -72,12 +73,13 @@ type Store interface {
 	TakeFlow(ctx context.Context, h session.Hash) (Flow, error)
 }
 
-// A Service runs the ceremony. All fields but Assess are needed; methods are safe for concurrent use.
+// A Service runs the ceremony. All fields but Federation and Assess are needed; methods are safe for concurrent use.
 type Service struct {
 	Directory   *directory.Service
 	Credentials *credential.Service
 	Sessions    *session.Service
 	Flows       Store
+	Federation  *federation.Service // other people's identity providers; nil where there are none
 	Require     sallyport.Assurance // people with less cannot sign in; MultiFactor asks everybody for a code
 	// Assess says what is thought of an attempt after its first good proof; nil thinks nothing of any. Its error is
 	// Unavailable to whoever signs in, never a silent pass.

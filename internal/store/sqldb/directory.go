@@ -88,8 +88,22 @@ func (s directoryStore) UpdateMember(ctx context.Context, id sallyport.Principal
 		if err == nil && !slices.Equal(m.Groups, found[0].Groups) {
 			err = writeMemberships(ctx, tx, m)
 		}
+		if err == nil {
+			err = addIdentities(ctx, tx, m, len(found[0].Identities))
+		}
 		return err
 	})
+}
+
+// addIdentities writes the upstream names of a member from one place on: they are added, never taken away.
+func addIdentities(ctx context.Context, tx *sql.Tx, m directory.Member, from int) error {
+	for place := from; place < len(m.Identities); place++ {
+		i := m.Identities[place]
+		if _, err := exec(ctx, tx, "INSERT INTO member_identity (issuer, subject, member, place) VALUES ($1, $2, $3, $4)", i.Issuer, i.Subject, string(m.ID), place); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func writeMemberships(ctx context.Context, tx *sql.Tx, m directory.Member) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"sallyport"
@@ -71,29 +70,4 @@ func (s federationStore) Once(ctx context.Context, provider, message string, unt
 		_, err := exec(ctx, tx, "INSERT INTO federation_seen (provider, message, until) VALUES ($1, $2, $3)", provider, message, toMicros(until))
 		return err
 	})
-}
-
-// Tie implements [federation.Store].
-func (s federationStore) Tie(ctx context.Context, t federation.Tie, now time.Time) error {
-	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
-		if _, err := exec(ctx, tx, "DELETE FROM federation_tie WHERE until <= $1", toMicros(now)); err != nil {
-			return err
-		}
-		_, err := exec(ctx, tx, "INSERT INTO federation_tie (session, provider, subject, upstream, until) VALUES ($1, $2, $3, $4, $5)",
-			t.Session, t.Provider, t.Subject, t.Upstream, toMicros(t.Until))
-		return err
-	})
-}
-
-// Tied implements [federation.Store].
-func (s federationStore) Tied(ctx context.Context, provider, subject, upstream string) ([]string, error) {
-	switch {
-	case upstream != "" && subject != "":
-		return queryAll(ctx, s.db.reader, scanText, "SELECT session FROM federation_tie WHERE provider = $1 AND upstream = $2 AND subject = $3 ORDER BY session", provider, upstream, subject)
-	case upstream != "":
-		return queryAll(ctx, s.db.reader, scanText, "SELECT session FROM federation_tie WHERE provider = $1 AND upstream = $2 ORDER BY session", provider, upstream)
-	case subject != "":
-		return queryAll(ctx, s.db.reader, scanText, "SELECT session FROM federation_tie WHERE provider = $1 AND subject = $2 ORDER BY session", provider, subject)
-	}
-	return nil, errors.New("ties: a subject or a session of the provider is needed") // empty never means all
 }

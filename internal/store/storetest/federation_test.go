@@ -18,7 +18,6 @@ func testFederation(t *testing.T, open func() *sqldb.DB) {
 	at := time.Date(2026, 11, 20, 9, 0, 0, 1000, time.UTC)
 	t.Run("flows", func(t *testing.T) { testFederationFlows(t, a, b, at) })
 	t.Run("messages", func(t *testing.T) { testFederationOnce(t, a, b, at) })
-	t.Run("ties", func(t *testing.T) { testFederationTies(t, a, b, at) })
 }
 
 func testFederationFlows(t *testing.T, a, b federation.Store, at time.Time) {
@@ -77,37 +76,4 @@ func testFederationOnce(t *testing.T, a, b federation.Store, at time.Time) {
 	if err := once(a, "corp", "m1", at.Add(time.Minute)); err != nil {
 		t.Errorf("after its end a message is forgotten: %v", err)
 	}
-}
-
-func testFederationTies(t *testing.T, a, b federation.Store, at time.Time) {
-	for session, x := range map[string]federation.Tie{
-		"S-1": {Provider: "corp", Subject: "ana", Upstream: "u1"},
-		"S-2": {Provider: "corp", Subject: "ana", Upstream: "u2"},
-		"S-3": {Provider: "corp", Subject: "bo", Upstream: "u3"},
-		"S-4": {Provider: "other", Subject: "ana", Upstream: "u1"},
-		"S-5": {Provider: "corp", Subject: "ana"},
-	} {
-		x.Session, x.Until = session, at.Add(time.Hour)
-		if err := a.Tie(t.Context(), x, at); err != nil {
-			t.Fatal(err)
-		}
-	}
-	tied := func(subject, upstream string, want ...string) {
-		t.Helper()
-		got, err := b.Tied(t.Context(), "corp", subject, upstream)
-		if d := cmp.Diff(want, got); err != nil || d != "" {
-			t.Errorf("Tied(%q, %q): %v\n%s", subject, upstream, err, d)
-		}
-	}
-	tied("ana", "", "S-1", "S-2", "S-5")
-	tied("ana", "u1", "S-1")
-	tied("", "u1", "S-1")
-	tied("bo", "u1")
-	if got, err := a.Tied(t.Context(), "corp", "", ""); err == nil {
-		t.Errorf("nothing selects %v, want an error", got)
-	}
-	if err := a.Tie(t.Context(), federation.Tie{Session: "S-9", Provider: "corp", Subject: "cy", Until: at.Add(2 * time.Hour)}, at.Add(time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	tied("ana", "")
 }
