@@ -95,6 +95,8 @@ const (
 	RemedyStepUp  RemedyKind = "step-up" // prove yourself more strongly
 	RemedyRequest RemedyKind = "request" // ask for a grant
 	RemedyScope   RemedyKind = "scope"   // use a token of a wider scope
+	RemedyBind    RemedyKind = "bind"    // use a token that is bound to a key
+	RemedyDevice  RemedyKind = "device"  // come from an enrolled device, or have the device report how it is
 	RemedyAsk     RemedyKind = "ask"     // nothing automatic helps: whom to ask
 )
 
@@ -107,6 +109,7 @@ type Decision struct {
 	Obligations []Obligation // sorted; only with Allow
 	Remedies    []Remedy     // only without Allow
 	Needs       Assurance    // with StepUp: the level that would do
+	MaxAge      int64        // with StepUp: how old the proof may then be, in seconds; 0 = of any age
 	Policy      string       // version (content hash) of the policy set
 }
 

@@ -123,19 +123,26 @@ func Unmarshal(text []byte) (*Basis, error) {
 	return b, nil
 }
 
-// Replay decides a recorded question again: basis is the recorded text, engine
-// the set that was in force. The answer is Same as the recorded one, or the record
-// is not what was decided on.
-func Replay(engine policy.Engine, basis []byte, q Question) (sallyport.Decision, error) {
-	b, err := Unmarshal(basis)
-	if err != nil {
-		return sallyport.Decision{}, err
+// Replay decides a recorded question again: basis is the recorded text, acting
+// those of the actors in the order of ActedOn, engine the set that was in force.
+// The answer is Same as the recorded one, or the record is not what was decided on.
+func Replay(engine policy.Engine, basis []byte, q Question, acting ...[]byte) (sallyport.Decision, error) {
+	f := Facts{Question: q}
+	for i, text := range append([][]byte{basis}, acting...) {
+		b, err := Unmarshal(text)
+		if err != nil {
+			return sallyport.Decision{}, err
+		}
+		if b, err = Prepare(engine, b); err != nil {
+			return sallyport.Decision{}, err
+		}
+		if i == 0 {
+			f.Basis = b
+		} else {
+			f.Acting = append(f.Acting, b)
+		}
 	}
-	p, err := Prepare(engine, b)
-	if err != nil {
-		return sallyport.Decision{}, err
-	}
-	return Decide(engine, Facts{Basis: p, Question: q}), nil
+	return Decide(engine, f), nil
 }
 
 // Same reports whether two decisions say the same: outcome, ids of reasons and of

@@ -9,12 +9,14 @@ import (
 )
 
 // Ids of the reasons that the decision point gives by itself, in the order in
-// which the rules are tried. A hold's reason is "hold:" and its id.
+// which the rules are tried. A hold's reason is "hold:" and its id; "actor:" and an
+// id stands beside the reasons for which an actor, not the principal, was refused.
 const (
 	FactsUnprepared   = "facts.unprepared"
 	ActionUnknown     = "action.unknown"
 	QuestionInvalid   = "question.invalid"
 	PrincipalInactive = "principal.inactive"
+	AgentAlone        = "agent.alone"
 	PolicyVersion     = "policy.version"
 	FactsStale        = "facts.stale"
 	TokenScope        = "token.scope"
@@ -49,7 +51,10 @@ func Combine(engine policy.Engine, r policy.Result) sallyport.Decision {
 		applied = append(applied, i)
 	}
 	if r.Allowed {
-		d.Outcome, d.Obligations = sallyport.Allow, strictest(applied)
+		d.Outcome = sallyport.Allow
+		for _, p := range applied {
+			d.Obligations = strictest(d.Obligations, p.Obligations)
+		}
 	} else {
 		d.Outcome, d.Needs = mildest(applied)
 	}
@@ -93,21 +98,67 @@ func mildest(forbids []policy.Info) (sallyport.Outcome, sallyport.Assurance) {
 	return outcome, needs
 }
 
-// strictest joins the obligations of the permits: the smallest of each kind.
-func strictest(permits []policy.Info) []sallyport.Obligation {
-	var all []sallyport.Obligation
-	for _, p := range permits {
-		for _, o := range p.Obligations {
-			at := slices.IndexFunc(all, func(x sallyport.Obligation) bool { return x.Kind == o.Kind })
-			if at < 0 {
-				all = append(all, o)
-			} else {
-				all[at].Value = min(all[at].Value, o.Value)
-			}
+// strictest joins more into all: the smallest of each kind, sorted by kind.
+func strictest(all, more []sallyport.Obligation) []sallyport.Obligation {
+	for _, o := range more {
+		at := slices.IndexFunc(all, func(x sallyport.Obligation) bool { return x.Kind == o.Kind })
+		if at < 0 {
+			all = append(all, o)
+		} else {
+			all[at].Value = min(all[at].Value, o.Value)
 		}
 	}
 	slices.SortFunc(all, func(a, b sallyport.Obligation) int { return strings.Compare(string(a.Kind), string(b.Kind)) })
 	return all
+}
+
+// join is the decision for two who act in one call, of which actor is the second:
+// what both permit, under what both are obliged to. The reasons for a refusal are of
+// those who are refused.
+func join(engine policy.Engine, d, other sallyport.Decision, actor *Basis) sallyport.Decision {
+	errors := slices.Concat(d.Errors, other.Errors)
+	slices.Sort(errors)
+	errors = slices.Compact(errors)
+	if other.Outcome != sallyport.Allow {
+		other = blamed(engine, other, actor)
+	}
+	switch {
+	case d.Outcome == sallyport.Allow && other.Outcome != sallyport.Allow:
+		d = other
+	case d.Outcome == sallyport.Allow || other.Outcome != sallyport.Allow:
+		d.Outcome = gravest(d.Outcome, other.Outcome)
+		d.Reasons = merged(d.Reasons, other.Reasons)
+		d.Obligations = strictest(d.Obligations, other.Obligations)
+		d.Needs = max(d.Needs, other.Needs)
+	}
+	if d.Outcome != sallyport.StepUp {
+		d.Needs = sallyport.NoAssurance
+	}
+	d.Errors = errors
+	return d
+}
+
+// gravest is the outcome that remains of two.
+func gravest(a, b sallyport.Outcome) sallyport.Outcome {
+	for _, o := range []sallyport.Outcome{sallyport.Deny, sallyport.Hold, sallyport.StepUp} {
+		if a == o || b == o {
+			return o
+		}
+	}
+	return sallyport.Allow
+}
+
+// blamed adds to a refusal whom of several it concerns.
+func blamed(engine policy.Engine, d sallyport.Decision, actor *Basis) sallyport.Decision {
+	d.Reasons = merged(d.Reasons, reasons(engine, []string{"actor:" + string(actor.PrincipalID)}))
+	return d
+}
+
+// merged is both lists, sorted, each reason once.
+func merged(a, b []sallyport.Reason) []sallyport.Reason {
+	all := slices.Concat(a, b)
+	slices.SortFunc(all, func(x, y sallyport.Reason) int { return strings.Compare(x.ID, y.ID) })
+	return slices.Compact(all)
 }
 
 // reasons sorts ids and adds their texts; each id stands once.
@@ -136,6 +187,8 @@ func textOf(engine policy.Engine, id string) string {
 		return "the question is not well formed"
 	case PrincipalInactive:
 		return "this account may not act"
+	case AgentAlone:
+		return "an agent acts only on behalf of somebody"
 	case PolicyVersion:
 		return "the policies changed while the question was asked; ask again"
 	case FactsStale:
@@ -150,6 +203,8 @@ func textOf(engine policy.Engine, id string) string {
 	switch {
 	case strings.HasPrefix(id, "engine."):
 		return "the policies could not be evaluated"
+	case strings.HasPrefix(id, "actor:"):
+		return strings.TrimPrefix(id, "actor:") + ", who acts for the principal, may not do this"
 	case strings.HasPrefix(id, "hold:"):
 		return "this is locked until somebody else lifts the lock"
 	}

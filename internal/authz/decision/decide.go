@@ -20,6 +20,13 @@ const (
 // maxActors is how many may stand in a chain of delegation.
 const maxActors = 4
 
+// The levels of a device, as policy.Device.Level.
+const (
+	levelBound = iota + 1
+	levelSoftware
+	levelHardware
+)
+
 // ageUnknown is the age of a proof whose time is not known, in seconds.
 const ageUnknown = 1 << 40
 
@@ -39,7 +46,7 @@ func StalenessLimit(c sallyport.Class) time.Duration {
 // permit on whole, fresh facts; see the package comment for the order of the
 // rules. It is safe for concurrent use.
 func Decide(engine policy.Engine, f Facts) sallyport.Decision {
-	if engine == nil || f.Basis == nil || f.loaded == nil {
+	if engine == nil || !f.prepared() {
 		return refuse(engine, sallyport.Deny, FactsUnprepared)
 	}
 	f.At, f.AuthTime = stamp(f.At), stamp(f.AuthTime)
@@ -50,20 +57,51 @@ func Decide(engine policy.Engine, f Facts) sallyport.Decision {
 	if !ok {
 		return refuse(engine, sallyport.Deny, QuestionInvalid)
 	}
-	if !f.Active {
-		return withAsk(refuse(engine, sallyport.Deny, PrincipalInactive), "an administrator can say why this account may not act")
+	if f.PrincipalID.Kind() == sallyport.Agent {
+		return withAsk(refuse(engine, sallyport.Deny, AgentAlone), "exchange the agent's own proof and a person's token for a token on their behalf")
 	}
-	if ids := f.holds(); len(ids) > 0 {
-		return withAsk(refuse(engine, sallyport.Hold, ids...), "a hold stands until somebody else lifts it; ask a security reviewer")
+	if d := f.barred(engine, f.Basis); len(d.Reasons) > 0 {
+		return d
 	}
-	if f.Policy != engine.Version() {
-		return refuse(engine, sallyport.Deny, PolicyVersion)
+	for _, b := range f.Acting {
+		if d := f.barred(engine, b); len(d.Reasons) > 0 {
+			return blamed(engine, d, b)
+		}
 	}
 	if f.Staleness > StalenessLimit(f.Resource.Class) {
 		return refuse(engine, sallyport.Deny, FactsStale)
 	}
 	s := search{engine: engine, facts: &f, query: f.query(ip), scoped: f.Scope.Covers(f.Action, f.Resource)}
 	return s.decide()
+}
+
+// prepared reports whether there is a prepared basis for the principal and for
+// each actor, all on the same resource.
+func (f *Facts) prepared() bool {
+	if f.Basis == nil || f.loaded == nil || len(f.Acting) != len(f.Actors) {
+		return false
+	}
+	for i, b := range f.Acting {
+		if b == nil || b.loaded == nil || b.PrincipalID != f.Actors[i] || b.Resource != f.Resource {
+			return false
+		}
+	}
+	return true
+}
+
+// barred is the refusal of one of those who act that needs no policy: inactive,
+// on hold, or with facts of another policy set. It has no reason where none bars.
+func (f *Facts) barred(engine policy.Engine, b *Basis) sallyport.Decision {
+	if !b.Active {
+		return withAsk(refuse(engine, sallyport.Deny, PrincipalInactive), "an administrator can say why this account may not act")
+	}
+	if ids := f.holds(b); len(ids) > 0 {
+		return withAsk(refuse(engine, sallyport.Hold, ids...), "a hold stands until somebody else lifts it; ask a security reviewer")
+	}
+	if b.Policy != engine.Version() {
+		return refuse(engine, sallyport.Deny, PolicyVersion)
+	}
+	return sallyport.Decision{}
 }
 
 // refuse is a decision without evaluation.
@@ -87,8 +125,14 @@ func (f *Facts) wellFormed() (netip.Addr, bool) {
 		f.Assurance >= sallyport.NoAssurance && f.Assurance <= sallyport.Hardware &&
 		len(f.Door) <= maxDoor && len(f.File) <= maxFile && len(f.Session) <= maxProof && len(f.Family) <= maxProof &&
 		utf8.ValidString(f.Door) && utf8.ValidString(f.File) &&
-		len(f.Client) <= maxProof && len(f.Purpose) <= maxProof && len(f.Network) <= maxProof && len(f.Device.ID) <= maxProof &&
-		len(f.Actors) <= maxActors && f.Risk >= 0 && f.Risk <= 100
+		f.Risk >= 0 && f.Risk <= 100 && len(f.Actors) <= maxActors
+	for _, text := range [...]string{f.Client, f.Purpose, f.Network, f.Device.ID, f.Device.Class, f.Device.OS} {
+		ok = ok && len(text) <= maxProof && utf8.ValidString(text)
+	}
+	for _, a := range f.Actors {
+		id, err := sallyport.ParsePrincipalID(string(a))
+		ok = ok && err == nil && id == a
+	}
 	if !ok || f.IP == "" {
 		return netip.Addr{}, ok
 	}
@@ -96,12 +140,12 @@ func (f *Facts) wellFormed() (netip.Addr, bool) {
 	return ip, err == nil
 }
 
-// holds returns the reasons of the holds that bear on the call. Those of sessions
-// and tokens bear on their own only; every other one in the basis bears. A hold on
-// a resource does not keep a reviewer from placing or lifting holds on it.
-func (f *Facts) holds() []string {
+// holds returns the reasons of the holds in b that bear on the call. Those of
+// sessions, tokens and devices bear on their own only; every other one in the basis
+// bears. A hold on a resource does not keep a reviewer from placing or lifting holds on it.
+func (f *Facts) holds(b *Basis) []string {
 	var ids []string
-	for _, h := range f.Holds {
+	for _, h := range b.Holds {
 		kind, name, _ := strings.Cut(h.Target, ":")
 		switch kind {
 		case "session":
@@ -112,7 +156,11 @@ func (f *Facts) holds() []string {
 			if name != f.Family {
 				continue
 			}
-		case "user", "service":
+		case "device":
+			if name != f.Device.ID {
+				continue
+			}
+		case "user", "service", "agent":
 		default:
 			if f.Action == sallyport.HoldLift || f.Action == sallyport.HoldPlace {
 				continue
@@ -123,11 +171,11 @@ func (f *Facts) holds() []string {
 	return ids
 }
 
-// query is the question as the engine reads it.
+// query is the question as the engine reads it, of the principal.
 func (f *Facts) query(ip netip.Addr) policy.Query {
-	granted := false
-	for i := range f.Grants {
-		granted = granted || f.Grants[i].covers(f.Action, f.At)
+	device := f.Device.asked()
+	if device.Level == 0 && f.Bound {
+		device.Level = levelBound
 	}
 	return policy.Query{
 		Principal: f.Principal,
@@ -135,11 +183,21 @@ func (f *Facts) query(ip netip.Addr) policy.Query {
 		Resource:  f.ResourceUID,
 		Context: policy.Context{
 			Now: f.At, Assurance: f.Assurance, AuthAge: f.authAge(), IP: ip,
-			Door: f.Door, File: f.File, Granted: granted, Session: f.Session != "",
+			Door: f.Door, File: f.File, Granted: f.Basis.granted(&f.Question), Session: f.Session != "",
 			Bound: f.Bound, Client: f.Client, Actor: f.actor(), Purpose: f.Purpose, Network: f.Network, Risk: int64(f.Risk),
-			Device: f.Device.asked(),
+			Device: device,
 		},
 	}
+}
+
+// granted reports whether a grant of the basis covers the question.
+func (b *Basis) granted(q *Question) bool {
+	for i := range b.Grants {
+		if b.Grants[i].covers(q.Action, q.At) {
+			return true
+		}
+	}
+	return false
 }
 
 // actor is who acts at present, "" when the principal does so itself.
@@ -153,7 +211,7 @@ func (q *Question) actor() string {
 // asked is the device as a policy sees it.
 func (d Device) asked() policy.Device {
 	age := int64(d.Posture / time.Second)
-	if d.ID == "" || age < 0 {
+	if d.ID == "" || d.Posture < 0 {
 		age = policy.NoPosture
 	}
 	if d.ID == "" {

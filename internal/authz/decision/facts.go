@@ -51,7 +51,7 @@ func (g *Grant) covers(action sallyport.Action, at time.Time) bool {
 // A Hold is a restriction on the principal, its session or token family, or the resource.
 type Hold struct {
 	ID     string `json:"id"`
-	Target string `json:"target"` // "user:ana", "session:…", "family:…", "model:acme/fraud", …
+	Target string `json:"target"` // "user:ana", "agent:helper", "session:…", "family:…", "device:…", "model:acme/fraud", …
 	Why    string `json:"why"`
 }
 
@@ -92,4 +92,6 @@ type Device struct {
 type Facts struct {
 	*Basis
 	Question
+	// Acting are the bases of the Actors on the same resource, in their order.
+	Acting []*Basis
 }

@@ -37,6 +37,25 @@ func QuestionOf(e sallyport.Event) (Question, error) {
 	return q, nil
 }
 
+// ActedOn returns the content hashes of the actors' bases that a decided event
+// names, in the order of the actors.
+func ActedOn(e sallyport.Event) []string {
+	if e.Asked == nil {
+		return nil
+	}
+	return strings.Fields(e.Asked.ActedOn)
+}
+
+// Recorded is the question as a decided event records it, with the content hashes
+// of the actors' bases: what QuestionOf and ActedOn read.
+func (f *Facts) Recorded() *sallyport.Asked {
+	a := f.Question.Recorded()
+	for i, b := range f.Acting {
+		a.ActedOn += " "[:min(i, 1)] + b.Hash()
+	}
+	return a
+}
+
 // Recorded is the question as a decided event records it: what QuestionOf reads.
 func (q *Question) Recorded() *sallyport.Asked {
 	a := &sallyport.Asked{Door: q.Door, IP: q.IP, File: q.File, Scope: q.Scope.String(), Assurance: int(q.Assurance),
@@ -58,7 +77,10 @@ func (q *Question) Recorded() *sallyport.Asked {
 				good = append(good, g.name)
 			}
 		}
-		a.Device = &sallyport.AskedDevice{ID: d.ID, Class: d.Class, Level: d.Level, Posture: int64(d.Posture / time.Second), OS: d.OS,
+		if d.Posture < 0 {
+			d.Posture = -time.Second
+		}
+		a.Device = &sallyport.AskedDevice{ID: d.ID, Class: d.Class, Level: d.Level, Posture: max(-1, int64(d.Posture/time.Second)), OS: d.OS,
 			Good: strings.Join(good, " ")}
 	}
 	return a

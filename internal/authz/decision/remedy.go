@@ -10,12 +10,26 @@ import (
 )
 
 // A search is one question with the ways to ask it that are tried: as it is,
-// after a step-up, under a grant, with a wider token.
+// after a step-up, under a grant, with a wider or bound token, from a device.
 type search struct {
 	engine policy.Engine
 	facts  *Facts
 	query  policy.Query
 	scoped bool // the token covers the question
+}
+
+// A way is how a question would be asked otherwise. The zero way is as it is.
+type way struct {
+	grant bool
+	level sallyport.Assurance // just proved; 0 as it is
+	place place
+}
+
+// A place is from where and with which key a question would be asked.
+type place struct {
+	bind   bool
+	device *policy.Device // nil as it is
+	remedy sallyport.Remedy
 }
 
 // decide evaluates the question as it is and, where it is refused, looks for a way out.
@@ -25,14 +39,14 @@ func (s *search) decide() sallyport.Decision {
 		d.Remedies = s.remedies(d)
 		return d
 	}
-	d := s.evaluate(s.query)
+	d := s.evaluate(&s.query)
 	if d.Outcome == sallyport.Allow {
 		return d
 	}
 	if d.Outcome == sallyport.StepUp {
 		// Only after trying it: a step-up that leads to a denial is a prompt for nothing.
-		if level := s.stepUp(false, d.Needs); level > 0 {
-			d.Needs = level
+		if level := s.stepUp(way{}, d.Needs); level > 0 {
+			d.Needs, d.MaxAge = level, s.maxAge(level)
 		} else {
 			d.Outcome, d.Needs = sallyport.Deny, sallyport.NoAssurance
 		}
@@ -41,38 +55,77 @@ func (s *search) decide() sallyport.Decision {
 	return d
 }
 
-// evaluate asks the engine and says what its answer means.
-func (s *search) evaluate(q policy.Query) sallyport.Decision {
-	return Combine(s.engine, s.engine.Evaluate(q, s.facts.loaded))
+// evaluate asks the engine about each who acts, the principal first, and says what
+// its answers mean together.
+func (s *search) evaluate(q *policy.Query) sallyport.Decision {
+	d := Combine(s.engine, s.engine.Evaluate(*q, s.facts.loaded))
+	for _, b := range s.facts.Acting {
+		other := *q
+		other.Principal, other.Context.Granted = b.Principal, b.granted(&s.facts.Question)
+		d = join(s.engine, d, Combine(s.engine, s.engine.Evaluate(other, b.loaded)), b)
+	}
+	return d
 }
 
-// allows tries the question with a grant and, above zero, at a level just proved.
-func (s *search) allows(grant bool, level sallyport.Assurance) bool {
+// allows tries the question in another way. A grant is the principal's: it is no
+// actor's.
+func (s *search) allows(w way) bool {
 	q := s.query
-	q.Context.Granted = q.Context.Granted || grant
-	if level > 0 {
-		q.Context.Assurance, q.Context.AuthAge = level, 0
+	c := &q.Context
+	c.Granted = c.Granted || w.grant
+	if w.level > 0 {
+		c.Assurance, c.AuthAge = w.level, 0
 	}
-	return s.evaluate(q).Outcome == sallyport.Allow
+	if w.place.bind {
+		c.Bound, c.Device.Level = true, max(c.Device.Level, levelBound)
+	}
+	if w.place.device != nil {
+		c.Device = *w.place.device
+	}
+	return s.evaluate(&q).Outcome == sallyport.Allow
+}
+
+// provable reports whether somebody is there who can prove more: only a person who
+// acts for themselves.
+func (s *search) provable() bool {
+	return s.facts.PrincipalID.Kind() == sallyport.User && len(s.facts.Actors) == 0
 }
 
 // stepUp returns the lowest level, at least least, that would permit the question
-// when proved now; 0 when none does. Only a person can prove more.
-func (s *search) stepUp(grant bool, least sallyport.Assurance) sallyport.Assurance {
-	if s.facts.PrincipalID.Kind() != sallyport.User {
+// when proved now and asked in the way w; 0 when none does.
+func (s *search) stepUp(w way, least sallyport.Assurance) sallyport.Assurance {
+	if !s.provable() {
 		return 0
 	}
-	for level := max(least, s.query.Context.Assurance, sallyport.SingleFactor); level <= sallyport.Hardware; level++ {
-		if s.allows(grant, level) {
-			return level
+	for w.level = max(least, s.query.Context.Assurance, sallyport.SingleFactor); w.level <= sallyport.Hardware; w.level++ {
+		if s.allows(w) {
+			return w.level
 		}
 	}
 	return 0
 }
 
+// maxAge is how old a proof of the level may be to permit the question, in seconds,
+// of the ages that policies use; 0 where every age does.
+func (s *search) maxAge(level sallyport.Assurance) int64 {
+	q := s.query
+	q.Context.Assurance = level
+	for _, age := range []int64{ageUnknown, 8 * 3600, 3600, 900, 300, 60} {
+		q.Context.AuthAge = age - 1
+		if s.evaluate(&q).Outcome != sallyport.Allow {
+			continue
+		}
+		if age == ageUnknown {
+			return 0
+		}
+		return age
+	}
+	return 1
+}
+
 // remedies names what would permit the question, the least first; together they do.
 func (s *search) remedies(d sallyport.Decision) []sallyport.Remedy {
-	grant, level, found := s.wayOut()
+	w, found := s.wayOut()
 	if !found {
 		return []sallyport.Remedy{s.ask(d)}
 	}
@@ -83,12 +136,19 @@ func (s *search) remedies(d sallyport.Decision) []sallyport.Remedy {
 			Command: fmt.Sprintf("sallyport token --for %s@%s", s.facts.Action, ref),
 			Text:    "use a token that is for this action on this resource"})
 	}
-	if level > 0 {
+	if w.place.device != nil {
+		list = append(list, w.place.remedy)
+	}
+	if w.place.bind {
+		list = append(list, sallyport.Remedy{Kind: sallyport.RemedyBind, Command: "sallyport run -- COMMAND",
+			Text: "use a token that is bound to a key of this machine"})
+	}
+	if w.level > 0 {
 		list = append(list, sallyport.Remedy{Kind: sallyport.RemedyStepUp,
-			Command: "sallyport login --assurance " + level.String(),
+			Command: "sallyport login --assurance " + w.level.String(),
 			Text:    "prove yourself more strongly, or again"})
 	}
-	if grant {
+	if w.grant {
 		list = append(list, sallyport.Remedy{Kind: sallyport.RemedyRequest,
 			Command: fmt.Sprintf(`sallyport request %s %s --for 1h --why "…"`, s.facts.Action, ref),
 			Text:    "ask for it for a time, with a reason"})
@@ -97,20 +157,79 @@ func (s *search) remedies(d sallyport.Decision) []sallyport.Remedy {
 }
 
 // wayOut tries what could be changed, the least first: nothing but the token,
-// proof, a grant, a grant and proof.
-func (s *search) wayOut() (grant bool, level sallyport.Assurance, found bool) {
+// proof, a grant, both; then the same from other places. Those are tried one by one
+// only where the best of everything would do, so that a plain refusal stays cheap.
+func (s *search) wayOut() (way, bool) {
+	if w, found := s.from(place{}); found {
+		return w, true
+	}
+	places := s.places()
+	if len(places) == 0 {
+		return way{}, false
+	}
+	best := way{grant: true, place: places[len(places)-1]}
+	if s.provable() {
+		best.level = sallyport.Hardware
+	}
+	if !s.allows(best) {
+		return way{}, false
+	}
+	for _, p := range places {
+		if w, found := s.from(p); found {
+			return w, true
+		}
+	}
+	return way{}, false
+}
+
+// from tries what could be changed besides the place.
+func (s *search) from(p place) (way, bool) {
 	for _, grant := range []bool{false, true} {
 		if grant && s.query.Context.Granted {
 			break
 		}
-		if s.allows(grant, 0) {
-			return grant, 0, true
+		w := way{grant: grant, place: p}
+		if s.allows(w) {
+			return w, true
 		}
-		if level := s.stepUp(grant, 0); level > 0 {
-			return grant, level, true
+		if w.level = s.stepUp(w, 0); w.level > 0 {
+			return w, true
 		}
 	}
-	return false, 0, false
+	return way{}, false
+}
+
+// places are the other keys and devices from which the question could be asked, the
+// most that can be had last.
+func (s *search) places() []place {
+	now := s.query.Context
+	sound := func(class string, level int64, command, text string) place {
+		return place{device: &policy.Device{Class: class, Level: level, OS: now.Device.OS, Encrypted: true, Locked: true, Patched: true},
+			remedy: sallyport.Remedy{Kind: sallyport.RemedyDevice, Command: command, Text: text}}
+	}
+	const enrol = "sallyport device enroll"
+	var list []place
+	if s.facts.Device.ID != "" {
+		list = append(list, sound(now.Device.Class, now.Device.Level, "sallyport agent", "have this device report that it is encrypted, locked and patched"))
+	}
+	if now.Device.Level < levelSoftware {
+		list = append(list, sound("standard", levelSoftware, enrol, "enrol this device"))
+	}
+	if now.Device.Level < levelHardware {
+		list = append(list, sound("standard", levelHardware, enrol, "enrol this device with a key in its hardware"))
+	}
+	if now.Device.Class != "admin" {
+		list = append(list, sound("admin", levelHardware, "", "do this from a device of class admin"))
+	}
+	if now.Bound {
+		return list
+	}
+	bound := []place{{bind: true}}
+	for _, p := range list {
+		p.bind = true
+		bound = append(bound, p)
+	}
+	return append(list, bound...)
 }
 
 // ask says whom to ask: who a forbid names, else the resource's owners, else an

@@ -26,7 +26,8 @@ type Engine struct {
 	infos     map[string]policy.Info
 	ids       []string // sorted
 	warnings  []string
-	budget    int // bytes of policy text an evaluation may touch
+	budget    int             // bytes of policy text an evaluation may touch
+	unknown   [2]types.Record // the device of most calls: none that is enrolled, without and with a bound key
 }
 
 var _ policy.Engine = (*Engine)(nil)
@@ -42,6 +43,9 @@ func (e *Engine) publish(policies map[string]compiled) {
 	e.infos = make(map[string]policy.Info, len(policies))
 	for id, p := range policies {
 		e.infos[id] = p.info
+	}
+	for level := range e.unknown {
+		e.unknown[level] = deviceOf(&policy.Device{Level: int64(level), Posture: policy.NoPosture})
 	}
 	e.ids = slices.Sorted(maps.Keys(policies))
 	slices.Sort(e.warnings)
@@ -96,7 +100,7 @@ func (e *Engine) Evaluate(q policy.Query, over policy.Entities) policy.Result {
 		!slices.Contains(action.AppliesTo.Principals, r.Principal.Type) || !slices.Contains(action.AppliesTo.Resources, r.Resource.Type) {
 		return fault("engine.request")
 	}
-	r.Context = contextOf(&q.Context)
+	r.Context = e.contextOf(&q.Context)
 	return e.evaluate(&r, snap)
 }
 
@@ -143,7 +147,7 @@ func uidOf(u policy.UID) types.EntityUID {
 }
 
 // contextOf writes the context under the names of the schema.
-func contextOf(c *policy.Context) types.Record {
+func (e *Engine) contextOf(c *policy.Context) types.Record {
 	m := types.RecordMap{
 		"now":       types.NewDatetime(c.Now),
 		"assurance": types.Long(c.Assurance),
@@ -158,18 +162,30 @@ func contextOf(c *policy.Context) types.Record {
 		"purpose":   types.String(c.Purpose),
 		"network":   types.String(c.Network),
 		"risk":      types.Long(c.Risk),
-		"device": types.NewRecord(types.RecordMap{
-			"class":      types.String(c.Device.Class),
-			"level":      types.Long(c.Device.Level),
-			"postureAge": types.Long(c.Device.Posture),
-			"os":         types.String(c.Device.OS),
-			"encrypted":  types.Boolean(c.Device.Encrypted),
-			"locked":     types.Boolean(c.Device.Locked),
-			"patched":    types.Boolean(c.Device.Patched),
-		}),
+		"device":    e.device(&c.Device),
 	}
 	if ip := c.IP.Unmap().WithZone(""); ip.IsValid() {
 		m["ip"] = types.IPAddr(netip.PrefixFrom(ip, ip.BitLen()))
 	}
 	return types.NewRecord(m)
+}
+
+// device is the record of a device; those of the unknown ones are shared.
+func (e *Engine) device(d *policy.Device) types.Record {
+	if d.Level >= 0 && d.Level < int64(len(e.unknown)) && *d == (policy.Device{Level: d.Level, Posture: policy.NoPosture}) {
+		return e.unknown[d.Level]
+	}
+	return deviceOf(d)
+}
+
+func deviceOf(d *policy.Device) types.Record {
+	return types.NewRecord(types.RecordMap{
+		"class":      types.String(d.Class),
+		"level":      types.Long(d.Level),
+		"postureAge": types.Long(d.Posture),
+		"os":         types.String(d.OS),
+		"encrypted":  types.Boolean(d.Encrypted),
+		"locked":     types.Boolean(d.Locked),
+		"patched":    types.Boolean(d.Patched),
+	})
 }

@@ -65,6 +65,6 @@ func RawQuery(q policy.Query, over policy.Entities) (cedar.Request, types.Entity
 		panic(fmt.Sprintf("entities of type %T", over))
 	}
 	return cedar.Request{
-		Principal: uidOf(q.Principal), Action: uidOf(q.Action), Resource: uidOf(q.Resource), Context: contextOf(&q.Context),
+		Principal: uidOf(q.Principal), Action: uidOf(q.Action), Resource: uidOf(q.Resource), Context: snap.engine.contextOf(&q.Context),
 	}, snap
 }
