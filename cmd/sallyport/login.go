@@ -166,6 +166,9 @@ func (a *app) whoami() *cobra.Command {
 					a.line("%s  %s", r.Resource, r.Class)
 					a.line("  can now        %s", list(r.Can))
 					a.line("  after step-up  %s", list(r.StepUp))
+					if len(r.Device) > 0 {
+						a.line("  from a device  %s", list(r.Device))
+					}
 					a.line("  may request    %s", list(r.Request))
 					a.line("  cannot         %s", list(r.Cannot))
 				}

@@ -190,11 +190,7 @@ func (r *replayer) again(e sallyport.Event) (sallyport.Decision, error) {
 	if err != nil {
 		return sallyport.Decision{}, err
 	}
-	q, err := decision.QuestionOf(e)
-	if err != nil {
-		return sallyport.Decision{}, err
-	}
-	return decision.Replay(engine, basis, q)
+	return decision.Again(engine, e, func(hash string) []byte { return r.bases[hash] })
 }
 
 // same compares outcome, reasons, failed policies, obligations and the level needed; texts may change.
@@ -255,6 +251,15 @@ func (r *replayer) fetch(ctx context.Context, c *client.Client, key, id string) 
 	}
 	if err := r.entry(w.Facts.Seq, facts); err != nil {
 		return err
+	}
+	for _, e := range w.Acting {
+		leaf, err := proven(ctx, c, key, e.Seq)
+		if err != nil {
+			return err
+		}
+		if err := r.entry(e.Seq, leaf); err != nil {
+			return err
+		}
 	}
 	return r.entry(w.Decided.Seq, decided)
 }

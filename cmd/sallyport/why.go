@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -47,6 +48,7 @@ func (a *app) explainDecision(w api.Why, l sallyport.Logged) {
 	if q := l.Asked; q != nil {
 		a.line("  where      door %s, from %s%s", cmp.Or(q.Door, "-"), cmp.Or(q.IP, "an unknown address"), prefixed(", file ", q.File))
 		a.line("  proof      %s%s, token for %s", sallyport.Assurance(q.Assurance), prefixed(", session ", q.Session), cmp.Or(q.Scope, "nothing"))
+		a.circumstances(q)
 	}
 	if l.Needs != "" {
 		a.line("  needs      %s", l.Needs)
@@ -60,6 +62,9 @@ func (a *app) explainDecision(w api.Why, l sallyport.Logged) {
 	}
 	if w.Facts != nil {
 		a.facts(w.Facts.Leaf)
+	}
+	for _, e := range w.Acting {
+		a.facts(e.Leaf)
 	}
 	a.delivered(w)
 	for _, r := range w.Remedies {
@@ -91,6 +96,31 @@ func (a *app) policies(w api.Why, l sallyport.Logged) {
 			}
 		}
 	}
+}
+
+// circumstances prints by whom, with which key, from what device and network and at which risk it was asked.
+func (a *app) circumstances(q *sallyport.Asked) {
+	if q.Actors != "" {
+		a.line("  through    %s, on behalf of the principal", strings.ReplaceAll(q.Actors, " ", " for "))
+	}
+	bearer := "a bearer token"
+	if q.Bound {
+		bearer = "a token bound to a key that the call proved"
+	}
+	a.line("  token      %s%s%s", bearer, prefixed(", of client ", q.Client), prefixed(", for the purpose ", q.Purpose))
+	if q.Network != "" || q.Risk > 0 {
+		a.line("  risk       %d of 100, network %s", q.Risk, cmp.Or(q.Network, "without a label"))
+	}
+	d := q.Device
+	if d == nil {
+		a.line("  device     none that is enrolled")
+		return
+	}
+	posture := "it never reported its state"
+	if d.Posture >= 0 {
+		posture = fmt.Sprintf("reported %s ago: %s; %s", time.Duration(d.Posture)*time.Second, cmp.Or(d.OS, "no system"), cmp.Or(d.Good, "nothing in order"))
+	}
+	a.line("  device     %s, class %s, level %d, %s", d.ID, d.Class, d.Level, posture)
 }
 
 func prefixed(before, s string) string {

@@ -106,11 +106,7 @@ func (r *record) again(e sallyport.Event) error {
 	if !ok {
 		return fmt.Errorf("decision %s: its policies %.12s are not in the log", e.Decision, b.Policy)
 	}
-	q, err := decision.QuestionOf(e)
-	if err != nil {
-		return fmt.Errorf("decision %s: %w", e.Decision, err)
-	}
-	d, err := decision.Replay(engine, text, q)
+	d, err := decision.Again(engine, e, func(hash string) []byte { return r.facts[hash] })
 	if err != nil {
 		return fmt.Errorf("decision %s: %w", e.Decision, err)
 	}

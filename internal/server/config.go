@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"sallyport"
+	"sallyport/internal/authz/facts"
 	"sallyport/internal/plumbing/secret"
 )
 
@@ -42,6 +43,10 @@ type Config struct {
 	Need      int            `yaml:"approvals"`
 	Upstreams []Upstream     `yaml:"upstreams"`
 	Models    []ModelBinding `yaml:"models"`
+	// Networks labels addresses for the policies, by CIDR: "192.0.2.0/24": office. The narrowest counts.
+	Networks map[string]string `yaml:"networks"`
+
+	labels facts.Networks
 }
 
 // An Upstream is a model server that speaks the OpenAI dialect.
@@ -138,6 +143,9 @@ func (c Config) check() (Config, error) {
 	}
 	if (c.CertFile == "") != (c.CertKey == "") {
 		return c, sallyport.E(op, sallyport.Invalid, "\"cert_file\" and \"cert_key_file\" go together", "")
+	}
+	if c.labels, err = facts.ParseNetworks(c.Networks); err != nil {
+		return c, err
 	}
 	return c, c.checkModels()
 }

@@ -143,6 +143,16 @@ func (r *rooms) revoked(ctx context.Context, since time.Time) ([]string, error) 
 	return ids, nil
 }
 
+// risks returns how risky the live sessions look.
+func (r *rooms) risks(ctx context.Context) (map[string]int, error) {
+	list, err := r.sessions.Risky(ctx)
+	risks := make(map[string]int, len(list))
+	for _, x := range list {
+		risks[x.ID] = x.Risk
+	}
+	return risks, err
+}
+
 // person returns who stands behind a principal.
 func (r *rooms) person(ctx context.Context, id sallyport.PrincipalID) (sallyport.PrincipalID, error) {
 	m, err := r.directory.Get(ctx, id)

@@ -288,6 +288,9 @@ func (s *Server) sources() facts.Sources {
 		Holds:     s.rooms.holds.Active,
 		Catalog:   s.rooms.catalog.Dump,
 		Revoked:   s.rooms.revoked,
+		Devices:   s.rooms.devices.Dump,
+		Risk:      s.rooms.risks,
+		Networks:  s.config.labels,
 		Latest:    s.db.Latest,
 		Since: func(ctx context.Context, after int64) ([]facts.Kind, int64, error) {
 			changes, err := s.db.Since(ctx, after)

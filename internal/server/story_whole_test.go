@@ -91,11 +91,7 @@ func TestWholeRunI12EveryDecisionReplays(t *testing.T) {
 				t.Fatalf("the set %s of %s: %v", b.Policy, l.Decision, err)
 			}
 		}
-		q, err := decision.QuestionOf(l.Event)
-		if err != nil {
-			t.Fatalf("%s: %v", l.Decision, err)
-		}
-		d, err := decision.Replay(engines[b.Policy], bases[l.Facts], q)
+		d, err := decision.Again(engines[b.Policy], l.Event, func(hash string) []byte { return bases[hash] })
 		if err != nil {
 			t.Fatalf("%s: %v", l.Decision, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport"
+	"sallyport/internal/authz/policy"
 )
 
 // QuestionOf returns the question that a decided event recorded, for a replay.
@@ -44,6 +45,20 @@ func ActedOn(e sallyport.Event) []string {
 		return nil
 	}
 	return strings.Fields(e.Asked.ActedOn)
+}
+
+// Again decides what a decided event recorded once more, on the recorded bases that
+// text returns by their content hash, nil where there is none.
+func Again(engine policy.Engine, e sallyport.Event, text func(hash string) []byte) (sallyport.Decision, error) {
+	q, err := QuestionOf(e)
+	if err != nil {
+		return sallyport.Decision{}, err
+	}
+	var acting [][]byte
+	for _, hash := range ActedOn(e) {
+		acting = append(acting, text(hash))
+	}
+	return Replay(engine, text(e.Facts), q, acting...)
 }
 
 // Recorded is the question as a decided event records it, with the content hashes

@@ -1,7 +1,7 @@
 // Package facts owns what is known when a decision is made (policy information
 // point, PIP; XACML 3.0, section 3.1): one immutable snapshot in memory of the
-// directory, roles, grants, holds, catalog and the policy engine in force, kept
-// current from the store's change feed.
+// directory, roles, grants, holds, devices, risks, catalog and the policy engine in
+// force, kept current from the store's change feed.
 //
 // The request path reads the snapshot and nothing else. A source that cannot
 // answer leaves the last snapshot in place, and its age grows until decisions
@@ -24,6 +24,7 @@ import (
 	"sallyport/internal/authz/hold"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/role"
+	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/directory"
 )
 
@@ -39,7 +40,12 @@ const (
 	KindGrant     Kind = "grant"
 	KindHold      Kind = "hold"
 	KindCatalog   Kind = "catalog"
+	KindDevice    Kind = "device"
 )
+
+func kinds() []Kind {
+	return []Kind{KindDirectory, KindSession, KindRole, KindGrant, KindHold, KindCatalog, KindDevice}
+}
 
 // Sources read the records of the rooms, and the feed that says which changed.
 // Each may be called from one goroutine at a time.
@@ -51,6 +57,13 @@ type Sources struct {
 	Catalog   func(context.Context) (catalog.Dump, error)
 	// Revoked returns the ids of the sessions and token families that ended since t.
 	Revoked func(ctx context.Context, since time.Time) ([]string, error)
+	// Devices returns the live enrolled devices; nil = none is enrolled.
+	Devices func(context.Context) ([]device.Device, error)
+	// Risk returns the risk of each session that has any, 1 to 100; nil = none has.
+	// It is read again with KindSession.
+	Risk func(context.Context) (map[string]int, error)
+	// Networks are the operator's labels of addresses.
+	Networks Networks
 
 	// Latest is the newest change; Since the kinds of all changes after one.
 	Latest func(context.Context) (int64, error)
@@ -84,7 +97,7 @@ func Open(ctx context.Context, s Sources, engine policy.Engine, clock func() tim
 		return nil, fmt.Errorf("open facts: %w", err)
 	}
 	asked := clock()
-	next, err := k.load(ctx, empty, []Kind{KindDirectory, KindSession, KindRole, KindGrant, KindHold, KindCatalog})
+	next, err := k.load(ctx, empty, kinds())
 	if err != nil {
 		return nil, fmt.Errorf("open facts: %w", err)
 	}
@@ -199,6 +212,16 @@ func (k *Keeper) loadKind(ctx context.Context, s *Snapshot, kind Kind) error {
 	case KindSession:
 		ids, err := k.sources.Revoked(ctx, k.clock().Add(-revokedFor))
 		s.revoked = indexRevoked(ids)
+		if err == nil && k.sources.Risk != nil {
+			s.risks, err = k.sources.Risk(ctx)
+		}
+		return err
+	case KindDevice:
+		if k.sources.Devices == nil {
+			return nil
+		}
+		all, err := k.sources.Devices(ctx)
+		s.devices = device.NewIndex(all)
 		return err
 	case KindRole:
 		state, err := k.sources.Roles(ctx)

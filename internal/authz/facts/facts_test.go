@@ -375,7 +375,7 @@ func TestLive(t *testing.T) {
 		{sallyport.Principal{ID: "user:ana", Session: "S-dead"}, "session.revoked"},
 		{sallyport.Principal{ID: "user:ana", Session: "S-1", Family: "F-dead"}, "session.revoked"},
 	} {
-		err := s.Live(test.p)
+		err := s.Live(test.p, r.clock.Now())
 		if test.want == "" && err != nil || test.want != "" && (sallyport.ReasonOf(err) != test.want || sallyport.KindOf(err) != sallyport.Unknown) {
 			t.Errorf("%+v: %v, want %q", test.p, err, test.want)
 		}

@@ -41,14 +41,14 @@ func (s *Snapshot) gather(id sallyport.PrincipalID, x sallyport.Resource) *decis
 }
 
 // bears reports whether a hold concerns the principal, the person behind it or
-// the resource. Holds on a session or token family are kept for every principal:
+// the resource. Holds on a session, token family or device are kept for every principal:
 // the decision compares them with the call's own.
 func bears(h hold.Hold, m directory.Member, x sallyport.Resource) bool {
 	kind, rest, _ := strings.Cut(h.Target, ":")
 	switch kind {
-	case "user", "service":
+	case "user", "service", "agent":
 		return h.Target == string(m.ID) || h.Target == string(m.Person)
-	case "session", "family":
+	case "session", "family", "device":
 		return true
 	case "model":
 		return refCovers(rest, x)

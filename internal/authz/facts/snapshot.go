@@ -15,6 +15,7 @@ import (
 	"sallyport/internal/authz/hold"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/role"
+	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/directory"
 )
 
@@ -29,6 +30,8 @@ type Snapshot struct {
 	grants  map[sallyport.PrincipalID][]grant.Grant
 	holds   []hold.Hold
 	revoked map[string]bool
+	risks   map[string]int // by session
+	devices device.Index
 	bases   *baseCache
 }
 
@@ -121,9 +124,32 @@ func (s *Snapshot) Members(yield func(directory.Member) bool) {
 }
 
 // Live reports, as an error of kind Unknown, that whoever p proves to be can no
-// longer act: unknown, not active, or by a session or token family that ended.
-func (s *Snapshot) Live(p sallyport.Principal) error {
-	m, ok := s.people.members[p.ID]
+// longer act at a time: unknown, not active, or by a session, token family, device
+// or actor that ended.
+func (s *Snapshot) Live(p sallyport.Principal, at time.Time) error {
+	if err := s.alive(p.ID, at); err != nil {
+		return err
+	}
+	for _, actor := range p.Actors {
+		if err := s.alive(actor, at); err != nil {
+			return unknown(string(actor)+", who acts on behalf of "+string(p.ID)+", may not act at all", "actor.inactive")
+		}
+	}
+	if p.Session != "" && s.revoked[p.Session] || p.Family != "" && s.revoked[p.Family] {
+		return unknown("this session was ended", "session.revoked")
+	}
+	if p.Device == "" {
+		return nil
+	}
+	if _, ok := s.devices.ByID(p.Device); !ok {
+		return sallyport.E("sign in", sallyport.Unknown, "this device is not enrolled any more", "enrol it with 'sallyport device enroll'").Because("device.removed")
+	}
+	return nil
+}
+
+// alive is Live for one member.
+func (s *Snapshot) alive(id sallyport.PrincipalID, at time.Time) error {
+	m, ok := s.people.members[id]
 	switch {
 	case !ok || m.State == directory.Removed:
 		return unknown("this account is not known here", "principal.unknown")
@@ -131,8 +157,6 @@ func (s *Snapshot) Live(p sallyport.Principal) error {
 		return unknown("this account is suspended", "principal.suspended")
 	case m.Person != m.ID && s.people.members[m.Person].State != directory.Active:
 		return unknown("the person who answers for this account is not active", "person.inactive")
-	case p.Session != "" && s.revoked[p.Session], p.Family != "" && s.revoked[p.Family]:
-		return unknown("this session was ended", "session.revoked")
 	}
 	return nil
 }

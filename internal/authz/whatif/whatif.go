@@ -33,15 +33,12 @@ func Can(s *facts.Snapshot, who Asker, a sallyport.Action, r sallyport.Ref) (sal
 }
 
 func can(s *facts.Snapshot, who Asker, a sallyport.Action, x sallyport.Resource) (sallyport.Decision, error) {
-	basis, err := s.Basis(who.Principal, x)
+	f, err := s.Facts(who.Principal, x, who.At, who.IP)
 	if err != nil {
 		return sallyport.Decision{}, err
 	}
-	p := who.Principal
-	return decision.Decide(s.Engine(), decision.Facts{Basis: basis, Question: decision.Question{
-		Action: a, At: who.At, Door: "whatif", IP: who.IP, Scope: p.Scope, Assurance: p.Assurance, AuthTime: p.AuthTime,
-		Session: p.Session, Family: p.Family, Staleness: s.Age(who.At),
-	}}), nil
+	f.Action, f.Door = a, "whatif"
+	return decision.Decide(s.Engine(), f), nil
 }
 
 // A Cell is the short answer to one question.
@@ -52,7 +49,8 @@ const (
 	Allowed   Cell = "allow"
 	AfterStep Cell = "step-up"
 	OnHold    Cell = "hold"
-	OnRequest Cell = "request" // a grant would do, with step-up if need be
+	OnRequest Cell = "request" // a grant would do, with step-up or another device if need be
+	OnDevice  Cell = "device"  // from an enrolled device or with a bound token, with step-up if need be
 	Denied    Cell = "deny"
 )
 
@@ -72,8 +70,12 @@ func cellOf(d sallyport.Decision) Cell {
 		switch r.Kind {
 		case sallyport.RemedyRequest:
 			return OnRequest
+		case sallyport.RemedyDevice, sallyport.RemedyBind:
+			cell = OnDevice
 		case sallyport.RemedyStepUp:
-			cell = AfterStep
+			if cell != OnDevice {
+				cell = AfterStep
+			}
 		}
 	}
 	return cell

@@ -134,7 +134,7 @@ func (g *Guard) recheck(p *Permit, snap *facts.Snapshot) *Cut {
 	if p.basis.Load() == nil {
 		return nil // entered, not decided yet: its own decision reads facts no older than these
 	}
-	if err := snap.Live(p.who); err != nil {
+	if err := snap.Live(p.who, g.now()); err != nil {
 		return &Cut{Decision: p.id, Reason: sallyport.ReasonOf(err), Text: sallyport.PublicText(err)}
 	}
 	f, err := g.gather(p, snap)

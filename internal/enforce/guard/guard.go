@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -118,7 +119,7 @@ func (g *Guard) Identify(ctx context.Context, c Call) (sallyport.Principal, erro
 func (g *Guard) identify(ctx context.Context, c Call, now time.Time) (sallyport.Principal, error) {
 	who, err := g.Who(ctx, c.Proof, now)
 	if err == nil {
-		err = g.Facts.Snapshot().Live(who)
+		err = g.Facts.Snapshot().Live(who, now)
 	}
 	if err == nil || sallyport.KindOf(err) != sallyport.Unknown {
 		return who, err
@@ -138,7 +139,7 @@ func (g *Guard) decide(ctx context.Context, p *Permit, snap *facts.Snapshot) (An
 	if err != nil {
 		return Answer{}, err
 	}
-	if err := snap.Live(p.who); err != nil {
+	if err := snap.Live(p.who, g.now()); err != nil {
 		return Answer{}, err
 	}
 	f, err := g.gather(p, snap)
@@ -165,16 +166,12 @@ func (g *Guard) decide(ctx context.Context, p *Permit, snap *facts.Snapshot) (An
 func (g *Guard) gather(p *Permit, snap *facts.Snapshot) (decision.Facts, error) {
 	now := g.now()
 	resource, _ := snap.Resolve(p.call.Target)
-	basis, err := snap.Basis(p.who, resource)
+	f, err := snap.Facts(p.who, resource, now, p.call.IP)
 	if err != nil {
 		return decision.Facts{}, sallyport.Wrap("gather facts", sallyport.Unavailable, "the facts for this decision cannot be had", err)
 	}
-	return decision.Facts{Basis: basis, Question: decision.Question{
-		Action: p.call.Action, At: now, Door: p.call.Door, IP: p.call.IP, File: p.call.File,
-		Scope: p.who.Scope, Assurance: p.who.Assurance, AuthTime: p.who.AuthTime,
-		Session: p.who.Session, Family: p.who.Family, Staleness: snap.Age(now),
-		Client: p.who.Client, Actors: p.who.Actors, Bound: p.who.Bound(), Purpose: p.who.Purpose,
-	}}, nil
+	f.Action, f.Door, f.File = p.call.Action, p.call.Door, p.call.File
+	return f, nil
 }
 
 // mayKnow asks whether the caller could read about the target, so that a door can
@@ -188,19 +185,28 @@ func (g *Guard) mayKnow(p *Permit, snap *facts.Snapshot, f decision.Facts) bool 
 			return false
 		}
 		x, ok := snap.Resolve(bare)
-		basis, err := snap.Basis(p.who, x)
+		about, err := snap.Facts(p.who, x, f.At, f.IP)
 		if !ok || err != nil {
 			return false
 		}
-		f.Basis = basis
+		f.Basis, f.Acting = about.Basis, about.Acting
 	}
 	if f.Resource.Kind == sallyport.SystemKind {
 		return true
 	}
-	free := *f.Basis
-	free.Holds = nil // a hold is on everybody: it must not tell those who may not know what is held
-	f.Basis, f.Action = &free, knowing(f.Resource.Kind)
+	f.Basis, f.Acting, f.Action = free(f.Basis), slices.Clone(f.Acting), knowing(f.Resource.Kind)
+	for i, b := range f.Acting {
+		f.Acting[i] = free(b)
+	}
 	return decision.Decide(snap.Engine(), f).Outcome != sallyport.Deny
+}
+
+// free is a basis without its holds: those on a resource are on everybody, and must
+// not tell those who may not know of it what is held.
+func free(b *decision.Basis) *decision.Basis {
+	c := *b
+	c.Holds = nil
+	return &c
 }
 
 func knowing(k sallyport.ResourceKind) sallyport.Action {
@@ -315,32 +321,42 @@ func (g *Guard) append(ctx context.Context, bodies ...[]byte) (uint64, error) {
 	return seq, nil
 }
 
-// writeDecision makes the decided event durable, with the basis before it when
-// the trail does not hold it yet.
+// writeDecision makes the decided event durable, with those bases before it that
+// the trail does not hold yet.
 func (g *Guard) writeDecision(ctx context.Context, p *Permit, f decision.Facts, d sallyport.Decision) (uint64, error) {
 	e := decidedEvent(p, f, d)
 	body, err := e.Encode()
 	if err != nil {
 		return 0, err
 	}
-	hash := f.Basis.Hash()
-	if g.known.has(hash) {
+	if len(f.Acting) == 0 && g.known.has(f.Basis.Hash()) {
 		return g.append(ctx, body)
 	}
-	basis, err := decision.Marshal(f.Basis)
+	var bodies [][]byte
+	var hashes []string
+	for _, b := range append([]*decision.Basis{f.Basis}, f.Acting...) {
+		hash := b.Hash()
+		if g.known.has(hash) || slices.Contains(hashes, hash) {
+			continue
+		}
+		text, err := decision.Marshal(b)
+		if err != nil {
+			return 0, err
+		}
+		fact, err := sallyport.Event{Type: sallyport.EventFacts, At: e.At, Facts: hash, Basis: text}.Encode()
+		if err != nil {
+			return 0, err
+		}
+		bodies, hashes = append(bodies, fact), append(hashes, hash)
+	}
+	first, err := g.append(ctx, append(bodies, body)...)
 	if err != nil {
 		return 0, err
 	}
-	fact, err := sallyport.Event{Type: sallyport.EventFacts, At: e.At, Facts: hash, Basis: basis}.Encode()
-	if err != nil {
-		return 0, err
+	for _, hash := range hashes {
+		g.known.add(hash)
 	}
-	seq, err := g.append(ctx, fact, body)
-	if err != nil {
-		return 0, err
-	}
-	g.known.add(hash)
-	return seq + 1, nil
+	return first + uint64(len(hashes)), nil
 }
 
 func decidedEvent(p *Permit, f decision.Facts, d sallyport.Decision) sallyport.Event {

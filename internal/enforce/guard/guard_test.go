@@ -443,11 +443,7 @@ func TestI12EveryDecisionReplays(t *testing.T) {
 		t.Fatalf("%d decisions recorded", len(decided))
 	}
 	for _, e := range decided {
-		q, err := decision.QuestionOf(e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := decision.Replay(r.Facts.Snapshot().Engine(), bases[e.Facts], q)
+		d, err := decision.Again(r.Facts.Snapshot().Engine(), e, func(hash string) []byte { return bases[hash] })
 		if err != nil || d.Outcome.String() != e.Outcome || fmt.Sprint(d.ReasonIDs()) != fmt.Sprint(e.Reasons) {
 			t.Errorf("%s %s on %s: recorded %s %v, again %s %v, %v", e.Who, e.Action, e.On, e.Outcome, e.Reasons, d.Outcome, d.ReasonIDs(), err)
 		}

@@ -188,11 +188,12 @@ func (a *API) explain(c *Call, w *api.Why, l sallyport.Logged, auditor bool) err
 	if err != nil {
 		return err
 	}
-	q, err := decision.QuestionOf(l.Event)
+	bases, err := a.actedOn(c, w, l)
 	if err != nil {
 		return err
 	}
-	d, err := decision.Replay(engine, basis, q)
+	bases[l.Facts] = basis
+	d, err := decision.Again(engine, l.Event, func(hash string) []byte { return bases[hash] })
 	if err != nil {
 		return err
 	}
@@ -207,7 +208,7 @@ func (a *API) explain(c *Call, w *api.Why, l sallyport.Logged, auditor bool) err
 		}
 	}
 	if !auditor {
-		w.Facts = nil
+		w.Facts, w.Acting = nil, nil
 		return nil
 	}
 	w.Replay = &api.Replay{Recorded: l.Outcome, Again: d.Outcome.String(), Reasons: d.ReasonIDs(), Same: same(l.Event, d)}
@@ -228,25 +229,44 @@ func same(e sallyport.Event, d sallyport.Decision) bool {
 // recorded finds the facts and compiles the policy set of a decision, both from
 // the log alone.
 func (a *API) recorded(c *Call, w *api.Why, l sallyport.Logged) (policy.Engine, []byte, error) {
-	rows, err := a.find(c, history.Query{Facts: l.Facts, Types: []sallyport.EventType{sallyport.EventFacts}, Most: 1})
-	if err != nil || len(rows) == 0 {
-		return nil, nil, cmpErr(err, "the facts of the decision are not in the log")
-	}
-	e, err := a.leaf(c, rows[0].Seq)
+	e, text, err := a.factsOf(c, l.Facts)
 	if err != nil {
 		return nil, nil, err
 	}
 	w.Facts = &e
-	f, err := sallyport.DecodeLogged(e.Leaf)
-	if err != nil {
-		return nil, nil, err
-	}
-	b, err := decision.Unmarshal(f.Basis)
+	b, err := decision.Unmarshal(text)
 	if err != nil {
 		return nil, nil, err
 	}
 	engine, err := a.engineOf(c, b.Policy)
-	return engine, f.Basis, err
+	return engine, text, err
+}
+
+// actedOn finds the facts about those who acted on behalf of the principal, by hash.
+func (a *API) actedOn(c *Call, w *api.Why, l sallyport.Logged) (map[string][]byte, error) {
+	bases := map[string][]byte{}
+	for _, hash := range decision.ActedOn(l.Event) {
+		e, text, err := a.factsOf(c, hash)
+		if err != nil {
+			return nil, err
+		}
+		w.Acting, bases[hash] = append(w.Acting, e), text
+	}
+	return bases, nil
+}
+
+// factsOf finds the recorded facts of a content hash.
+func (a *API) factsOf(c *Call, hash string) (api.Entry, []byte, error) {
+	rows, err := a.find(c, history.Query{Facts: hash, Types: []sallyport.EventType{sallyport.EventFacts}, Most: 1})
+	if err != nil || len(rows) == 0 {
+		return api.Entry{}, nil, cmpErr(err, "the facts of the decision are not in the log")
+	}
+	e, err := a.leaf(c, rows[0].Seq)
+	if err != nil {
+		return e, nil, err
+	}
+	f, err := sallyport.DecodeLogged(e.Leaf)
+	return e, f.Basis, err
 }
 
 // engineOf compiles a policy set from its events. The set in force is at hand.

@@ -62,6 +62,8 @@ func (a *API) rights(c *Call, x sallyport.Resource) (api.Rights, error) {
 			r.Can = append(r.Can, action)
 		case whatif.AfterStep:
 			r.StepUp = append(r.StepUp, action)
+		case whatif.OnDevice:
+			r.Device = append(r.Device, action)
 		case whatif.OnRequest:
 			r.Request = append(r.Request, action)
 		default:

@@ -48,6 +48,7 @@ type Rights struct {
 	Class    sallyport.Class    `json:"class"`
 	Can      []sallyport.Action `json:"can"`
 	StepUp   []sallyport.Action `json:"afterStepUp"`
+	Device   []sallyport.Action `json:"fromDevice,omitempty"` // from an enrolled device, or with a token bound to its key
 	Request  []sallyport.Action `json:"mayRequest"`
 	Cannot   []sallyport.Action `json:"cannot"`
 }
@@ -181,6 +182,7 @@ type Why struct {
 	ID        string             `json:"id"`
 	Decided   Entry              `json:"decided"`
 	Facts     *Entry             `json:"facts,omitempty"`
+	Acting    []Entry            `json:"acting,omitempty"` // the facts about those who acted on behalf of the principal
 	Cut       *Entry             `json:"cut,omitempty"`
 	Completed *Entry             `json:"completed,omitempty"`
 	Policies  []PolicyText       `json:"policies"` // those that determined it

@@ -9,6 +9,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +26,7 @@ import (
 	"sallyport/internal/authz/policy/cedar"
 	"sallyport/internal/authz/role"
 	"sallyport/internal/enforce/guard"
+	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/directory"
 )
 
@@ -66,6 +69,8 @@ type World struct {
 	grants  []grant.Grant
 	holds   []hold.Hold
 	revoked []string
+	devices []device.Device
+	risks   map[string]int
 	catalog catalog.Dump
 	leaves  [][]byte
 	broken  error
@@ -226,14 +231,21 @@ func (w *World) sources() facts.Sources {
 		Revoked: func(context.Context, time.Time) ([]string, error) {
 			return read(w, func() []string { return w.revoked })
 		},
-		Latest: func(context.Context) (int64, error) { return read(w, func() int64 { return w.seq }) },
+		Devices: func(context.Context) ([]device.Device, error) {
+			return read(w, func() []device.Device { return w.devices })
+		},
+		Risk: func(context.Context) (map[string]int, error) {
+			return read(w, func() map[string]int { return w.risks })
+		},
+		Networks: facts.Networks{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Label: "office"}},
+		Latest:   func(context.Context) (int64, error) { return read(w, func() int64 { return w.seq }) },
 		Since: func(_ context.Context, after int64) ([]facts.Kind, int64, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if after >= w.seq {
 				return nil, w.seq, nil
 			}
-			return []facts.Kind{facts.KindDirectory, facts.KindSession, facts.KindRole, facts.KindGrant, facts.KindHold, facts.KindCatalog}, w.seq, nil
+			return []facts.Kind{facts.KindDirectory, facts.KindSession, facts.KindRole, facts.KindGrant, facts.KindHold, facts.KindCatalog, facts.KindDevice}, w.seq, nil
 		},
 		Wake: func() <-chan struct{} { w.mu.Lock(); defer w.mu.Unlock(); return w.wake },
 	}
@@ -285,6 +297,48 @@ func (w *World) Grant(name string, a sallyport.Action, ref string, until time.Ti
 	w.change(func() {
 		id := sallyport.PrincipalID("user:" + name)
 		w.grants = append(slices.Clone(w.grants), grant.Grant{ID: "G-" + name, Principal: id, Person: id, Actions: []sallyport.Action{a}, Ref: r, From: w.Clock.Now().Add(-time.Second), Until: until})
+	})
+}
+
+// Device enrols a device, or replaces what is known of it.
+func (w *World) Device(d device.Device) {
+	w.change(func() {
+		others := slices.DeleteFunc(slices.Clone(w.devices), func(x device.Device) bool { return x.ID == d.ID })
+		w.devices = append(others, d)
+	})
+}
+
+// Risk says how risky a session looks.
+func (w *World) Risk(session string, risk int) {
+	w.change(func() {
+		risks := maps.Clone(w.risks)
+		if risks == nil {
+			risks = map[string]int{}
+		}
+		risks[session] = risk
+		w.risks = risks
+	})
+}
+
+// Rules replaces the policies.
+func (w *World) Rules(policies string) {
+	w.t.Helper()
+	engine, err := Compile(policies)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.Facts.Use(engine)
+}
+
+// Join adds members and their roles on acme.
+func (w *World) Join(m directory.Member, roles ...string) {
+	w.change(func() {
+		w.members = append(slices.Clone(w.members), m)
+		w.roles.Assignments = slices.Clone(w.roles.Assignments)
+		for _, r := range roles {
+			w.roles.Assignments = append(w.roles.Assignments, role.Assignment{ID: "A-" + m.ID.Name() + r, Subject: string(m.ID), Role: r,
+				Scope: sallyport.Ref{Kind: sallyport.OrganisationKind, Org: "acme"}})
+		}
 	})
 }
 
