@@ -19,7 +19,11 @@ func main() {
 		in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.Getenv, now: time.Now,
 		terminal: term.IsTerminal(int(os.Stderr.Fd())),
 	}
-	code := a.run(ctx, os.Args[1:])
+	args, helper := asHelper(os.Args)
+	if helper {
+		a.err = os.Stdout // where the protocol wants errors
+	}
+	code := a.run(ctx, args)
 	stop()
 	os.Exit(code)
 }
