@@ -1,0 +1,205 @@
+// Package tail owns the loop by which somebody follows the trail and keeps how far they came: entries in batches, at
+// least once, begun again after whatever fails (NIST SP 800-92, section 2.3: log analysis apart from log generation).
+// It leaves the trail to audit/trail, the cursor to a store, and what an event means to the follower.
+package tail
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"sallyport"
+)
+
+// A Source yields every durable entry of the trail from one on, as it comes, until ctx ends.
+type Source func(ctx context.Context, from uint64) iter.Seq2[Leaf, error]
+
+// A Leaf is one entry of the trail.
+type Leaf struct {
+	Seq  uint64
+	Data []byte
+}
+
+// A Follower is somebody who follows the trail.
+type Follower struct {
+	Name   string // for the log
+	Source Source
+	// Types are the events that Handle is given; others only move the cursor.
+	Types []sallyport.EventType
+	// Next is the number of the first event that was not handled yet.
+	Next func(ctx context.Context) (uint64, error)
+	// Handle takes events, in order, and keeps next with what it made of them, in one transaction: events that it failed
+	// on come again, and those before a crash may.
+	Handle func(ctx context.Context, events []sallyport.Logged, next uint64) error
+	Logger *slog.Logger
+
+	mu      sync.Mutex
+	handled uint64
+	changed chan struct{}
+}
+
+const (
+	most    = 512                   // events of one batch
+	lull    = 20 * time.Millisecond // how long an event may wait for more
+	skipped = 4096                  // other entries after which the cursor is kept all the same
+	pause   = time.Second           // after a failure
+)
+
+// Run follows until ctx ends. What fails is logged and begun again from the cursor.
+func (f *Follower) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := f.follow(ctx); err != nil && ctx.Err() == nil {
+			f.Logger.ErrorContext(ctx, "following the log failed and begins again", "who", f.Name, "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+		}
+	}
+}
+
+// Await returns when every event below seq has been handled by this follower, or ctx ends.
+func (f *Follower) Await(ctx context.Context, seq uint64) error {
+	for {
+		f.mu.Lock()
+		if f.changed == nil {
+			f.changed = make(chan struct{})
+		}
+		handled, changed := f.handled, f.changed
+		f.mu.Unlock()
+		if handled >= seq {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return sallyport.Wrap("follow log", sallyport.Unavailable, f.Name+" has not caught up with the log", ctx.Err())
+		case <-changed:
+		}
+	}
+}
+
+func (f *Follower) advance(next uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.handled = next
+	if f.changed != nil {
+		close(f.changed)
+	}
+	f.changed = make(chan struct{})
+}
+
+var errEnded = errors.New("the log was closed")
+
+// follow reads in one goroutine and handles in another, so that a lone event does not wait for a full batch.
+func (f *Follower) follow(ctx context.Context) error {
+	from, err := f.Next(ctx)
+	if err != nil {
+		return err
+	}
+	f.advance(from)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	leaves, done := make(chan Leaf, most), make(chan struct{})
+	go func() {
+		defer close(done)
+		cancel(f.handle(ctx, leaves))
+	}()
+	err = f.read(ctx, from, leaves)
+	close(leaves)
+	<-done
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+func (f *Follower) read(ctx context.Context, from uint64, leaves chan<- Leaf) error {
+	for leaf, err := range f.Source(ctx, from) {
+		if err != nil {
+			return err
+		}
+		select {
+		case leaves <- leaf:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return errEnded
+}
+
+func (f *Follower) handle(ctx context.Context, leaves <-chan Leaf) error {
+	passed := 0
+	for {
+		first, ok := <-leaves
+		if !ok {
+			return nil
+		}
+		batch, err := f.fill(first, leaves)
+		if err != nil {
+			return err
+		}
+		if passed += batch.passed; len(batch.events) > 0 || passed >= skipped {
+			if err := f.Handle(ctx, batch.events, batch.next); err != nil {
+				return err
+			}
+			passed = 0
+		}
+		f.advance(batch.next)
+	}
+}
+
+type batch struct {
+	events []sallyport.Logged
+	passed int
+	next   uint64
+}
+
+// fill takes what comes within a lull.
+func (f *Follower) fill(leaf Leaf, leaves <-chan Leaf) (batch, error) {
+	var b batch
+	timer := time.NewTimer(lull)
+	defer timer.Stop()
+	for {
+		b.next = leaf.Seq + 1
+		if f.wants(leaf.Data) {
+			e, err := sallyport.DecodeLogged(leaf.Data)
+			if err != nil {
+				return b, err
+			}
+			b.events = append(b.events, e)
+		} else {
+			b.passed++
+		}
+		if len(b.events) >= most || b.passed >= skipped {
+			return b, nil
+		}
+		var ok bool
+		select {
+		case leaf, ok = <-leaves:
+			if !ok {
+				return b, nil
+			}
+		case <-timer.C:
+			return b, nil
+		}
+	}
+}
+
+// wants reads an event's type without reading the event: the trail writes log, number and type first, in this order.
+func (f *Follower) wants(leaf []byte) bool {
+	_, rest, found := bytes.Cut(leaf, []byte(`,"t":"`))
+	kind, _, closed := bytes.Cut(rest, []byte(`"`))
+	if !found || !closed {
+		return true // of another form: the decoder says what is wrong
+	}
+	for _, t := range f.Types {
+		if string(t) == string(kind) {
+			return true
+		}
+	}
+	return false
+}
