@@ -25,6 +25,7 @@ const (
 	newest    = 5000             // scores that a threshold is picked from
 	loadRows  = 2048             // rows read at once
 	maxText   = 200              // bytes of a text of a row
+	ratedFor  = 48 * time.Hour   // longer than any session lives
 )
 
 // A Row is one sign-in, or one that failed.
@@ -102,9 +103,7 @@ type Service struct {
 
 type rating struct {
 	at      time.Time
-	score   int
 	reasons []risk.Reason
-	login   risk.Login
 }
 
 // An Attempt is a sign-in whose first proof was good.
@@ -206,7 +205,7 @@ func (s *Service) load(ctx context.Context) error {
 
 func (s *Service) add(r *Row) {
 	s.book.Add(r.Who, r.At, r.Login, r.Device)
-	s.rated[r.Session] = rating{r.At, r.Score, r.Reasons, r.Login}
+	s.rated[r.Session] = rating{r.At, r.Reasons}
 	if s.read = r.Seq; len(s.scores) < newest {
 		s.scores = append(s.scores, r.Score)
 		return
@@ -223,14 +222,19 @@ func (s *Service) forget() {
 
 // Tend forgets what is too old. Call it now and then.
 func (s *Service) Tend(ctx context.Context) error {
-	gone, err := s.Store.Prune(ctx, s.Clock().Add(-KeptFor))
-	if err != nil || gone == 0 {
-		return err
-	}
+	now := s.Clock()
+	gone, err := s.Store.Prune(ctx, now.Add(-KeptFor))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.book = nil
-	return nil
+	for id, r := range s.rated {
+		if now.Sub(r.at) > ratedFor {
+			delete(s.rated, id)
+		}
+	}
+	if err == nil && gone > 0 {
+		s.book = nil
+	}
+	return err
 }
 
 // Rebuild forgets every sign-in; following the trail from its beginning makes them anew.

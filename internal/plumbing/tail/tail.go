@@ -37,9 +37,32 @@ type Follower struct {
 	Handle func(ctx context.Context, events []sallyport.Logged, next uint64) error
 	Logger *slog.Logger
 
+	handling sync.Mutex // held while Handle runs, and while what was made of the log is forgotten
+
 	mu      sync.Mutex
 	handled uint64
 	changed chan struct{}
+	restart context.CancelCauseFunc // of the round that runs
+	round   int
+}
+
+var errAgain = errors.New("it is to begin anew")
+
+// Rebuild runs forget, which makes Next return 0 again, while nothing is being handled, and follows from there.
+func (f *Follower) Rebuild(ctx context.Context, forget func(context.Context) error) error {
+	f.handling.Lock()
+	defer f.handling.Unlock()
+	if err := forget(ctx); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.round++
+	f.handled = 0
+	if f.restart != nil {
+		f.restart(errAgain)
+	}
+	return nil
 }
 
 const (
@@ -52,7 +75,7 @@ const (
 // Run follows until ctx ends. What fails is logged and begun again from the cursor.
 func (f *Follower) Run(ctx context.Context) {
 	for ctx.Err() == nil {
-		if err := f.follow(ctx); err != nil && ctx.Err() == nil {
+		if err := f.follow(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, errAgain) {
 			f.Logger.ErrorContext(ctx, "following the log failed and begins again", "who", f.Name, "err", err)
 			select {
 			case <-ctx.Done():
@@ -96,17 +119,21 @@ var errEnded = errors.New("the log was closed")
 
 // follow reads in one goroutine and handles in another, so that a lone event does not wait for a full batch.
 func (f *Follower) follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	f.mu.Lock()
+	round := f.round
+	f.restart = cancel
+	f.mu.Unlock()
 	from, err := f.Next(ctx)
 	if err != nil {
 		return err
 	}
 	f.advance(from)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	leaves, done := make(chan Leaf, most), make(chan struct{})
 	go func() {
 		defer close(done)
-		cancel(f.handle(ctx, leaves))
+		cancel(f.handle(ctx, leaves, round))
 	}()
 	err = f.read(ctx, from, leaves)
 	close(leaves)
@@ -131,7 +158,7 @@ func (f *Follower) read(ctx context.Context, from uint64, leaves chan<- Leaf) er
 	return errEnded
 }
 
-func (f *Follower) handle(ctx context.Context, leaves <-chan Leaf) error {
+func (f *Follower) handle(ctx context.Context, leaves <-chan Leaf, round int) error {
 	passed := 0
 	for {
 		first, ok := <-leaves
@@ -143,13 +170,26 @@ func (f *Follower) handle(ctx context.Context, leaves <-chan Leaf) error {
 			return err
 		}
 		if passed += batch.passed; len(batch.events) > 0 || passed >= skipped {
-			if err := f.Handle(ctx, batch.events, batch.next); err != nil {
+			if err := f.give(ctx, batch, round); err != nil {
 				return err
 			}
 			passed = 0
 		}
 		f.advance(batch.next)
 	}
+}
+
+// give hands a batch over, unless it was read before everything was to begin anew.
+func (f *Follower) give(ctx context.Context, b batch, round int) error {
+	f.handling.Lock()
+	defer f.handling.Unlock()
+	f.mu.Lock()
+	current := f.round
+	f.mu.Unlock()
+	if round != current {
+		return errAgain
+	}
+	return f.Handle(ctx, b.events, b.next)
 }
 
 type batch struct {

@@ -169,3 +169,40 @@ func TestWants(t *testing.T) {
 		}
 	}
 }
+
+// What was made of the log is made anew from its beginning, each event once, whatever was under way.
+func TestRebuild(t *testing.T) {
+	r := newRecord()
+	for range 3000 {
+		r.add(sallyport.EventSignedIn)
+	}
+	f := r.follower(t, sallyport.EventSignedIn)
+	defer run(t, f)()
+	for range 5 {
+		if err := f.Rebuild(t.Context(), func(context.Context) error {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.cursor, r.seen = 0, nil
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Await(t.Context(), 3000); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, seq := range r.seen {
+		if seq != uint64(i) {
+			t.Fatalf("event %d stands at %d", seq, i)
+		}
+	}
+	if len(r.seen) != 3000 {
+		t.Errorf("%d events, want 3000", len(r.seen))
+	}
+	down := errors.New("down")
+	if err := f.Rebuild(t.Context(), func(context.Context) error { return down }); !errors.Is(err, down) {
+		t.Errorf("what could not be forgotten: %v", err)
+	}
+}
