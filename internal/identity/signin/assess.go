@@ -28,6 +28,8 @@ type Assessment struct {
 	Device  string              // kept with the session, like Network and Country
 	Network string
 	Country string
+	// Detail is what was seen, for the record of the sign-in: names without the meaning that the record gives to others.
+	Detail map[string]string
 }
 
 // The reasons of refusals that follow from an assessment, for the record.

@@ -240,7 +240,7 @@ func (s *Service) start(ctx context.Context, c Client, m directory.Member, p ses
 	if err != nil {
 		return Step{}, err
 	}
-	if err := s.note(ctx, c, sallyport.EventSignedIn, one, nil); err != nil {
+	if err := s.note(ctx, c, sallyport.EventSignedIn, one, f.Found.Detail); err != nil {
 		return Step{}, s.undo(ctx, one, err)
 	}
 	return Step{Bearer: bearer, Session: one, Return: f.Return}, nil
