@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -46,9 +47,11 @@ type orgPerson struct {
 }
 
 type orgService struct {
-	Name   string   `yaml:"name"`
-	Owner  string   `yaml:"owner"`
-	Groups []string `yaml:"groups"`
+	Name    string   `yaml:"name"`
+	Owner   string   `yaml:"owner"`
+	Purpose string   `yaml:"purpose"`
+	Days    int      `yaml:"days"`
+	Groups  []string `yaml:"groups"`
 }
 
 type orgRole struct {
@@ -263,7 +266,8 @@ func (p *plan) members() {
 		p.member(m, x.Suspended)
 	}
 	for _, x := range p.file.Services {
-		p.member(api.Member{ID: sallyport.PrincipalID("service:" + x.Name), Person: userID(x.Owner), Org: p.file.Organisation, Groups: p.withinAll(x.Groups)}, false)
+		p.member(api.Member{ID: sallyport.PrincipalID("service:" + x.Name), Person: userID(x.Owner), Org: p.file.Organisation, Groups: p.withinAll(x.Groups),
+			Purpose: x.Purpose, Ends: time.Now().AddDate(0, 0, x.Days)}, false)
 	}
 }
 

@@ -23,12 +23,12 @@ func (a *app) user() *cobra.Command {
 
 func (a *app) userAdd() *cobra.Command {
 	m := api.Member{}
-	var owner string
+	var owner, term string
 	var enrol bool
 	c := &cobra.Command{
 		Use: "add NAME", Short: "Add a person, or with service:NAME a service", Args: arguments("NAME"),
 		Example: `  sallyport user add ana --org acme --name "Ana Lima" --group acme/risk-team --enrol
-  sallyport user add service:trainer --owner ana`,
+  sallyport user add service:trainer --org acme --owner ana --purpose "trains the fraud model" --for 90d`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if m.ID, err = sallyport.ParsePrincipalID(args[0]); err != nil {
@@ -38,6 +38,9 @@ func (a *app) userAdd() *cobra.Command {
 				if m.Person, err = sallyport.ParsePrincipalID(owner); err != nil {
 					return err
 				}
+			}
+			if m.Ends, err = endOf(term, a.now()); err != nil {
+				return err
 			}
 			c, err := a.connect()
 			if err != nil {
@@ -56,6 +59,8 @@ func (a *app) userAdd() *cobra.Command {
 	c.Flags().StringVar(&m.Display, "name", "", "the `NAME` that people read")
 	c.Flags().StringVar(&owner, "owner", "", "of a service, or a second account: the person who answers for it")
 	c.Flags().StringArrayVar(&m.Groups, "group", nil, "a group, `ORG/NAME`; may be repeated")
+	c.Flags().StringVar(&m.Purpose, "purpose", "", "of a service: what it is for")
+	c.Flags().StringVar(&term, "for", "", "of a service: until when, such as `90d` or 2027-06-30")
 	c.Flags().BoolVar(&enrol, "enrol", false, "print a one-time enrolment link, too")
 	return c
 }
@@ -158,6 +163,7 @@ func (a *app) groupDefine() *cobra.Command {
 		},
 	}
 	c.Flags().StringArrayVar(&g.Parents, "in", nil, "a group that contains it, `ORG/NAME`; may be repeated")
+	c.Flags().BoolVar(&g.Guests, "guests", false, "guests may be in it")
 	return c
 }
 

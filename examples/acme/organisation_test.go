@@ -28,8 +28,9 @@ type organisation struct {
 		Suspended bool
 	}
 	Services []struct {
-		Name, Owner string
-		Groups      []string
+		Name, Owner, Purpose string
+		Days                 int
+		Groups               []string
 	}
 	Roles []struct {
 		Name     string

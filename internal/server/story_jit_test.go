@@ -118,7 +118,7 @@ func TestA18NobodyApprovesTheirOwn(t *testing.T) {
 	x := r.As("ana").Request(sallyport.ModelPull, fraud, "5m")
 	r.withdrawAtEnd(x)
 	adam := r.As("adam").who.client
-	if _, err := adam.AddPerson(t.Context(), api.Member{ID: "service:ana-bot", Person: "user:ana", Org: "acme"}); err != nil {
+	if _, err := adam.AddPerson(t.Context(), api.Member{ID: "service:ana-bot", Person: "user:ana", Org: "acme", Purpose: "approves", Ends: time.Now().Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := adam.Assign(t.Context(), api.Assignment{Subject: "service:ana-bot", Role: "security-reviewer", Scope: "org:acme"}); err != nil {

@@ -1,5 +1,5 @@
-// Package directory owns people, services and groups: who there is, which person answers for each identity, who is
-// suspended or removed (the joiner, mover and leaver of NIST SP 800-53 AC-2).
+// Package directory owns people, services, agents and groups: who there is, which person answers for each identity,
+// until when, who is suspended or removed (the joiner, mover and leaver of NIST SP 800-53 AC-2).
 //
 // A member is keyed by its name and by (issuer, subject) pairs of upstream identity providers, never by e-mail.
 // Names are never recycled: a removed member keeps its row for ever, so that no old right finds a new owner.
@@ -28,6 +28,8 @@ const (
 	maxSubject    = 255 // bytes, OpenID Connect Core section 2
 	maxIdentities = 16
 	maxGroups     = 256 // of one member
+	maxPurpose    = 256 // characters
+	maxSource     = 128 // bytes
 )
 
 // A State is where a member stands between joining and leaving.
@@ -55,7 +57,7 @@ type Identity struct {
 	Subject string
 }
 
-// A Member is a person's or a service's record.
+// A Member is the record of a person, a service or an agent.
 type Member struct {
 	ID sallyport.PrincipalID
 	// Person answers for what the member does: the member itself for a person's main account, the main account for
@@ -69,7 +71,24 @@ type Member struct {
 	Identities []Identity // upstream names
 	Created    time.Time
 	Updated    time.Time
+
+	// Purpose says what a service or an agent is for; at most 256 characters.
+	Purpose string
+	// Ends is when the member may act no longer; zero where nothing ends by itself. Services, agents and guests have
+	// an end, at most a year ahead when it is set.
+	Ends time.Time
+	// Guest marks a person from outside, and Sponsor the person of the house who vouches for them. A guest is in no
+	// group but those that take guests.
+	Guest   bool
+	Sponsor sallyport.PrincipalID
+	// Source is the provider that keeps this record, and External its name for the member; both are empty for those
+	// that are kept here.
+	Source   string
+	External string
 }
+
+// Ended tells whether the member's time is over.
+func (m Member) Ended(now time.Time) bool { return !m.Ends.IsZero() && !now.Before(m.Ends) }
 
 // A Dump is the whole directory at one moment, for in-memory snapshots.
 type Dump struct {
@@ -86,8 +105,9 @@ type Store interface {
 	Member(ctx context.Context, id sallyport.PrincipalID) (Member, error)
 	// MemberByIdentity returns the member of an upstream identity, NotFound where there is none.
 	MemberByIdentity(ctx context.Context, i Identity) (Member, error)
-	// UpdateMember applies change to display, e-mail, state, groups and update time of one member, and adds the
-	// identities that change has appended, while nobody else can change it or the groups. The error of change is returned as it is and nothing is written.
+	// UpdateMember applies change to all fields of one member but its id, organisation and creation, and adds the
+	// identities that change has appended, while nobody else can change it or the groups. The error of change is
+	// returned as it is and nothing is written.
 	UpdateMember(ctx context.Context, id sallyport.PrincipalID, change func(*Member, []Group) error) error
 	// DefineGroup calls change with all groups and writes the one that it returns, in place of one of the same name.
 	DefineGroup(ctx context.Context, change func([]Group) (Group, error)) error
@@ -102,29 +122,29 @@ type Service struct {
 }
 
 // Create adds a member. State, Created and Updated are set here; an empty Person of a user means the user itself. A
-// service needs a Person: the user who owns it.
+// service or an agent needs a Person, the user who owns it, a purpose and an end; a guest a sponsor and an end.
 func (s *Service) Create(ctx context.Context, m Member) (Member, error) {
 	const op = "create member"
 	if m.Person == "" && m.ID.Kind() == sallyport.User {
 		m.Person = m.ID
 	}
+	m.State, m.Created = Active, s.Now().UTC().Truncate(time.Microsecond)
+	m.Updated, m.Ends = m.Created, m.Ends.UTC().Truncate(time.Microsecond)
 	if err := m.check(op); err != nil {
 		return Member{}, err
 	}
 	if m.Person != m.ID {
-		// No race: members are never deleted and their Person never changes.
-		owner, err := s.Store.Member(ctx, m.Person)
-		if err != nil && sallyport.KindOf(err) != sallyport.NotFound {
+		if _, err := s.answerable(ctx, op, m.Person); err != nil {
 			return Member{}, err
 		}
-		if err != nil || owner.Person != owner.ID || owner.State == Removed {
-			return Member{}, sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%s is not a person's main account", m.Person), "name the account of the person who answers for it")
+	}
+	if m.Guest {
+		if err := s.checkSponsor(ctx, op, m.Sponsor); err != nil {
+			return Member{}, err
 		}
 	}
 	groups := m.Groups
-	m.State, m.Groups = Active, nil
-	m.Created = s.Now().UTC().Truncate(time.Microsecond)
-	m.Updated = m.Created
+	m.Groups = nil
 	if err := s.Store.InsertMember(ctx, m); err != nil {
 		return Member{}, err
 	}
@@ -134,6 +154,19 @@ func (s *Service) Create(ctx context.Context, m Member) (Member, error) {
 		}
 	}
 	return s.Store.Member(ctx, m.ID)
+}
+
+// answerable returns the main account of a person who has not left. No race: members are never deleted, and a person
+// always answers for itself.
+func (s *Service) answerable(ctx context.Context, op string, id sallyport.PrincipalID) (Member, error) {
+	m, err := s.Store.Member(ctx, id)
+	if err != nil && sallyport.KindOf(err) != sallyport.NotFound {
+		return Member{}, err
+	}
+	if err != nil || m.Person != m.ID || m.State == Removed {
+		return Member{}, sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%s is not a person's main account", id), "name the account of the person who answers for it")
+	}
+	return m, nil
 }
 
 // Get returns one member, whatever its state; NotFound where there is none.
@@ -177,12 +210,15 @@ func (s *Service) SetState(ctx context.Context, id sallyport.PrincipalID, to Sta
 func (s *Service) AddGroup(ctx context.Context, id sallyport.PrincipalID, group string) error {
 	const op = "add to group"
 	return s.update(ctx, id, func(m *Member, all []Group) error {
+		at := slices.IndexFunc(all, func(g Group) bool { return g.Name == group })
 		switch org, _, _ := strings.Cut(group, "/"); {
 		case m.State == Removed:
 			return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s was removed for good", id), "")
-		case !slices.ContainsFunc(all, func(g Group) bool { return g.Name == group }):
+		case at < 0:
 			return sallyport.E(op, sallyport.NotFound, fmt.Sprintf("no group is called %.130q", group), "define it first")
-		case org != m.Org:
+		case m.Guest && !all[at].Guests:
+			return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%s is a guest, and %s takes none", id, group), "define a group that takes guests, with what they need and nothing else")
+		case !m.Guest && org != m.Org:
 			return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%s belongs to %s, the group %s to another organisation", id, m.Org, group), "")
 		case slices.Contains(m.Groups, group):
 			return nil
@@ -215,10 +251,10 @@ func (m *Member) check(op string) error {
 	bad := func(message, hint string) error { return sallyport.E(op, sallyport.Invalid, message, hint) }
 	for _, id := range []sallyport.PrincipalID{m.ID, m.Person} {
 		if parsed, err := sallyport.ParsePrincipalID(string(id)); err != nil || parsed != id {
-			return bad(fmt.Sprintf("%.80q is not the id of a principal", string(id)), "write user:NAME or service:NAME; a service also needs the person who owns it")
+			return bad(fmt.Sprintf("%.80q is not the id of a principal", string(id)), "write user:NAME, service:NAME or agent:NAME; the last two also need the person who owns them")
 		}
 	}
-	if m.Person.Kind() != sallyport.User || m.ID.Kind() == sallyport.Service && m.Person == m.ID {
+	if m.Person.Kind() != sallyport.User {
 		return bad(fmt.Sprintf("%s cannot answer for %s", m.Person, m.ID), "name a person, user:NAME")
 	}
 	if err := sallyport.CheckName(op, m.Org); err != nil {
@@ -229,6 +265,9 @@ func (m *Member) check(op string) error {
 	}
 	if m.Email != "" && !plainAddress(m.Email) {
 		return bad("the e-mail address is not one plain address", "write local@domain")
+	}
+	if err := m.checkTerm(op); err != nil {
+		return err
 	}
 	return m.checkIdentities(op)
 }

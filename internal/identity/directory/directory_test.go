@@ -73,7 +73,7 @@ func TestCreateAndFind(t *testing.T) {
 func TestPersonBehindAnIdentity(t *testing.T) {
 	s := newService(t)
 	second := mustCreate(t, s, directory.Member{ID: "user:ana-admin", Person: "user:ana", Org: "acme"})
-	bot := mustCreate(t, s, directory.Member{ID: "service:trainer", Person: "user:ana", Org: "acme"})
+	bot := mustCreate(t, s, trainer)
 	if second.Person != "user:ana" || bot.Person != "user:ana" {
 		t.Errorf("persons %s, %s, want user:ana", second.Person, bot.Person)
 	}
@@ -206,7 +206,7 @@ func TestGroupsFormNoCircleAndNoLongChain(t *testing.T) {
 
 func TestDumpIsWhole(t *testing.T) {
 	s := newService(t)
-	mustCreate(t, s, directory.Member{ID: "service:trainer", Person: "user:ana", Org: "acme"})
+	mustCreate(t, s, trainer)
 	d, err := s.Dump(t.Context())
 	if err != nil {
 		t.Fatal(err)

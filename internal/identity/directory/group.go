@@ -18,6 +18,7 @@ const maxParents = 16
 type Group struct {
 	Name    string   // "acme/risk-team"
 	Parents []string // names of groups of the same organisation, sorted
+	Guests  bool     // takes guests, of whatever organisation; its parents take them too, or it has none
 }
 
 // CheckGroupName refuses a name that is not ORG/NAME.
@@ -47,10 +48,11 @@ func (g Group) check(all []Group) error {
 	if len(g.Parents) > maxParents {
 		return sallyport.E(op, sallyport.TooLarge, fmt.Sprintf("%s has more than %d parents", g.Name, maxParents), "")
 	}
-	parents := map[string][]string{}
+	parents, guests := map[string][]string{}, map[string]bool{}
 	for _, o := range all {
-		parents[o.Name] = o.Parents
+		parents[o.Name], guests[o.Name] = o.Parents, o.Guests
 	}
+	guests[g.Name] = g.Guests
 	org, _, _ := strings.Cut(g.Name, "/")
 	for _, p := range g.Parents {
 		if _, known := parents[p]; !known && p != g.Name {
@@ -60,11 +62,35 @@ func (g Group) check(all []Group) error {
 			return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%s and %s belong to different organisations", g.Name, p), "")
 		}
 	}
+	if err := g.checkGuests(all, guests); err != nil {
+		return err
+	}
 	parents[g.Name] = g.Parents
 	heights := map[string]int{}
 	for name := range parents {
 		if height(parents, heights, name, 1) > MaxDepth {
 			return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%s would close a circle or a chain of more than %d groups", g.Name, MaxDepth), "choose other parents")
+		}
+	}
+	return nil
+}
+
+// checkGuests keeps guests out of groups that take none, also by way of a parent.
+func (g Group) checkGuests(all []Group, takes map[string]bool) error {
+	refused := func(child, parent string) error {
+		return sallyport.E("define group", sallyport.Invalid, fmt.Sprintf("%s takes guests and %s does not", child, parent), "keep the two apart, or let both take guests")
+	}
+	for _, p := range g.Parents {
+		if g.Guests && !takes[p] {
+			return refused(g.Name, p)
+		}
+	}
+	for _, o := range all {
+		if o.Name != g.Name && o.Guests && !g.Guests && slices.Contains(o.Parents, g.Name) {
+			return refused(o.Name, g.Name)
+		}
+		if o.Name == g.Name && o.Guests && !g.Guests {
+			return sallyport.E("define group", sallyport.Invalid, fmt.Sprintf("%s takes guests already", g.Name), "define another group: guests may be in this one")
 		}
 	}
 	return nil

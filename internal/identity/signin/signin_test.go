@@ -205,7 +205,7 @@ func TestPW5OneAnswer(t *testing.T) {
 	if _, err := d.Directory.Create(t.Context(), directory.Member{ID: "user:new", Org: "acme"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Directory.Create(t.Context(), directory.Member{ID: "service:trainer", Person: "user:ana", Org: "acme"}); err != nil {
+	if _, err := d.Directory.Create(t.Context(), directory.Member{ID: "service:trainer", Person: "user:ana", Org: "acme", Purpose: "trains", Ends: d.at.AddDate(0, 1, 0)}); err != nil {
 		t.Fatal(err)
 	}
 	var texts []string

@@ -18,9 +18,10 @@ type directoryStore struct{ db *DB }
 // InsertMember implements [directory.Store].
 func (s directoryStore) InsertMember(ctx context.Context, m directory.Member) error {
 	err := s.db.write(ctx, []Kind{Directory}, func(tx *sql.Tx) error {
-		_, err := exec(ctx, tx, `INSERT INTO member (id, person, org, display, email, state, created, updated)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			string(m.ID), string(m.Person), m.Org, m.Display, m.Email, string(m.State), toMicros(m.Created), toMicros(m.Updated))
+		_, err := exec(ctx, tx, `INSERT INTO member (id, person, org, display, email, state, created, updated,
+			purpose, ends, guest, sponsor, source, external) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+			string(m.ID), string(m.Person), m.Org, m.Display, m.Email, string(m.State), toMicros(m.Created), toMicros(m.Updated),
+			m.Purpose, toMicros(m.Ends), toFlag(m.Guest), string(m.Sponsor), m.Source, m.External)
 		for place, i := range m.Identities {
 			if err == nil {
 				_, err = exec(ctx, tx, "INSERT INTO member_identity (issuer, subject, member, place) VALUES ($1, $2, $3, $4)",
@@ -83,8 +84,10 @@ func (s directoryStore) UpdateMember(ctx context.Context, id sallyport.Principal
 		if err := change(&m, groups); err != nil {
 			return err
 		}
-		_, err = exec(ctx, tx, "UPDATE member SET display = $1, email = $2, state = $3, updated = $4 WHERE id = $5",
-			m.Display, m.Email, string(m.State), toMicros(m.Updated), string(id))
+		_, err = exec(ctx, tx, `UPDATE member SET person = $1, display = $2, email = $3, state = $4, updated = $5, purpose = $6, ends = $7,
+			guest = $8, sponsor = $9, source = $10, external = $11 WHERE id = $12`,
+			string(m.Person), m.Display, m.Email, string(m.State), toMicros(m.Updated), m.Purpose, toMicros(m.Ends),
+			toFlag(m.Guest), string(m.Sponsor), m.Source, m.External, string(id))
 		if err == nil && !slices.Equal(m.Groups, found[0].Groups) {
 			err = writeMemberships(ctx, tx, m)
 		}
@@ -127,7 +130,8 @@ func (s directoryStore) DefineGroup(ctx context.Context, change func([]directory
 		if err != nil {
 			return err
 		}
-		_, err = exec(ctx, tx, "INSERT INTO member_group (name) VALUES ($1) ON CONFLICT (name) DO NOTHING", g.Name)
+		_, err = exec(ctx, tx, "INSERT INTO member_group (name, guests) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET guests = excluded.guests",
+			g.Name, toFlag(g.Guests))
 		if err == nil {
 			_, err = exec(ctx, tx, "DELETE FROM group_parent WHERE name = $1", g.Name)
 		}
@@ -155,7 +159,7 @@ func (s directoryStore) Dump(ctx context.Context) (directory.Dump, error) {
 
 // readMembers reads the members of a condition on the table member, sorted by id, with what hangs on them.
 func readMembers(ctx context.Context, q querier, where string, args ...any) ([]directory.Member, error) {
-	all, err := queryAll(ctx, q, scanMember, "SELECT id, person, org, display, email, state, created, updated FROM member "+where+" ORDER BY id", args...)
+	all, err := queryAll(ctx, q, scanMember, "SELECT "+memberColumns+" FROM member "+where+" ORDER BY id", args...)
 	if err != nil || len(all) == 0 {
 		return nil, err
 	}
@@ -179,12 +183,12 @@ func readMembers(ctx context.Context, q querier, where string, args ...any) ([]d
 }
 
 func readGroups(ctx context.Context, q querier) ([]directory.Group, error) {
-	rows, err := queryAll(ctx, q, scanStrings(2), `SELECT g.name, coalesce(p.parent, '') FROM member_group g
+	rows, err := queryAll(ctx, q, scanStrings(3), `SELECT g.name, coalesce(p.parent, ''), CAST(g.guests AS TEXT) FROM member_group g
 		LEFT JOIN group_parent p ON p.name = g.name ORDER BY 1, 2`)
 	var all []directory.Group
 	for _, row := range rows {
 		if len(all) == 0 || all[len(all)-1].Name != row[0] {
-			all = append(all, directory.Group{Name: row[0]})
+			all = append(all, directory.Group{Name: row[0], Guests: row[2] == "1"})
 		}
 		if row[1] != "" {
 			all[len(all)-1].Parents = append(all[len(all)-1].Parents, row[1])
@@ -193,10 +197,13 @@ func readGroups(ctx context.Context, q querier) ([]directory.Group, error) {
 	return all, err
 }
 
+const memberColumns = "id, person, org, display, email, state, created, updated, purpose, ends, guest, sponsor, source, external"
+
 func scanMember(row scanner) (m directory.Member, err error) {
-	var created, updated int64
-	err = row.Scan(&m.ID, &m.Person, &m.Org, &m.Display, &m.Email, &m.State, &created, &updated)
-	m.Created, m.Updated = fromMicros(created), fromMicros(updated)
+	var created, updated, ends, guest int64
+	err = row.Scan(&m.ID, &m.Person, &m.Org, &m.Display, &m.Email, &m.State, &created, &updated,
+		&m.Purpose, &ends, &guest, &m.Sponsor, &m.Source, &m.External)
+	m.Created, m.Updated, m.Ends, m.Guest = fromMicros(created), fromMicros(updated), fromMicros(ends), guest == 1
 	return m, err
 }
 

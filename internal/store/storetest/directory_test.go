@@ -18,7 +18,8 @@ func testDirectory(t *testing.T, open func() *sqldb.DB) {
 	a, b := open(), open()
 	at := time.Date(2026, 11, 20, 9, 0, 0, 123456000, time.UTC)
 	member := directory.Member{ID: "user:ana", Person: "user:ana", Org: "acme", Display: "Ana Núñez 日本", Email: "ana@acme.example", State: directory.Active,
-		Identities: []directory.Identity{{Issuer: "z", Subject: "1"}, {Issuer: "a", Subject: "2"}}, Created: at, Updated: at}
+		Identities: []directory.Identity{{Issuer: "z", Subject: "1"}, {Issuer: "a", Subject: "2"}}, Created: at, Updated: at,
+		Purpose: "visits", Ends: at.Add(time.Hour), Guest: true, Sponsor: "user:bo", Source: "hr", External: "00u1"}
 	if err := a.Directory().InsertMember(t.Context(), member); err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,7 @@ func testDirectory(t *testing.T, open func() *sqldb.DB) {
 	group := func(db *sqldb.DB, g directory.Group) error {
 		return db.Directory().DefineGroup(t.Context(), func([]directory.Group) (directory.Group, error) { return g, nil })
 	}
-	for _, g := range []directory.Group{{Name: "acme/b"}, {Name: "acme/a", Parents: []string{"acme/b"}}, {Name: "acme/a"}} {
+	for _, g := range []directory.Group{{Name: "acme/b", Guests: true}, {Name: "acme/a", Parents: []string{"acme/b"}}, {Name: "acme/a"}} {
 		if err := group(a, g); err != nil {
 			t.Fatal(err)
 		}
@@ -69,6 +70,16 @@ func testDirectory(t *testing.T, open func() *sqldb.DB) {
 	d, err := b.Directory().Dump(t.Context())
 	if err != nil || len(d.Members) != 1 || fmt.Sprint(d.Members[0].Groups) != "[acme/a acme/b]" || d.Members[0].Display != member.Display {
 		t.Errorf("Dump = %+v, %v", d, err)
+	}
+	if want := []directory.Group{{Name: "acme/a"}, {Name: "acme/b", Guests: true}}; fmt.Sprint(d.Groups) != fmt.Sprint(want) {
+		t.Errorf("groups %v, want %v", d.Groups, want)
+	}
+	changed := d.Members[0]
+	changed.Person, changed.Purpose, changed.Ends, changed.Guest, changed.Sponsor = "user:eve", "stays", time.Time{}, false, ""
+	changed.Source, changed.External, changed.State, changed.Updated = "", "", directory.Suspended, at.Add(time.Minute)
+	err = a.Directory().UpdateMember(t.Context(), "user:ana", func(m *directory.Member, _ []directory.Group) error { *m = changed; return nil })
+	if got, gerr := b.Directory().Member(t.Context(), "user:ana"); err != nil || gerr != nil || fmt.Sprint(got) != fmt.Sprint(changed) {
+		t.Errorf("after an update of every field: %v, %v, %v; want %v", got, err, gerr, changed)
 	}
 	err = a.Directory().UpdateMember(t.Context(), "user:none", func(*directory.Member, []directory.Group) error { return nil })
 	if sallyport.KindOf(err) != sallyport.NotFound {

@@ -42,7 +42,10 @@ func (a *API) ownDecision(c *Call, action sallyport.Action) (sallyport.Decision,
 }
 
 func memberOut(m directory.Member) api.Member {
-	return api.Member{ID: m.ID, Person: m.Person, Org: m.Org, Display: m.Display, State: string(m.State), Groups: m.Groups}
+	return api.Member{
+		ID: m.ID, Person: m.Person, Org: m.Org, Display: m.Display, State: string(m.State), Groups: m.Groups,
+		Purpose: m.Purpose, Ends: m.Ends, Guest: m.Guest, Sponsor: m.Sponsor, Source: m.Source,
+	}
 }
 
 func (a *API) people(*Call) (any, error) {
@@ -71,7 +74,10 @@ func (a *API) addPerson(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := a.Rooms.Directory.Create(c.Context(), directory.Member{ID: id, Person: in.Person, Org: in.Org, Display: in.Display, Groups: in.Groups})
+	m, err := a.Rooms.Directory.Create(c.Context(), directory.Member{
+		ID: id, Person: in.Person, Org: in.Org, Display: in.Display, Groups: in.Groups,
+		Purpose: in.Purpose, Ends: in.Ends, Guest: in.Guest, Sponsor: in.Sponsor,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +162,7 @@ func (a *API) defineGroup(c *Call) (any, error) {
 	if err := c.decode(&in); err != nil {
 		return nil, err
 	}
-	if err := a.Rooms.Directory.DefineGroup(c.Context(), directory.Group{Name: in.Name, Parents: in.Parents}); err != nil {
+	if err := a.Rooms.Directory.DefineGroup(c.Context(), directory.Group{Name: in.Name, Parents: in.Parents, Guests: in.Guests}); err != nil {
 		return nil, err
 	}
 	return in, a.changed(c, "group:"+in.Name, map[string]string{"what": "group defined"})

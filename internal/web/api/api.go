@@ -262,12 +262,19 @@ type Member struct {
 	Display string                `json:"display,omitempty"`
 	State   string                `json:"state,omitempty"` // "active", "suspended", "removed"
 	Groups  []string              `json:"groups,omitempty"`
+
+	Purpose string                `json:"purpose,omitempty"` // of a service or an agent
+	Ends    time.Time             `json:"ends,omitzero"`     // services, agents and guests have an end
+	Guest   bool                  `json:"guest,omitempty"`
+	Sponsor sallyport.PrincipalID `json:"sponsor,omitempty"` // who vouches for a guest
+	Source  string                `json:"source,omitempty"`  // the provider that keeps the record, "" for those kept here
 }
 
 // A Group is a group of members; or, with a member, its joining or leaving.
 type Group struct {
 	Name    string   `json:"name"`
 	Parents []string `json:"parents,omitempty"`
+	Guests  bool     `json:"guests,omitempty"` // takes guests
 	Remove  bool     `json:"remove,omitempty"`
 }
 
