@@ -4,6 +4,8 @@
 //
 //   - directory: people, services, groups; active, suspended, removed
 //   - credential: passwords, one-time codes, enrolment links, and the one throttle for all guesses
+//   - blocklist: the file of passwords known from breaches
+//   - recovery: a lost last factor: saved codes, and two other people
 //   - device: enrolled devices, their certificates, what they report of themselves
 //   - federation: what other people's identity providers are taken for; federation/oidc, federation/saml and federation/ldap speak to them
 //   - jose: signed tokens, key sets, proofs of possession; verified strictly, without state

@@ -45,6 +45,7 @@ type Config struct {
 	Models    []ModelBinding `yaml:"models"`
 	// Networks labels addresses for the policies, by CIDR: "192.0.2.0/24": office. The narrowest counts.
 	Networks map[string]string `yaml:"networks"`
+	Proving  `yaml:",inline"`
 
 	labels facts.Networks
 }
@@ -107,6 +108,11 @@ func (c Config) below(dir string) Config {
 			*p = filepath.Join(dir, *p)
 		}
 	}
+	for _, p := range c.Proving.files() {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
 	c.Upstreams = append([]Upstream{}, c.Upstreams...)
 	for i := range c.Upstreams {
 		if p := &c.Upstreams[i].KeyFile; *p != "" && !filepath.IsAbs(*p) {
@@ -124,6 +130,9 @@ func (c Config) check() (Config, error) {
 	}
 	if c.Data == "" || c.KeyFile == "" {
 		return c, sallyport.E(op, sallyport.Invalid, "\"data\" and \"key_file\" must be set", "keep the key file outside the data directory, best on another volume")
+	}
+	if err := c.Proving.check(); err != nil {
+		return c, err
 	}
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/directory"
+	"sallyport/internal/identity/recovery"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/signin"
 	"sallyport/internal/identity/token"
@@ -38,6 +39,7 @@ type rooms struct {
 	throttle    *credential.Throttle
 	credentials *credential.Service
 	sessions    *session.Service
+	recovery    *recovery.Service
 	signin      *signin.Service
 	keys        *token.Keys
 	verifier    *token.Verifier
@@ -83,6 +85,9 @@ func (s *Server) openIdentity(ctx context.Context) error {
 	r.sessions = &session.Service{Store: s.db.Session(), Limits: session.DefaultLimits(), Now: s.steady.Now, Random: rand.Reader}
 	r.signin = &signin.Service{Directory: r.directory, Credentials: r.credentials, Sessions: r.sessions, Flows: s.db.SignIn(),
 		Require: sallyport.MultiFactor, Note: s.noteOnly, Now: s.clock, Random: rand.Reader}
+	if err := s.openProving(); err != nil {
+		return err
+	}
 	r.devices = &device.Service{Store: s.db.Device(), Now: s.clock, Random: rand.Reader}
 	return s.openTokens(ctx)
 }

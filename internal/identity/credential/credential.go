@@ -64,13 +64,14 @@ type Store interface {
 	TakeLink(ctx context.Context, hash [sha256.Size]byte) (Link, error)
 }
 
-// A Service checks and enrols authenticators. All fields are needed; methods are safe for concurrent use.
+// A Service checks and enrols authenticators. All fields but Breached are needed; methods are safe for concurrent use.
 type Service struct {
 	Store    Store
 	Throttle *Throttle
 	Hasher   *Hasher
 	Policy   Policy
-	Issuer   string // shown by authenticator apps, for example "Sallyport"
+	Breached func(password []byte) (bool, error) // tells whether a password is known from a breach; nil where no list is at hand
+	Issuer   string                              // shown by authenticator apps, for example "Sallyport"
 	// Seal and Open encrypt a value at rest, bound to a context that must be the same for both.
 	Seal   func(value []byte, context string) ([]byte, error)
 	Open   func(sealed []byte, context string) ([]byte, error)
@@ -85,6 +86,7 @@ const (
 	ReasonReplayedCode  = "totp.replayed"
 	ReasonThrottled     = "throttled"
 	ReasonBadLink       = "link.unknown"
+	ReasonBreached      = "password.breached"
 )
 
 // VerifyPassword checks a password and reports what the person has. A wrong password, a person without one and a person
@@ -131,6 +133,9 @@ func (s *Service) HashPassword(ctx context.Context, password secret.Text, withCo
 	if err := s.Policy.Check(password, withCode, about); err != nil {
 		return Password{}, err
 	}
+	if err := s.unbreached(password); err != nil {
+		return Password{}, err
+	}
 	leave, err := s.Hasher.enter(ctx)
 	if err != nil {
 		return Password{}, err
@@ -142,6 +147,24 @@ func (s *Service) HashPassword(ctx context.Context, password secret.Text, withCo
 		return Password{}, err
 	}
 	return Password{Hash: hash, Alone: length(password) >= s.Policy.Single, Set: s.now()}, nil
+}
+
+// unbreached refuses a password that stands on the operator's list, as it was typed or in the form that is hashed.
+func (s *Service) unbreached(password secret.Text) error {
+	if s.Breached == nil {
+		return nil
+	}
+	clear, _ := normalise(password)
+	for _, form := range []string{password.Reveal(), clear} {
+		known, err := s.Breached([]byte(form))
+		if err != nil {
+			return err
+		}
+		if known {
+			return sallyport.E("choose password", sallyport.Invalid, "the password is known from a breach", "use another, and change it wherever else you use it").Because(ReasonBreached)
+		}
+	}
+	return nil
 }
 
 // Enrol replaces a person's authenticators and gives them a fresh count of guesses. A TOTP without a secret leaves the

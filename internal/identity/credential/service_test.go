@@ -403,3 +403,60 @@ func TestSESS4NothingUsableAtRest(t *testing.T) {
 		}
 	}
 }
+
+// PW2: a password on the operator's list is refused, in either form; a list that cannot be read lets none pass.
+func TestPW2Breached(t *testing.T) {
+	d := newDesk(t)
+	var asked []string
+	d.Breached = func(p []byte) (bool, error) {
+		asked = append(asked, string(p))
+		return string(p) == "known to everybody by now", nil
+	}
+	hash := func(password string) error {
+		_, err := d.HashPassword(t.Context(), secret.NewText(password), true, nil)
+		return err
+	}
+	if err := hash("known to everybody by now"); sallyport.KindOf(err) != sallyport.Invalid || sallyport.ReasonOf(err) != credential.ReasonBreached {
+		t.Errorf("a breached password = %v", err)
+	}
+	if err := hash("known to everybody by now, and more"); err != nil {
+		t.Errorf("one that contains it = %v", err)
+	}
+	if err := hash("\ufb01ve wizards box"); err != nil || !slices.Contains(asked, "five wizards box") || !slices.Contains(asked, "\ufb01ve wizards box") {
+		t.Errorf("asked for %q, %v", asked, err)
+	}
+	d.Breached = func([]byte) (bool, error) {
+		return false, sallyport.E("search blocklist", sallyport.Unavailable, "", "")
+	}
+	if err := hash("nobody has this one either"); sallyport.KindOf(err) != sallyport.Unavailable {
+		t.Errorf("without the list = %v", err)
+	}
+}
+
+// Forgive takes back one guess, the right one; what others guessed wrong stays counted.
+func TestForgive(t *testing.T) {
+	d := newDesk(t)
+	try := func() error { return d.Throttle.Try(t.Context(), "usercode:user:ana") }
+	for range 4 {
+		if err := try(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 20 { // right ones
+		if err := try(); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Throttle.Forgive(t.Context(), "usercode:user:ana"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := try(); err != nil {
+		t.Fatal(err)
+	}
+	if err := try(); sallyport.KindOf(err) != sallyport.Busy {
+		t.Errorf("after the fifth wrong one = %v", err)
+	}
+	if err := d.Throttle.Forgive(t.Context(), "usercode:user:new"); err != nil {
+		t.Error(err)
+	}
+}

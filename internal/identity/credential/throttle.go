@@ -48,6 +48,7 @@ func DefaultLimits() map[string]Limit {
 	return map[string]Limit{
 		"password": {Free: 5, Base: time.Second, Max: 15 * time.Minute, Most: 100, Forget: 7 * 24 * time.Hour},
 		"totp":     {Free: 4, Base: 15 * time.Minute, Max: 24 * time.Hour, Most: 100},
+		"recovery": {Free: 4, Base: 15 * time.Minute, Max: 24 * time.Hour, Most: 100},
 		"usercode": {Free: 4, Base: time.Minute, Max: time.Hour, Most: 100, Forget: 24 * time.Hour},
 		"code":     {Free: 9, Base: time.Second, Max: time.Minute, Most: 100, Forget: time.Hour},
 	}
@@ -75,6 +76,18 @@ func (t *Throttle) Try(ctx context.Context, key string) error {
 // Reset begins the count of key again after a right guess of the same authenticator, or its replacement.
 func (t *Throttle) Reset(ctx context.Context, key string) error {
 	return t.Store.UpdateAttempts(ctx, key, func(Attempts) (Attempts, error) { return Attempts{}, nil })
+}
+
+// Forgive takes back the guess that Try counted for a right one, where others share the key: their wrong guesses stay
+// counted, which Reset would forget.
+func (t *Throttle) Forgive(ctx context.Context, key string) error {
+	return t.Store.UpdateAttempts(ctx, key, func(a Attempts) (Attempts, error) {
+		if a.Failures <= 1 {
+			return Attempts{}, nil
+		}
+		a.Failures, a.Until = a.Failures-1, time.Time{}
+		return a, nil
+	})
 }
 
 // Prune forgets the counts that Limits say to forget. Call it now and then: guesses at names that do not exist leave

@@ -69,21 +69,6 @@ type Upstream struct {
 	Subject string // its sub
 }
 
-// Limits say how long a session lasts: unused, and at all.
-type Limits struct {
-	Idle     time.Duration
-	Absolute time.Duration
-}
-
-// DefaultLimits ends every session after an hour without use and after twelve hours in any case.
-func DefaultLimits() map[sallyport.Assurance]Limits {
-	usual := Limits{Idle: time.Hour, Absolute: 12 * time.Hour}
-	return map[sallyport.Assurance]Limits{
-		sallyport.SingleFactor: usual, sallyport.MultiFactor: usual,
-		sallyport.Hardware: {Idle: 15 * time.Minute, Absolute: 12 * time.Hour},
-	}
-}
-
 // A Hash is how a bearer value is kept.
 type Hash = [sha256.Size]byte
 
@@ -216,7 +201,9 @@ func (s *Service) Raise(ctx context.Context, bearer secret.Text, p Proof) (secre
 		return secret.Text{}, Session{}, err
 	}
 	now := s.now()
-	one.Assurance, one.AuthTime, one.Seen = max(p.Assurance, one.Assurance), p.provedAt(now), now
+	if one.Seen = now; p.Assurance >= one.Assurance {
+		one.Assurance, one.AuthTime = p.Assurance, p.provedAt(now) // a weaker proof does not make a stronger one fresh
+	}
 	for _, m := range p.Methods {
 		if !slices.Contains(one.Methods, m) {
 			one.Methods = append(one.Methods, m)

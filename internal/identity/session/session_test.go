@@ -367,3 +367,53 @@ func TestOriginAndRisk(t *testing.T) {
 		}
 	}
 }
+
+// The limits of SP 800-63B-4, as data: AAL2 at most an hour idle and 24 in all, AAL3 at most 15 minutes and 12 hours; every
+// level that can be proved has a session, and no other.
+func TestProfiles(t *testing.T) {
+	for name, most := range map[string]map[sallyport.Assurance]session.Limits{
+		"aal2": {sallyport.SingleFactor: {Idle: time.Hour, Absolute: 24 * time.Hour}, sallyport.MultiFactor: {Idle: time.Hour, Absolute: 24 * time.Hour},
+			sallyport.PhishingResistant: {Idle: time.Hour, Absolute: 24 * time.Hour}, sallyport.Hardware: {Idle: 15 * time.Minute, Absolute: 12 * time.Hour}},
+		"aal3": {sallyport.SingleFactor: {Idle: 15 * time.Minute, Absolute: 12 * time.Hour}, sallyport.MultiFactor: {Idle: 15 * time.Minute, Absolute: 12 * time.Hour},
+			sallyport.PhishingResistant: {Idle: 15 * time.Minute, Absolute: 12 * time.Hour}, sallyport.Hardware: {Idle: 15 * time.Minute, Absolute: 12 * time.Hour}},
+	} {
+		p, err := session.ProfileNamed(name)
+		if err != nil || p.Name != name || len(p.Limits) != len(most) || p.Fresh <= 0 || p.Fresh > 15*time.Minute || p.Warn <= 0 {
+			t.Fatalf("%s: %+v, %v", name, p, err)
+		}
+		for level, want := range most {
+			if got := p.Limits[level]; got.Idle <= 0 || got.Idle > want.Idle || got.Absolute < got.Idle || got.Absolute > want.Absolute {
+				t.Errorf("%s, %v: %+v, at most %+v", name, level, got, want)
+			}
+		}
+	}
+	if p, err := session.ProfileNamed(""); err != nil || p.Name != "aal2" {
+		t.Errorf("the default is %s, %v", p.Name, err)
+	}
+	for _, bad := range []string{"AAL2", "aal1", "none"} {
+		if _, err := session.ProfileNamed(bad); sallyport.KindOf(err) != sallyport.Invalid {
+			t.Errorf("profile %s = %v", bad, err)
+		}
+	}
+}
+
+// A weaker proof later does not make the stronger one look fresh.
+func TestRaiseKeepsTheTimeOfTheStrongerProof(t *testing.T) {
+	d := newDesk(t)
+	bearer, one, err := d.Start(t.Context(), proof("user:ana", sallyport.PhishingResistant, "swk", "mfa"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.at = d.at.Add(30 * time.Minute)
+	bearer, raised, err := d.Raise(t.Context(), bearer, proof("user:ana", sallyport.MultiFactor, "otp", "mfa"))
+	if err != nil || raised.Assurance != sallyport.PhishingResistant || !raised.AuthTime.Equal(one.AuthTime) || raised.Fresh(sallyport.MultiFactor, 15*time.Minute, d.at) {
+		t.Errorf("raised by less: %+v, %v", raised, err)
+	}
+	if !raised.Ends().Equal(d.at.Add(time.Hour)) {
+		t.Errorf("ends %v", raised.Ends())
+	}
+	_, raised, err = d.Raise(t.Context(), bearer, proof("user:ana", sallyport.PhishingResistant, "swk", "mfa"))
+	if err != nil || !raised.AuthTime.Equal(d.at) || !raised.Fresh(sallyport.PhishingResistant, 0, d.at) || raised.Fresh(sallyport.Hardware, time.Hour, d.at) {
+		t.Errorf("raised by the same: %+v, %v", raised, err)
+	}
+}
