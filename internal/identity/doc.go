@@ -13,6 +13,9 @@
 //   - token: access, refresh and device tokens, their keys and families
 //   - token/dpop: nonces, and the proofs of possession that were seen
 //   - signin: the ceremony from first proof to session, and step-up
+//   - risk: the score of a sign-in and its reasons, pure
+//   - place: where addresses lie, by the operator's files
+//   - habit: what is known of people's sign-ins, and what is held against them since
 //
 // The house holds no code itself.
 package identity

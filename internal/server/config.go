@@ -47,6 +47,8 @@ type Config struct {
 	Networks map[string]string `yaml:"networks"`
 	Proving  `yaml:",inline"`
 
+	Risk RiskConfig `yaml:"risk"`
+
 	labels facts.Networks
 }
 
@@ -113,6 +115,12 @@ func (c Config) below(dir string) Config {
 			*p = filepath.Join(dir, *p)
 		}
 	}
+	c.Risk.Places = append([]string{}, c.Risk.Places...)
+	for i, p := range c.Risk.Places {
+		if !filepath.IsAbs(p) {
+			c.Risk.Places[i] = filepath.Join(dir, p)
+		}
+	}
 	c.Upstreams = append([]Upstream{}, c.Upstreams...)
 	for i := range c.Upstreams {
 		if p := &c.Upstreams[i].KeyFile; *p != "" && !filepath.IsAbs(*p) {
@@ -152,6 +160,9 @@ func (c Config) check() (Config, error) {
 	}
 	if (c.CertFile == "") != (c.CertKey == "") {
 		return c, sallyport.E(op, sallyport.Invalid, "\"cert_file\" and \"cert_key_file\" go together", "")
+	}
+	if err := c.Risk.check(); err != nil {
+		return c, err
 	}
 	if c.labels, err = facts.ParseNetworks(c.Networks); err != nil {
 		return c, err

@@ -21,6 +21,7 @@ import (
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/directory"
+	"sallyport/internal/identity/habit"
 	"sallyport/internal/identity/recovery"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/signin"
@@ -51,6 +52,7 @@ type rooms struct {
 	catalog     *catalog.Service
 	policies    *change.Service
 	devices     *device.Service
+	habits      *habit.Service
 }
 
 func (s *Server) openRooms(ctx context.Context) error {

@@ -36,7 +36,9 @@ import (
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/policy/cedar"
 	"sallyport/internal/enforce/guard"
+	"sallyport/internal/identity/place"
 	"sallyport/internal/plumbing/httpsafe"
+	"sallyport/internal/plumbing/tail"
 	"sallyport/internal/store/sqldb"
 )
 
@@ -59,6 +61,8 @@ type Server struct {
 	guard   *guard.Guard
 	index   *history.Index
 	vault   *vault.Vault
+	places  *place.Atlas
+	habits  *tail.Follower
 	rooms   rooms
 	http    *http.Server
 	socket  net.Listener
@@ -104,6 +108,7 @@ func (s *Server) open(ctx context.Context) error {
 		{"policy and facts", s.openFacts},
 		{"search index", s.openHistory},
 		{"vault", s.openVault},
+		{"risk", s.openRisk},
 		{"first administrator", s.openFirst},
 		{"doors", s.openDoors},
 		{"background work", s.openBackground},
@@ -336,6 +341,8 @@ func (s *Server) openBackground(context.Context) error {
 		func() { s.facts.Follow(ctx, followEvery) },
 		func() { s.guard.Watch(ctx, sweepEvery) },
 		func() { s.index.Run(ctx) },
+		func() { s.habits.Run(ctx) },
+		func() { s.places.Follow(ctx, placesEvery) },
 		func() { s.tend(ctx) },
 		func() { s.remember(ctx) },
 	} {
@@ -356,7 +363,8 @@ func (s *Server) tend(ctx context.Context) {
 		}
 		for name, work := range map[string]func(context.Context) error{
 			"rotate signing keys": s.rooms.keys.Tend, "sweep uploads": s.vault.Sweep,
-			"forget old codes":   func(ctx context.Context) error { return s.db.Token().Sweep(ctx, s.clock().Add(-24*time.Hour)) },
+			"forget old codes": func(ctx context.Context) error { return s.db.Token().Sweep(ctx, s.clock().Add(-24*time.Hour)) },
+			"let risk fade":    s.rooms.habits.Fade, "forget old habits": s.rooms.habits.Tend,
 			"forget old guesses": s.rooms.throttle.Prune, "mark the time": s.steady.Mark, "forget old sessions": s.rooms.sessions.Prune,
 		} {
 			if err := work(ctx); err != nil && ctx.Err() == nil {

@@ -26,7 +26,11 @@ const sessionColumns = `id, principal, person, assurance, methods, auth_time, cr
 
 // Insert implements [session.Store].
 func (s sessionStore) Insert(ctx context.Context, h session.Hash, one session.Session) error {
-	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
+	var kinds []Kind
+	if one.Risk > 0 { // the facts of whoever follows must have it before the session is used
+		kinds = []Kind{Session}
+	}
+	return s.db.write(ctx, kinds, func(tx *sql.Tx) error {
 		_, err := exec(ctx, tx, "INSERT INTO session ("+sessionColumns+`, hash)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, '', $13, $14, $15, $16, $17, $18, $19, $20, $21)`,
 			one.ID, string(one.Principal), string(one.Person), int64(one.Assurance), strings.Join(one.Methods, " "), toMicros(one.AuthTime),
