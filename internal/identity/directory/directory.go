@@ -211,14 +211,14 @@ func (s *Service) AddGroup(ctx context.Context, id sallyport.PrincipalID, group 
 	const op = "add to group"
 	return s.update(ctx, id, func(m *Member, all []Group) error {
 		at := slices.IndexFunc(all, func(g Group) bool { return g.Name == group })
-		switch org, _, _ := strings.Cut(group, "/"); {
+		switch {
 		case m.State == Removed:
 			return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s was removed for good", id), "")
 		case at < 0:
 			return sallyport.E(op, sallyport.NotFound, fmt.Sprintf("no group is called %.130q", group), "define it first")
-		case m.Guest && !all[at].Guests:
+		case m.Guest && !all[at].admits(*m):
 			return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%s is a guest, and %s takes none", id, group), "define a group that takes guests, with what they need and nothing else")
-		case !m.Guest && org != m.Org:
+		case !all[at].admits(*m):
 			return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%s belongs to %s, the group %s to another organisation", id, m.Org, group), "")
 		case slices.Contains(m.Groups, group):
 			return nil

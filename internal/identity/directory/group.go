@@ -21,6 +21,14 @@ type Group struct {
 	Guests  bool     // takes guests, of whatever organisation; its parents take them too, or it has none
 }
 
+// admits tells whether a member may be in the group: one of its organisation, or a guest where it takes guests.
+func (g Group) admits(m Member) bool {
+	if m.Guest {
+		return g.Guests
+	}
+	return strings.HasPrefix(g.Name, m.Org+"/")
+}
+
 // CheckGroupName refuses a name that is not ORG/NAME.
 func CheckGroupName(op, name string) error {
 	org, rest, ok := strings.Cut(name, "/")

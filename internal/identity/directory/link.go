@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"sallyport"
@@ -23,7 +22,7 @@ func (s *Service) Link(ctx context.Context, id sallyport.PrincipalID, i Identity
 }
 
 // Regroup makes a member, among some groups, a direct member of exactly those that it wants, and leaves all others as they
-// are. A wanted group that is not there, or of another organisation, is passed over: that takes nothing away from anybody.
+// are. A wanted group that is not there, or that does not take the member, is passed over: that takes nothing away from anybody.
 // It reports what changed.
 func (s *Service) Regroup(ctx context.Context, id sallyport.PrincipalID, among, want []string) (joined, left []string, err error) {
 	err = s.Store.UpdateMember(ctx, id, func(m *Member, all []Group) error {
@@ -50,7 +49,7 @@ func (d Dump) Regrouping(m Member, among, want []string) (joined, left []string)
 
 func (m Member) regroup(among, want []string, all []Group) (joined, left []string) {
 	for _, g := range want {
-		known := strings.HasPrefix(g, m.Org+"/") && slices.ContainsFunc(all, func(one Group) bool { return one.Name == g })
+		known := slices.ContainsFunc(all, func(one Group) bool { return one.Name == g && one.admits(m) })
 		if known && !slices.Contains(m.Groups, g) && !slices.Contains(joined, g) {
 			joined = append(joined, g)
 		}

@@ -138,3 +138,16 @@ func TestOverdue(t *testing.T) {
 		}
 	}
 }
+
+// What a provider says of a guest's groups does not bring them in either.
+func TestRegroupKeepsGuestsOutside(t *testing.T) {
+	s := newService(t)
+	mustCreate(t, s, directory.Member{ID: "user:gia", Org: "acme", Guest: true, Sponsor: "user:ana", Ends: start.AddDate(0, 1, 0)})
+	if err := s.DefineGroup(t.Context(), directory.Group{Name: "acme/visitors", Guests: true}); err != nil {
+		t.Fatal(err)
+	}
+	joined, _, err := s.Regroup(t.Context(), "user:gia", nil, []string{"acme/all", "acme/visitors"})
+	if err != nil || fmt.Sprint(joined) != "[acme/visitors]" {
+		t.Errorf("joined %v, %v", joined, err)
+	}
+}
