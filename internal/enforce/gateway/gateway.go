@@ -21,8 +21,8 @@ import (
 	"sallyport"
 	"sallyport/internal/enforce/guard"
 	"sallyport/internal/enforce/obligation"
+	"sallyport/internal/identity/caller"
 	"sallyport/internal/plumbing/httpsafe"
-	"sallyport/internal/plumbing/secret"
 )
 
 // A Protocol is one dialect of model traffic.
@@ -36,7 +36,8 @@ type Protocol interface {
 	// It is called for a request with a body only after the caller was proved.
 	Read(r *http.Request, m Match) (Asked, error)
 	// Refuse answers in the dialect that the request is refused. The whole answer
-	// is the refusal; nothing of the request has been served.
+	// is the refusal; nothing of the request has been served. How to prove oneself,
+	// or more strongly (WWW-Authenticate), is said already.
 	Refuse(w http.ResponseWriter, r *http.Request, f Refusal)
 }
 
@@ -69,6 +70,7 @@ type Door struct {
 	Audience string // what a token must be for: the external URL and the prefix
 	Help     string // where people read on, the external URL
 	Logger   *slog.Logger
+	Nonce    func() string     // of proofs of possession (RFC 9449, section 8); nil = none is given out
 	Rates    *obligation.Rates // shared by doors, so that no door is a way around another's limit; nil = its own
 
 	slots   chan struct{}
@@ -97,7 +99,11 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.refuse(w, r, sallyport.E(d.Protocol.Name(), sallyport.Busy, "too many requests at once", "try again in a moment"), nil)
 		return
 	}
-	call := guard.Call{Door: d.Protocol.Name(), IP: httpsafe.PeerIP(r), CarryOut: obligation.Kinds(), Proof: d.proof(r)}
+	proof := caller.Proof(r, d.Audience)
+	if d.Nonce != nil && len(proof.DPoP) > 0 {
+		w.Header().Set("DPoP-Nonce", d.Nonce())
+	}
+	call := guard.Call{Door: d.Protocol.Name(), IP: proof.IP, CarryOut: obligation.Kinds(), Proof: proof}
 	match, ok := d.Protocol.Routes().Match(r.Method, strings.TrimPrefix(r.URL.EscapedPath(), d.Prefix))
 	if !ok || match.Deny {
 		d.unmapped(w, r, call, match)
@@ -118,18 +124,13 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		d.refuse(w, r, err, nil)
 	case answer.Permit == nil:
+		if answer.Outcome == sallyport.StepUp && !answer.Hidden {
+			caller.StepUp(w.Header(), answer.Decision, proof.Scheme)
+		}
 		d.deny(w, r, denied(answer, call))
 	default:
 		d.serve(w, r, asked, answer.Permit)
 	}
-}
-
-func (d *Door) proof(r *http.Request) guard.Proof {
-	p := guard.Proof{Audience: d.Audience}
-	if t, ok := httpsafe.Bearer(r); ok {
-		p.Bearer = secret.NewText(t)
-	}
-	return p
 }
 
 // read lets the protocol read the request. Nobody unknown makes us read a body,
@@ -242,6 +243,8 @@ func (d *Door) refuse(w http.ResponseWriter, r *http.Request, err error, dl *Del
 		w.Header().Set(decisionHeader, dl.Permit.ID())
 	}
 	switch f.Status {
+	case http.StatusUnauthorized:
+		caller.Challenge(w.Header(), err)
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "5")
 	case http.StatusTooManyRequests:

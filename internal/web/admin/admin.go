@@ -29,6 +29,7 @@ import (
 	"sallyport/internal/authz/hold"
 	"sallyport/internal/authz/role"
 	"sallyport/internal/enforce/guard"
+	"sallyport/internal/identity/caller"
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/directory"
 	"sallyport/internal/identity/session"
@@ -79,6 +80,7 @@ type API struct {
 	Audience string // what a token must be for
 	External string // external URL, for links
 	Logger   *slog.Logger
+	Nonce    func() string // of proofs of possession (RFC 9449, section 8); nil = none is given out
 	mux      *http.ServeMux
 }
 
@@ -124,15 +126,24 @@ func Routes() []Route {
 // ServeHTTP serves one request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	httpsafe.SecurityHeaders(w.Header())
+	if a.Nonce != nil && r.Header.Get("DPoP") != "" {
+		w.Header().Set("DPoP-Nonce", a.Nonce())
+	}
 	a.mux.ServeHTTP(w, r)
 }
 
 func (a *API) call(r *http.Request) guard.Call {
-	c := guard.Call{Door: "admin", IP: httpsafe.PeerIP(r), Proof: guard.Proof{Audience: a.Audience}}
-	if t, ok := httpsafe.Bearer(r); ok {
-		c.Proof.Bearer = secret.NewText(t)
+	p := proof(r, a.Audience)
+	return guard.Call{Door: "admin", IP: p.IP, Proof: p}
+}
+
+// proof is what a request presents. Nobody comes here who knows no other way than a password.
+func proof(r *http.Request, audience string) guard.Proof {
+	p := caller.Proof(r, audience)
+	if p.Scheme == "Basic" {
+		p.Bearer = secret.Text{}
 	}
-	return c
+	return p
 }
 
 func (a *API) unmapped(w http.ResponseWriter, r *http.Request) {
@@ -220,7 +231,7 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, x guard.Answer, c g
 	if x.Outcome == sallyport.StepUp {
 		e.Needs = x.Needs.String()
 		e.Status = http.StatusUnauthorized
-		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer error="insufficient_user_authentication", acr_values="%s"`, e.Needs))
+		caller.StepUp(w.Header(), x.Decision, c.Proof.Scheme)
 	}
 	a.answer(w, r, e.Status, e)
 }
@@ -228,7 +239,7 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, x guard.Answer, c g
 func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := httpsafe.Status(err)
 	if status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="sallyport"`)
+		caller.Challenge(w.Header(), err)
 	}
 	if status >= http.StatusInternalServerError {
 		a.Logger.ErrorContext(r.Context(), "request failed", "door", "admin", "path", r.URL.Path, "err", err)

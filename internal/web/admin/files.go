@@ -11,8 +11,8 @@ import (
 	"sallyport"
 	"sallyport/internal/audit/tlog"
 	"sallyport/internal/enforce/guard"
+	"sallyport/internal/identity/caller"
 	"sallyport/internal/plumbing/httpsafe"
-	"sallyport/internal/plumbing/secret"
 )
 
 // LogFiles serves the log as C2SP tlog-tiles says, below /log/. Checkpoint and
@@ -59,14 +59,14 @@ func (l *LogFiles) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // check asks for the permit to read entries, or answers that there is none.
 func (l *LogFiles) check(w http.ResponseWriter, r *http.Request, path string) *guard.Permit {
-	c := guard.Call{Door: "log", Action: sallyport.AuditRead, Target: sallyport.Ref{Kind: sallyport.SystemKind}, File: path,
-		IP: httpsafe.PeerIP(r), Proof: guard.Proof{Audience: l.Audience}}
-	if t, ok := httpsafe.Bearer(r); ok {
-		c.Proof.Bearer = secret.NewText(t)
-	}
+	p := proof(r, l.Audience)
+	c := guard.Call{Door: "log", Action: sallyport.AuditRead, Target: sallyport.Ref{Kind: sallyport.SystemKind}, File: path, IP: p.IP, Proof: p}
 	a, err := l.Guard.Check(r.Context(), c)
 	switch {
 	case err != nil:
+		if httpsafe.Status(err) == http.StatusUnauthorized {
+			caller.Challenge(w.Header(), err)
+		}
 		http.Error(w, "sallyport: "+sallyport.PublicText(err), httpsafe.Status(err))
 	case a.Permit == nil:
 		http.Error(w, guard.Sentence(a, c), http.StatusForbidden)

@@ -151,8 +151,6 @@ func (h *Hub) Refuse(w http.ResponseWriter, r *http.Request, f gateway.Refusal) 
 		hd.Set("X-Request-Id", f.Answer.ID)
 	}
 	switch f.Status {
-	case http.StatusUnauthorized:
-		hd.Set("WWW-Authenticate", `Bearer realm="sallyport"`)
 	case http.StatusNotFound:
 		hd.Set("X-Error-Code", missing(f))
 		if commit := f.Header.Get(commitHeader); commit != "" {

@@ -197,9 +197,6 @@ func (n *Native) Refuse(w http.ResponseWriter, r *http.Request, f gateway.Refusa
 	switch {
 	case f.Err != nil:
 		e.Kind = sallyport.KindOf(f.Err).String()
-		if f.Status == http.StatusUnauthorized {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="sallyport", error="invalid_token"`)
-		}
 	case f.Answer.Hidden:
 		e.Kind = sallyport.NotFound.String() // and no reason, which could tell what is there
 	default:
@@ -207,8 +204,6 @@ func (n *Native) Refuse(w http.ResponseWriter, r *http.Request, f gateway.Refusa
 		e.Reasons, e.Remedies = f.Answer.Reasons, f.Answer.Remedies
 		if f.Answer.Outcome == sallyport.StepUp {
 			e.Status, e.Needs = http.StatusUnauthorized, f.Answer.Needs.String()
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="sallyport", error="insufficient_user_authentication", `+
-				`error_description="stronger proof of who you are is needed", acr_values=%q`, e.Needs))
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -238,9 +238,6 @@ func (c *Chat) Refuse(w http.ResponseWriter, _ *http.Request, f gateway.Refusal)
 	if f.Answer.ID != "" {
 		w.Header().Set("X-Request-Id", f.Answer.ID)
 	}
-	if f.Status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="sallyport"`)
-	}
 	if f.Status >= 500 || f.Status == http.StatusConflict {
 		w.Header().Set("X-Should-Retry", "false")
 	}
