@@ -16,6 +16,7 @@
 //   - risk: the score of a sign-in and its reasons, pure
 //   - place: where addresses lie, by the operator's files
 //   - habit: what is known of people's sign-ins, and what is held against them since
+//   - caller: who makes a call, by token, key, certificate and device
 //
 // The house holds no code itself.
 package identity

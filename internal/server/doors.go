@@ -48,7 +48,7 @@ func (s *Server) openDoors(context.Context) error {
 		return err
 	}
 	mux.Handle(apiPrefix+"/", admin.New(admin.API{Guard: s.guard, Facts: s.facts, Audience: s.config.External + apiPrefix,
-		External: s.config.External, Logger: s.logger, Rooms: s.adminRooms()}))
+		External: s.config.External, Logger: s.logger, Nonce: s.rooms.proofs.Nonce, Rooms: s.adminRooms()}))
 	mux.Handle("/log/", &admin.LogFiles{Guard: s.guard, Audience: s.config.External + apiPrefix, Fetch: s.tree.Fetch, Logger: s.logger})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)
@@ -113,7 +113,7 @@ func (s *Server) openGateways(mux *http.ServeMux) error {
 	rates := &obligation.Rates{} // one for all doors: limit-rate is a person's, not a door's
 	for prefix, protocol := range map[string]gateway.Protocol{hubPrefix: hub, chatPrefix: chat, vaultPrefix: own} {
 		mux.Handle(prefix+"/", gateway.New(gateway.Door{Protocol: protocol, Guard: s.guard, Prefix: prefix,
-			Audience: s.config.External + prefix, Help: s.config.External, Rates: rates, Logger: s.logger}, concurrent))
+			Audience: s.config.External + prefix, Help: s.config.External, Rates: rates, Logger: s.logger, Nonce: s.rooms.proofs.Nonce}, concurrent))
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 	"sallyport/internal/authz/hold"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/role"
-	"sallyport/internal/enforce/guard"
+	"sallyport/internal/identity/caller"
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/directory"
@@ -26,6 +26,7 @@ import (
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/signin"
 	"sallyport/internal/identity/token"
+	"sallyport/internal/identity/token/dpop"
 )
 
 // Administrator is the role of the first administrator, on the system.
@@ -44,6 +45,8 @@ type rooms struct {
 	signin      *signin.Service
 	keys        *token.Keys
 	verifier    *token.Verifier
+	proofs      *dpop.Proofs
+	caller      *caller.Service
 	tokens      *token.Issuer
 	roles       *role.Service
 	approvals   *approval.Service
@@ -118,15 +121,6 @@ func (s *Server) openTokens(ctx context.Context) error {
 	r.tokens = &token.Issuer{URL: s.config.External, Clients: clients, Keys: r.keys, Families: s.db.Token(), Codes: s.db.Token(),
 		Now: s.clock, Rand: rand.Reader, Record: s.noteOnly, Forget: r.verifier.Forget}
 	return nil
-}
-
-// verify is the guard's first phase.
-func (r *rooms) verify(ctx context.Context, p guard.Proof, now time.Time) (sallyport.Principal, error) {
-	if p.Bearer.IsZero() {
-		return sallyport.Principal{}, sallyport.E("sign in", sallyport.Unknown, "no access token was sent",
-			"sign in with 'sallyport login' and run 'eval \"$(sallyport env)\"'").Because("token.missing")
-	}
-	return r.verifier.Verify(ctx, p.Bearer, p.Audience, now)
 }
 
 // revoked returns the ids of sessions and families that ended since a time.

@@ -271,7 +271,10 @@ func (s *Server) openFacts(ctx context.Context) error {
 	if s.facts, err = facts.Open(ctx, s.sources(), engine, s.clock, s.logger); err != nil {
 		return err
 	}
-	s.guard = &guard.Guard{Who: s.rooms.verify, Facts: s.facts, Record: s.trail.Record, Clock: s.clock, Rand: rand.Reader, Logger: s.logger}
+	if err := s.openCaller(); err != nil {
+		return err
+	}
+	s.guard = &guard.Guard{Who: s.rooms.caller.Who, Facts: s.facts, Record: s.trail.Record, Clock: s.clock, Rand: rand.Reader, Logger: s.logger}
 	return nil
 }
 

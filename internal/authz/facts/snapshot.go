@@ -51,6 +51,12 @@ func indexPeople(d directory.Dump) peopleIndex {
 	return x
 }
 
+// acts reports whether a member is active at a time.
+func (x peopleIndex) acts(id sallyport.PrincipalID, at time.Time) bool {
+	m := x.members[id]
+	return m.State == directory.Active && !m.Ended(at)
+}
+
 type roleIndex struct {
 	roles     map[string]role.Role
 	bySubject map[string][]role.Assignment
@@ -155,8 +161,12 @@ func (s *Snapshot) alive(id sallyport.PrincipalID, at time.Time) error {
 		return unknown("this account is not known here", "principal.unknown")
 	case m.State != directory.Active:
 		return unknown("this account is suspended", "principal.suspended")
-	case m.Person != m.ID && s.people.members[m.Person].State != directory.Active:
+	case m.Ended(at):
+		return unknown("this account has ended", "principal.ended")
+	case m.Person != m.ID && !s.people.acts(m.Person, at):
 		return unknown("the person who answers for this account is not active", "person.inactive")
+	case m.Guest && !s.people.acts(m.Sponsor, at):
+		return unknown("the person who vouches for this guest is not active", "sponsor.inactive")
 	}
 	return nil
 }

@@ -110,7 +110,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	call.Action = match.Action
-	asked, err := d.read(w, r, match, call)
+	asked, err := d.read(w, r, match, &call)
 	if err != nil {
 		d.refuse(w, r, err, nil)
 		return
@@ -136,7 +136,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // read lets the protocol read the request. Nobody unknown makes us read a body,
 // a body has to arrive in time, and a known caller's unreadable request is
 // recorded: it may be an attempt at two readings.
-func (d *Door) read(w http.ResponseWriter, r *http.Request, m Match, c guard.Call) (Asked, error) {
+func (d *Door) read(w http.ResponseWriter, r *http.Request, m Match, c *guard.Call) (Asked, error) {
 	if r.ContentLength == 0 {
 		asked, err := d.Protocol.Read(r, m)
 		if err == nil {
@@ -159,7 +159,7 @@ func (d *Door) read(w http.ResponseWriter, r *http.Request, m Match, c guard.Cal
 
 // unreadable records a request that could not be read, and returns why: that the
 // caller is unknown, that it cannot be recorded, or else cause.
-func (d *Door) unreadable(ctx context.Context, c guard.Call, cause error) error {
+func (d *Door) unreadable(ctx context.Context, c *guard.Call, cause error) error {
 	who, err := d.Guard.Identify(ctx, c)
 	if err != nil {
 		return err

@@ -53,6 +53,8 @@ type Call struct {
 	Proof    Proof
 	IP       string                     // textual address of the peer
 	CarryOut []sallyport.ObligationKind // what the door is able to carry out
+
+	who *sallyport.Principal // whom Identify has proved
 }
 
 // An Answer is what Check found. A refusal is an answer, not an error.
@@ -110,14 +112,23 @@ func (g *Guard) Check(ctx context.Context, c Call) (Answer, error) {
 	return a, nil
 }
 
-// Identify proves who is asking and nothing more, for doors that answer questions
-// about the caller themselves.
-func (g *Guard) Identify(ctx context.Context, c Call) (sallyport.Principal, error) {
-	return g.identify(ctx, c, g.now())
+// Identify proves who is asking and nothing more, for doors that want to know before
+// they read on. The call remembers it: a proof of possession counts once, and Check
+// of the same call does not ask for it again.
+func (g *Guard) Identify(ctx context.Context, c *Call) (sallyport.Principal, error) {
+	who, err := g.identify(ctx, *c, g.now())
+	if err == nil {
+		c.who = &who
+	}
+	return who, err
 }
 
-func (g *Guard) identify(ctx context.Context, c Call, now time.Time) (sallyport.Principal, error) {
-	who, err := g.Who(ctx, c.Proof, now)
+func (g *Guard) identify(ctx context.Context, c Call, now time.Time) (who sallyport.Principal, err error) {
+	if c.who != nil && now.Before(c.who.Expires) {
+		who = *c.who
+	} else {
+		who, err = g.Who(ctx, c.Proof, now)
+	}
 	if err == nil {
 		err = g.Facts.Snapshot().Live(who, now)
 	}
