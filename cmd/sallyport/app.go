@@ -87,7 +87,7 @@ Every command takes --json. Environment: SALLYPORT_SERVER, SALLYPORT_CA, XDG_CON
 		{"ask", []*cobra.Command{a.can(), a.why(), a.request(), a.inbox(), a.approve(), a.deny(), a.grants()}},
 		{"models", []*cobra.Command{a.ls(), a.show(), a.push(), a.pull()}},
 		{"guard", []*cobra.Command{a.lock(), a.unlock(), a.holds(), a.logCommand(), a.replay(), a.verify()}},
-		{"govern", []*cobra.Command{a.policy(), a.matrix(), a.user(), a.group(), a.role(), a.catalog(), a.apply(), a.keys(), a.routes()}},
+		{"govern", []*cobra.Command{a.policy(), a.matrix(), a.user(), a.group(), a.role(), a.leave(), a.successor(), a.catalog(), a.apply(), a.keys(), a.routes()}},
 		{"run", []*cobra.Command{a.serve(), a.blocklist(), a.demo(), a.bench()}},
 	} {
 		for _, c := range g.commands {

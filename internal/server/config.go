@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -38,11 +39,13 @@ type Config struct {
 	// Organisation is the first one, made at the first start; "home" by default. More are added later.
 	Organisation string `yaml:"organisation"`
 	// Policies is the directory of the first policy set; "" = the one that the program ships with.
-	Policies  string         `yaml:"policies"`
-	Log       string         `yaml:"log"` // name of the audit log; "" = made from External
-	Need      int            `yaml:"approvals"`
-	Upstreams []Upstream     `yaml:"upstreams"`
-	Models    []ModelBinding `yaml:"models"`
+	Policies string `yaml:"policies"`
+	Log      string `yaml:"log"` // name of the audit log; "" = made from External
+	Need     int    `yaml:"approvals"`
+	// SuccessorGrace is how long a service works on when who answered for it has left; "168h" by default.
+	SuccessorGrace time.Duration  `yaml:"successor_grace"`
+	Upstreams      []Upstream     `yaml:"upstreams"`
+	Models         []ModelBinding `yaml:"models"`
 	// Networks labels addresses for the policies, by CIDR: "192.0.2.0/24": office. The narrowest counts.
 	Networks map[string]string `yaml:"networks"`
 	Proving  `yaml:",inline"`
@@ -67,6 +70,9 @@ type ModelBinding struct {
 	Upstream string `yaml:"upstream"` // name of an upstream
 	Name     string `yaml:"name"`     // the upstream's name for the model
 }
+
+// maxGrace bounds how long anything may work without somebody who answers for it.
+const maxGrace = 90 * 24 * time.Hour
 
 // maxConfig bounds a configuration file.
 const maxConfig = 1 << 20
@@ -157,6 +163,9 @@ func (c Config) check() (Config, error) {
 	}
 	if c.Need == 0 {
 		c.Need = 1
+	}
+	if c.SuccessorGrace < 0 || c.SuccessorGrace > maxGrace {
+		return c, sallyport.E(op, sallyport.Invalid, "\"successor_grace\" is not within 0 to 90 days", "write a duration such as 168h")
 	}
 	if (c.CertFile == "") != (c.CertKey == "") {
 		return c, sallyport.E(op, sallyport.Invalid, "\"cert_file\" and \"cert_key_file\" go together", "")

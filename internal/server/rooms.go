@@ -22,6 +22,7 @@ import (
 	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/directory"
 	"sallyport/internal/identity/habit"
+	"sallyport/internal/identity/leaver"
 	"sallyport/internal/identity/recovery"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/signin"
@@ -56,6 +57,7 @@ type rooms struct {
 	policies    *change.Service
 	devices     *device.Service
 	habits      *habit.Service
+	leaver      *leaver.Service
 }
 
 func (s *Server) openRooms(ctx context.Context) error {
@@ -69,6 +71,7 @@ func (s *Server) openRooms(ctx context.Context) error {
 	r.approvals = &approval.Service{Store: s.db.Approval(), Clock: s.steady.Now, Rand: rand.Reader, Person: r.person}
 	r.grants = &grant.Service{Store: s.db.Grant(), Approvals: r.approvals, Clock: s.steady.Now, Need: s.config.Need}
 	r.holds = &hold.Service{Store: s.db.Hold(), Clock: s.clock, Rand: rand.Reader, Person: r.held}
+	r.leaver = s.newLeaver()
 	_, err := r.grants.Recover(ctx)
 	return err
 }

@@ -107,6 +107,7 @@ func (s *Server) open(ctx context.Context) error {
 		{"rooms", s.openRooms},
 		{"policy and facts", s.openFacts},
 		{"search index", s.openHistory},
+		{"leavers", s.openLeavers},
 		{"vault", s.openVault},
 		{"risk", s.openRisk},
 		{"first administrator", s.openFirst},
@@ -299,6 +300,7 @@ func (s *Server) sources() facts.Sources {
 		Devices:   s.rooms.devices.Dump,
 		Risk:      s.rooms.risks,
 		Networks:  s.config.labels,
+		Graced:    s.rooms.leaver.Graced,
 		Latest:    s.db.Latest,
 		Since: func(ctx context.Context, after int64) ([]facts.Kind, int64, error) {
 			changes, err := s.db.Since(ctx, after)
@@ -369,6 +371,7 @@ func (s *Server) tend(ctx context.Context) {
 			"forget old codes": func(ctx context.Context) error { return s.db.Token().Sweep(ctx, s.clock().Add(-24*time.Hour)) },
 			"let risk fade":    s.rooms.habits.Fade, "forget old habits": s.rooms.habits.Tend,
 			"forget old guesses": s.rooms.throttle.Prune, "mark the time": s.steady.Mark, "forget old sessions": s.rooms.sessions.Prune,
+			"end what leavers left": s.rooms.leaver.Tend,
 		} {
 			if err := work(ctx); err != nil && ctx.Err() == nil {
 				s.logger.WarnContext(ctx, "upkeep failed", "what", name, "err", err)

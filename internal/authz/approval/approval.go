@@ -78,6 +78,7 @@ type Filter struct {
 	Person sallyport.PrincipalID // who asked; "" = anybody
 	State  State                 // "" = any
 	At     time.Time             // with State Pending: still open at this time
+	Until  time.Time             // asked at this time or before; zero = any
 	Newest int                   // how many at most; 0 and more than MaxList are MaxList
 }
 

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sallyport"
 	"sallyport/internal/artifact/catalog"
 	"sallyport/internal/authz/grant"
 	"sallyport/internal/authz/hold"
@@ -64,6 +65,8 @@ type Sources struct {
 	Risk func(context.Context) (map[string]int, error)
 	// Networks are the operator's labels of addresses.
 	Networks Networks
+	// Graced returns what may act although nobody answers for it any more, until when; nil where nothing may.
+	Graced func(context.Context) (map[sallyport.PrincipalID]time.Time, error)
 
 	// Latest is the newest change; Since the kinds of all changes after one.
 	Latest func(context.Context) (int64, error)
@@ -208,6 +211,9 @@ func (k *Keeper) loadKind(ctx context.Context, s *Snapshot, kind Kind) error {
 	case KindDirectory:
 		d, err := k.sources.Directory(ctx)
 		s.people = indexPeople(d)
+		if err == nil && k.sources.Graced != nil {
+			s.graced, err = k.sources.Graced(ctx)
+		}
 		return err
 	case KindSession:
 		ids, err := k.sources.Revoked(ctx, k.clock().Add(-revokedFor))

@@ -32,6 +32,7 @@ type Snapshot struct {
 	revoked map[string]bool
 	risks   map[string]int // by session
 	devices device.Index
+	graced  map[sallyport.PrincipalID]time.Time // of whom nobody answers for any more: until when they may act
 	bases   *baseCache
 }
 
@@ -163,12 +164,18 @@ func (s *Snapshot) alive(id sallyport.PrincipalID, at time.Time) error {
 		return unknown("this account is suspended", "principal.suspended")
 	case m.Ended(at):
 		return unknown("this account has ended", "principal.ended")
-	case m.Person != m.ID && !s.people.acts(m.Person, at):
+	case m.Person != m.ID && !s.people.acts(m.Person, at) && !s.inGrace(m.ID, at):
 		return unknown("the person who answers for this account is not active", "person.inactive")
 	case m.Guest && !s.people.acts(m.Sponsor, at):
 		return unknown("the person who vouches for this guest is not active", "sponsor.inactive")
 	}
 	return nil
+}
+
+// inGrace reports whether a service or an agent may still act without anybody who answers for it.
+func (s *Snapshot) inGrace(id sallyport.PrincipalID, at time.Time) bool {
+	until, ok := s.graced[id]
+	return ok && at.Before(until)
 }
 
 func unknown(text, reason string) error {

@@ -117,11 +117,21 @@ func (g *Guard) sweep() []*Permit {
 // reports every other call that was cut since order began, whichever sweep found
 // it first, because Watch is woken by the same change.
 func (g *Guard) Enforce(ctx context.Context, order *Permit, wait time.Duration) []CutCall {
+	return g.enforce(ctx, order.began, func(p *Permit) bool { return p != order }, wait)
+}
+
+// EnforceFor is Enforce for whoever changed the facts about some principals since
+// a time, under whatever permit: it reports their calls that were cut.
+func (g *Guard) EnforceFor(ctx context.Context, since time.Time, who []sallyport.PrincipalID, wait time.Duration) []CutCall {
+	return g.enforce(ctx, since, func(p *Permit) bool { return slices.Contains(who, p.who.ID) }, wait)
+}
+
+func (g *Guard) enforce(ctx context.Context, since time.Time, of func(*Permit) bool, wait time.Duration) []CutCall {
 	g.Sweep(ctx, 0)
 	g.open.sweeping.Lock()
 	var cut []*Permit
 	for _, c := range g.open.lately {
-		if c.permit != order && !c.at.Before(order.began) {
+		if of(c.permit) && !c.at.Before(since) {
 			cut = append(cut, c.permit)
 		}
 	}

@@ -61,7 +61,7 @@ type Identity struct {
 type Member struct {
 	ID sallyport.PrincipalID
 	// Person answers for what the member does: the member itself for a person's main account, the main account for
-	// a second account of the same person, the owner for a service. It never changes.
+	// a second account of the same person, the owner for a service. Only Reassign changes it, for a service or an agent.
 	Person     sallyport.PrincipalID
 	Org        string // the organisation it belongs to
 	Display    string // for people to read; at most 128 characters; never compared

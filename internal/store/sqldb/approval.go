@@ -42,8 +42,8 @@ func (s approvalStore) List(ctx context.Context, f approval.Filter) ([]approval.
 	}
 	return queryAll(ctx, s.db.reader, scanApproval, "SELECT "+approvalColumns+" FROM approval"+
 		" WHERE ($1 = '' OR topic = $1) AND ($2 = '' OR asker_person = $2) AND ($3 = '' OR CASE WHEN state = 'pending' AND expires <= $4 THEN 'expired' ELSE state END = $3)"+
-		" ORDER BY created DESC, id LIMIT $5",
-		f.Topic, string(f.Person), string(f.State), toMicros(f.At), most)
+		" AND ($6 = 0 OR created <= $6) ORDER BY created DESC, id LIMIT $5",
+		f.Topic, string(f.Person), string(f.State), toMicros(f.At), most, toMicros(f.Until))
 }
 
 // Update implements approval.Store.

@@ -32,6 +32,7 @@ import (
 	"sallyport/internal/identity/caller"
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/directory"
+	"sallyport/internal/identity/leaver"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/token"
 	"sallyport/internal/plumbing/httpsafe"
@@ -51,6 +52,7 @@ type Rooms struct {
 	Holds     *hold.Service
 	Catalog   *catalog.Service
 	Policies  *change.Service
+	Leaver    *leaver.Service
 	History   *history.Index
 	Log       Log
 	Keys      Keys
@@ -117,7 +119,7 @@ func New(a API) *API {
 // Routes returns every route of the API.
 func Routes() []Route {
 	var all []Route
-	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), catalogRoutes(), policyRoutes()} {
+	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), leaverRoutes(), catalogRoutes(), policyRoutes()} {
 		all = append(all, routes...)
 	}
 	return all

@@ -106,13 +106,16 @@ func (a *API) setState(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.Rooms.Directory.SetState(c.Context(), id, state); err != nil {
-		return nil, err
+	switch by := c.Permit.Who().ID; state {
+	case directory.Active:
+		err = a.Rooms.Directory.SetState(c.Context(), id, state)
+	case directory.Suspended:
+		_, err = a.Rooms.Leaver.Suspend(c.Context(), id, by, "the account is suspended")
+	default:
+		_, err = a.Rooms.Leaver.Remove(c.Context(), id, by, "the account is removed")
 	}
-	if state != directory.Active {
-		if err := a.Rooms.leave(c.Context(), id, c.Permit.Who().ID, "the account is "+string(state)); err != nil {
-			return nil, err
-		}
+	if err != nil {
+		return nil, err
 	}
 	m, err := a.Rooms.Directory.Get(c.Context(), id)
 	if err != nil {
