@@ -12,6 +12,7 @@
 //   - session: who stands behind a cookie, how strongly, for how long; revocation
 //   - token: access, refresh and device tokens, their keys and families
 //   - token/dpop: nonces, and the proofs of possession that were seen
+//   - leaver: the end of an account, everywhere at once, and who answers for what it left
 //   - signin: the ceremony from first proof to session, and step-up
 //   - risk: the score of a sign-in and its reasons, pure
 //   - place: where addresses lie, by the operator's files

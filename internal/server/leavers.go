@@ -14,9 +14,6 @@ func (s *Server) newLeaver() *leaver.Service {
 		Rooms: leaver.Rooms{Directory: r.directory, Sessions: r.sessions, Tokens: r.tokens, Grants: r.grants, Approvals: r.approvals, Roles: r.roles, Catalog: r.catalog}}
 }
 
-// waitForLeaver is how long an order to leave waits for the calls that it cut.
-const waitForLeaver = 250 * time.Millisecond
-
 // openLeavers finishes what an earlier process began, now that there are facts
 // and a guard to bring it into force.
 func (s *Server) openLeavers(ctx context.Context) error {
@@ -24,7 +21,7 @@ func (s *Server) openLeavers(ctx context.Context) error {
 		if err := s.facts.Sync(ctx); err != nil {
 			return 0, sallyport.Wrap("leave", sallyport.Unavailable, "the account is ended, and that could not be brought into force here yet", err)
 		}
-		return len(s.guard.EnforceFor(ctx, since, accounts, waitForLeaver)), nil
+		return len(s.guard.EnforceFor(ctx, since, accounts, 0)), nil
 	}
 	_, err := s.rooms.leaver.Recover(ctx)
 	return err
