@@ -11,7 +11,7 @@ import (
 var ErrTooLong = errors.New("the answer is longer than its limit")
 
 // Bounded returns a client like c whose answers are at most most bytes long and take at most wait from the first
-// packet to the last byte. Reading on is ErrTooLong: an answer that is cut must not look like a whole one.
+// packet to the last byte; c has a Transport, as Client gives it. Reading on is ErrTooLong: an answer that is cut must not look like a whole one.
 func Bounded(c *http.Client, most int64, wait time.Duration) *http.Client {
 	b := *c
 	b.Timeout = wait
@@ -26,11 +26,7 @@ type bounded struct {
 
 // RoundTrip implements http.RoundTripper.
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
-	next := b.next
-	if next == nil {
-		next = http.DefaultTransport
-	}
-	answer, err := next.RoundTrip(r)
+	answer, err := b.next.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}
