@@ -10,6 +10,7 @@
 //   - federation: what other people's identity providers are taken for; federation/oidc, federation/saml and federation/ldap speak to them
 //   - jose: signed tokens, key sets, proofs of possession; verified strictly, without state
 //   - session: who stands behind a cookie, how strongly, for how long; revocation
+//   - workload: which job of somebody else's issuer proves which service; trust rules and their keys
 //   - token: access, refresh and device tokens, their keys and families
 //   - token/dpop: nonces, and the proofs of possession that were seen
 //   - leaver: the end of an account, everywhere at once, and who answers for what it left
