@@ -46,6 +46,8 @@ type Config struct {
 	SuccessorGrace time.Duration  `yaml:"successor_grace"`
 	Upstreams      []Upstream     `yaml:"upstreams"`
 	Models         []ModelBinding `yaml:"models"`
+	// Devices says how devices are enrolled and which are believed.
+	Devices Devices `yaml:"devices"`
 	// Networks labels addresses for the policies, by CIDR: "192.0.2.0/24": office. The narrowest counts.
 	Networks map[string]string `yaml:"networks"`
 	Proving  `yaml:",inline"`
@@ -111,7 +113,7 @@ func ParseConfig(raw []byte) (Config, error) {
 
 // below makes relative paths relative to dir.
 func (c Config) below(dir string) Config {
-	for _, p := range []*string{&c.Data, &c.KeyFile, &c.PassphraseFile, &c.CertFile, &c.CertKey, &c.Policies} {
+	for _, p := range []*string{&c.Data, &c.KeyFile, &c.PassphraseFile, &c.CertFile, &c.CertKey, &c.Policies, &c.Devices.EKRoots} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}

@@ -23,6 +23,7 @@ import (
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/web/admin"
 	"sallyport/internal/web/api"
+	"sallyport/internal/web/device"
 	"sallyport/internal/web/login"
 	"sallyport/internal/web/oidc"
 )
@@ -49,6 +50,7 @@ func (s *Server) openDoors(context.Context) error {
 	}
 	mux.Handle(apiPrefix+"/", admin.New(admin.API{Guard: s.guard, Facts: s.facts, Audience: s.config.External + apiPrefix,
 		External: s.config.External, Logger: s.logger, Nonce: s.rooms.proofs.Nonce, Rooms: s.adminRooms()}))
+	(&device.Door{Devices: s.rooms.devices, Sync: s.facts.Sync, Logger: s.logger}).Routes(mux)
 	mux.Handle("/log/", &admin.LogFiles{Guard: s.guard, Audience: s.config.External + apiPrefix, Fetch: s.tree.Fetch, Logger: s.logger})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)
@@ -123,7 +125,7 @@ func (s *Server) adminRooms() admin.Rooms {
 	return admin.Rooms{Directory: r.directory, Enrol: r.credentials, Sessions: r.sessions, Tokens: r.tokens, Roles: r.roles, Approvals: r.approvals,
 		Grants: r.grants, Holds: r.holds, Catalog: r.catalog, Policies: r.policies, Leaver: r.leaver, History: s.index,
 		Log:  admin.Log{Size: s.trail.Size, Read: s.readLog, Head: s.headLog, Receipt: s.trail.Receipt},
-		Keys: admin.Keys{Rotate: s.vault.RotateKeys, Retire: s.vault.Retire}}
+		Keys: admin.Keys{Rotate: s.vault.RotateKeys, Retire: s.vault.Retire}, Devices: r.devices}
 }
 
 func (s *Server) readLog(ctx context.Context, from uint64, most int) ([]api.Entry, error) {
@@ -179,13 +181,13 @@ func (s *Server) tls() (*tls.Config, error) {
 		return nil, nil
 	case s.config.CertFile != "":
 		cert, err := tls.LoadX509KeyPair(s.config.CertFile, s.config.CertKey)
-		return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}, err
+		return s.askForCertificates(&tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}), err
 	}
 	ca, err := openAuthority(s.box, s.config.Data, s.config.External, s.clock)
 	if err != nil {
 		return nil, err
 	}
-	return ca.config(), nil
+	return s.askForCertificates(ca.config()), nil
 }
 
 // noteVerifier builds the verifier key of a note signing key of Ed25519 from its

@@ -96,7 +96,9 @@ func (s *Server) openIdentity(ctx context.Context) error {
 	if err := s.openProving(); err != nil {
 		return err
 	}
-	r.devices = &device.Service{Store: s.db.Device(), Now: s.clock, Random: rand.Reader}
+	if err := s.openDevices(ctx); err != nil {
+		return err
+	}
 	return s.openTokens(ctx)
 }
 

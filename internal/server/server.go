@@ -371,6 +371,7 @@ func (s *Server) tend(ctx context.Context) {
 			"forget old codes": func(ctx context.Context) error { return s.db.Token().Sweep(ctx, s.clock().Add(-24*time.Hour)) },
 			"let risk fade":    s.rooms.habits.Fade, "forget old habits": s.rooms.habits.Tend,
 			"forget old guesses": s.rooms.throttle.Prune, "mark the time": s.steady.Mark, "forget old sessions": s.rooms.sessions.Prune,
+			"tend devices":          s.rooms.devices.Tend,
 			"end what leavers left": s.rooms.leaver.Tend,
 		} {
 			if err := work(ctx); err != nil && ctx.Err() == nil {
@@ -432,7 +433,7 @@ func (s *Server) serve(h http.Handler) error {
 		return err
 	}
 	s.http = httpsafe.Server(h, config, s.logger)
-	s.http.Handler = httpsafe.Recorded(h, s.odd)
+	s.http.Handler = &certificates{server: s, next: httpsafe.Recorded(h, s.odd), proxies: s.config.Devices.Proxies, logger: s.logger}
 	s.running.Go(func() {
 		var err error
 		if config == nil {

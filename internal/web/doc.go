@@ -7,6 +7,7 @@
 //   - oidc: the authorization server's endpoints
 //   - api: the words of the management API, shared with its clients
 //   - admin: the management API, behind the guard like every door
+//   - device: what enrolled devices do over their certificates: renewal, reports of their state
 //
 // The house holds no code itself.
 package web

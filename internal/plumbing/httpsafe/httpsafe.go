@@ -185,6 +185,7 @@ func dropForwarded(h http.Header) {
 		switch {
 		case strings.HasPrefix(n, "x-forwarded"), strings.HasPrefix(n, "x-original"), strings.HasPrefix(n, "x-auth"),
 			strings.HasPrefix(n, "x-remote"), strings.HasPrefix(n, "x-ssl"), strings.HasPrefix(n, "x-client-cert"),
+			strings.HasPrefix(n, "client-cert"), strings.HasPrefix(n, "ssl-client"),
 			n == "forwarded", n == "x-real-ip", n == "x-user", n == "x-rewrite-url", n == "x-http-method-override",
 			n == "x-http-method", n == "x-method-override", n == "remote-user", n == "true-client-ip", n == "via":
 			delete(h, name)

@@ -31,6 +31,7 @@ import (
 	"sallyport/internal/enforce/guard"
 	"sallyport/internal/identity/caller"
 	"sallyport/internal/identity/credential"
+	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/directory"
 	"sallyport/internal/identity/leaver"
 	"sallyport/internal/identity/session"
@@ -56,6 +57,7 @@ type Rooms struct {
 	History   *history.Index
 	Log       Log
 	Keys      Keys
+	Devices   *device.Service
 }
 
 // Log is what the API shows of the trail.
@@ -119,7 +121,7 @@ func New(a API) *API {
 // Routes returns every route of the API.
 func Routes() []Route {
 	var all []Route
-	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), leaverRoutes(), catalogRoutes(), policyRoutes()} {
+	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), leaverRoutes(), catalogRoutes(), policyRoutes(), deviceRoutes()} {
 		all = append(all, routes...)
 	}
 	return all
