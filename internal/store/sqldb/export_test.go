@@ -58,3 +58,6 @@ func (db *DB) Forget(ctx context.Context) error {
 		return err
 	})
 }
+
+// Kinds are the kinds of the feed.
+func Kinds() []Kind { return kinds() }
