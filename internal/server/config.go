@@ -53,6 +53,8 @@ type Config struct {
 	Proving  `yaml:",inline"`
 
 	Risk RiskConfig `yaml:"risk"`
+	// Federation are other people's identity providers.
+	Federation []IdentityProvider `yaml:"federation"`
 
 	labels facts.Networks
 }
@@ -129,6 +131,7 @@ func (c Config) below(dir string) Config {
 			c.Risk.Places[i] = filepath.Join(dir, p)
 		}
 	}
+	c.Federation = providersBelow(c.Federation, dir)
 	c.Upstreams = append([]Upstream{}, c.Upstreams...)
 	for i := range c.Upstreams {
 		if p := &c.Upstreams[i].KeyFile; *p != "" && !filepath.IsAbs(*p) {
@@ -173,6 +176,9 @@ func (c Config) check() (Config, error) {
 		return c, sallyport.E(op, sallyport.Invalid, "\"cert_file\" and \"cert_key_file\" go together", "")
 	}
 	if err := c.Risk.check(); err != nil {
+		return c, err
+	}
+	if err := checkProviders(c.Federation); err != nil {
 		return c, err
 	}
 	if c.labels, err = facts.ParseNetworks(c.Networks); err != nil {

@@ -21,6 +21,7 @@ import (
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/directory"
+	"sallyport/internal/identity/federation"
 	"sallyport/internal/identity/habit"
 	"sallyport/internal/identity/leaver"
 	"sallyport/internal/identity/recovery"
@@ -58,6 +59,7 @@ type rooms struct {
 	devices     *device.Service
 	habits      *habit.Service
 	leaver      *leaver.Service
+	federation  *federation.Service
 }
 
 func (s *Server) openRooms(ctx context.Context) error {

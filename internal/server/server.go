@@ -60,6 +60,7 @@ type Server struct {
 	facts   *facts.Keeper
 	guard   *guard.Guard
 	index   *history.Index
+	sweeps  []sweep // of directories whose leavers are looked for
 	vault   *vault.Vault
 	places  *place.Atlas
 	habits  *tail.Follower
@@ -108,6 +109,7 @@ func (s *Server) open(ctx context.Context) error {
 		{"policy and facts", s.openFacts},
 		{"search index", s.openHistory},
 		{"leavers", s.openLeavers},
+		{"identity providers", s.openFederation},
 		{"vault", s.openVault},
 		{"risk", s.openRisk},
 		{"first administrator", s.openFirst},
@@ -352,6 +354,9 @@ func (s *Server) openBackground(context.Context) error {
 		func() { s.remember(ctx) },
 	} {
 		s.running.Go(work)
+	}
+	for _, w := range s.sweeps {
+		s.running.Go(func() { s.runSweep(ctx, w) })
 	}
 	return nil
 }

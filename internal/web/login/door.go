@@ -9,9 +9,11 @@
 //	GET  /enrol/code       the code generator; POST: code
 //	GET  /stepup           POST: code, return
 //	GET  /logout           POST: ends the session
+//	     /login/with/IDP   sign-in by other people's identity providers: see federated.go
 //	GET  /account          the sessions; POST /account/revoke: id; POST /account/revoke-all
 //
-// Nothing but a POST changes anything; every POST is held against [http.CrossOriginProtection] and answered with 303 See
+// Nothing but a POST changes anything, except that a provider's answer arrives by GET. Every POST of a page of ours is held
+// against [http.CrossOriginProtection] and answered with 303 See
 // Other where it succeeds (RFC 9700 section 4.12). The session travels in one __Host- cookie.
 //
 // The package leaves the ceremony to identity/signin, the look to web/page, authorization requests to web/oidc.
@@ -91,6 +93,7 @@ func (d *Door) Routes(mux *http.ServeMux) {
 	} {
 		mux.Handle(pattern, d.protect(serve))
 	}
+	d.federatedRoutes(mux)
 	page.Routes(mux)
 }
 
@@ -170,6 +173,10 @@ func (d *Door) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (d *Door) show(w http.ResponseWriter, r *http.Request, status int, name string, v page.View) {
+	if e, ok := v.Data.(entry); ok && name == "login" { // whatever led to the page, it offers all ways
+		e.Others = d.choices(e.Return, e.Again)
+		v.Data = e
+	}
 	if err := d.pages.Write(w, r, status, name, v); err != nil {
 		d.config.Log.ErrorContext(r.Context(), "page", "path", r.URL.Path, "error", err)
 		http.Error(w, "internal error; the operator finds the cause in the server's log", http.StatusInternalServerError)

@@ -17,6 +17,8 @@ import (
 // entry is what the forms with a user name or a way back show.
 type entry struct {
 	Name, Display, Return, Error string
+	Again                        bool     // somebody who is signed in is asked once more
+	Others                       []choice // other people's identity providers
 }
 
 func (d *Door) showLogin(w http.ResponseWriter, r *http.Request) error {
@@ -31,7 +33,7 @@ func (d *Door) showLogin(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	d.remember(w, r)
-	d.show(w, r, http.StatusOK, "login", page.View{Data: entry{Return: back}})
+	d.show(w, r, http.StatusOK, "login", page.View{Data: entry{Return: back, Again: q.Get("again") == "1"}})
 	return nil
 }
 
@@ -337,7 +339,7 @@ func (d *Door) forget(w http.ResponseWriter) {
 }
 
 func methodNames(methods []string) string {
-	names := map[string]string{"pwd": "password", "otp": "one-time code"}
+	names := map[string]string{"pwd": "password", "otp": "one-time code", "fed": "identity provider"}
 	var out []string
 	for _, m := range methods {
 		if n, ok := names[m]; ok {
