@@ -16,12 +16,15 @@ import (
 )
 
 // The actions and conditions that random policies and questions are made of. The
-// conditions grow with assurance, grants and scope, as policies do that follow
-// the documentation; "fails" cannot be evaluated.
+// conditions grow with assurance, grants, scope, key and device, as policies do that
+// follow the documentation; "fails" cannot be evaluated.
 var (
 	someActions = []sallyport.Action{sallyport.ModelInfer, sallyport.ModelPull, sallyport.ModelEvaluate, sallyport.ModelDeploy}
-	permitWhen  = []string{"", "when { context.granted }", "when { context.assurance >= 2 }", `when { resource.class != "restricted" }`, "when { context.session && context.authAge < 600 }", fails}
-	forbidWhen  = []string{"", "unless { context.granted }", "unless { context.assurance >= 2 }", `when { resource.class == "restricted" }`, fails}
+	permitWhen  = []string{"", "when { context.granted }", "when { context.assurance >= 2 }", `when { resource.class != "restricted" }`, "when { context.session && context.authAge < 600 }",
+		"when { context.bound }", "when { context.device.level >= 2 && context.device.postureAge < 86400 }", "when { context.risk < 60 }", fails}
+	forbidWhen = []string{"", "unless { context.granted }", "unless { context.assurance >= 2 }", `when { resource.class == "restricted" }`,
+		"unless { context.bound }", `unless { context.device.class == "admin" }`, "unless { context.device.level >= 3 && context.device.encrypted }",
+		"when { context.risk >= 60 && context.assurance < 3 }", fails}
 )
 
 const fails = "when { 9223372036854775807 + (context.authAge + 1) > 0 }"
@@ -64,14 +67,26 @@ func drawFacts(t *rapid.T) (*decision.Basis, decision.Question) {
 		b.Holds = []decision.Hold{{ID: "h", Target: rapid.SampledFrom([]string{"user:ana", "session:s1", "session:s2", "token:f1"}).Draw(t, "target")}}
 	}
 	q := question(rapid.SampledFrom(someActions).Draw(t, "action"))
-	q.Assurance = sallyport.Assurance(rapid.IntRange(0, 3).Draw(t, "assurance"))
+	q.Assurance = sallyport.Assurance(rapid.IntRange(0, 4).Draw(t, "assurance"))
 	q.AuthTime = noon.Add(-time.Duration(rapid.IntRange(0, 20).Draw(t, "age")) * time.Minute)
 	q.Scope = rapid.SampledFrom([]sallyport.Scope{nil, {"*"}, {"model.*"}, {"model.infer@acme/fraud"}}).Draw(t, "scope")
 	q.Staleness = time.Duration(rapid.IntRange(0, 9).Draw(t, "staleness")) * time.Second
 	if rapid.Bool().Draw(t, "no session") {
 		q.Session = ""
 	}
+	drawPlace(t, &q)
 	return b, q
+}
+
+// drawPlace draws the key, the device and the risk of a question.
+func drawPlace(t *rapid.T, q *decision.Question) {
+	q.Bound, q.Risk = rapid.Bool().Draw(t, "bound"), rapid.SampledFrom([]int{0, 0, 59, 60, 100}).Draw(t, "risk")
+	if rapid.Bool().Draw(t, "no device") {
+		return
+	}
+	q.Device = decision.Device{ID: "DV-1", Class: rapid.SampledFrom([]string{"standard", "admin"}).Draw(t, "device class"), Level: rapid.IntRange(1, 3).Draw(t, "device level"),
+		Posture: rapid.SampledFrom([]time.Duration{-time.Second, 0, 24 * time.Hour}).Draw(t, "posture"), OS: "linux 6.1",
+		Encrypted: rapid.Bool().Draw(t, "encrypted"), Locked: rapid.Bool().Draw(t, "locked"), Patched: rapid.Bool().Draw(t, "patched")}
 }
 
 // decide compiles, prepares and decides; the basis must not be prepared.
@@ -130,7 +145,13 @@ func TestLessNeverPermitsMore(t *testing.T) {
 			return
 		}
 		less, q2 := *b, q
-		switch rapid.IntRange(0, 6).Draw(t, "less") {
+		switch rapid.IntRange(0, 9).Draw(t, "less") {
+		case 7:
+			q2.Device = decision.Device{}
+		case 8:
+			q2.Bound = false
+		case 9:
+			q2.Risk = 100
 		case 0:
 			less.Grants = nil
 		case 1:
@@ -222,7 +243,7 @@ func TestReplay(t *testing.T) {
 
 // TestRemediesHelp: what a decision names as a way out, done together, permits.
 func TestRemediesHelp(t *testing.T) {
-	helped := 0
+	helped, devices := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		set := drawSet(t)
 		b, q := drawFacts(t)
@@ -258,6 +279,11 @@ func TestRemediesHelp(t *testing.T) {
 				q.Assurance, q.AuthTime = level, q.At
 			case sallyport.RemedyRequest:
 				b.Grants = append(b.Grants, decision.Grant{ID: "new", Actions: []sallyport.Action{q.Action}, From: q.At, Until: q.At.Add(time.Hour)})
+			case sallyport.RemedyBind:
+				q.Bound = true
+			case sallyport.RemedyDevice:
+				q.Device = followed(t, q.Device, r)
+				devices++
 			default:
 				asked = true
 			}
@@ -270,7 +296,24 @@ func TestRemediesHelp(t *testing.T) {
 			t.Fatalf("%v because of %q; with %v still %v because of %q", d.Outcome, d.ReasonIDs(), d.Remedies, after.Outcome, after.ReasonIDs())
 		}
 	})
-	if helped == 0 {
-		t.Error("no drawn question had a way out")
+	if helped == 0 || devices == 0 {
+		t.Errorf("%d drawn questions had a way out, %d from another device", helped, devices)
 	}
+}
+
+// followed is the device after a person has done what a remedy says.
+func followed(t interface{ Fatalf(string, ...any) }, d decision.Device, r sallyport.Remedy) decision.Device {
+	switch {
+	case r.Command == "sallyport agent" && d.ID != "":
+	case r.Command == "sallyport device enroll" && strings.Contains(r.Text, "in its hardware"):
+		d.ID, d.Class, d.Level = "DV-2", "standard", 3
+	case r.Command == "sallyport device enroll":
+		d.ID, d.Class, d.Level = "DV-2", "standard", 2
+	case r.Command == "" && strings.Contains(r.Text, "class admin"):
+		d.ID, d.Class, d.Level = "DV-3", "admin", 3
+	default:
+		t.Fatalf("nobody can follow %+v", r)
+	}
+	d.Posture, d.Encrypted, d.Locked, d.Patched = 0, true, true, true
+	return d
 }
