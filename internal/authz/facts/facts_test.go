@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/role"
 	"sallyport/internal/enforce/guard/guardtest"
+	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/directory"
 )
 
@@ -31,6 +33,8 @@ type rooms struct {
 	holds   []hold.Hold
 	catalog catalog.Dump
 	revoked []string
+	devices []device.Device
+	risks   map[string]int
 	feed    []facts.Kind
 	down    map[facts.Kind]error // what cannot be read
 	feedErr error
@@ -41,6 +45,7 @@ type rooms struct {
 
 func newRooms() *rooms {
 	project := func(p, n string) sallyport.Ref { return sallyport.Ref{Kind: sallyport.ProjectKind, Org: p, Name: n} }
+	start := time.Now()
 	return &rooms{
 		down: map[facts.Kind]error{}, reads: map[facts.Kind]int{},
 		people: directory.Dump{
@@ -51,6 +56,11 @@ func newRooms() *rooms {
 				{ID: "user:gone", Person: "user:gone", State: directory.Removed},
 				{ID: "service:bot", Person: "user:ana", Org: "acme", State: directory.Active},
 				{ID: "service:orphan", Person: "user:bob", Org: "acme", State: directory.Active},
+				{ID: "service:over", Person: "user:ana", State: directory.Active, Ends: start},
+				{ID: "user:guest", Person: "user:guest", State: directory.Active, Guest: true, Sponsor: "user:ana", Ends: start.Add(time.Hour)},
+				{ID: "user:stray", Person: "user:stray", State: directory.Active, Guest: true, Sponsor: "user:bob", Ends: start.Add(time.Hour)},
+				{ID: "agent:helper", Person: "user:ana", State: directory.Active, Ends: start.Add(time.Hour)},
+				{ID: "agent:over", Person: "user:ana", State: directory.Active, Ends: start},
 			},
 			Groups: []directory.Group{{Name: "acme/scorers", Parents: []string{"acme/risk"}}, {Name: "acme/risk", Parents: []string{"acme/staff"}}, {Name: "acme/staff"}},
 		},
@@ -63,6 +73,15 @@ func newRooms() *rooms {
 				{ID: "A-4", Subject: "service:bot", Role: "developer", Scope: sallyport.Ref{Kind: sallyport.ModelKind, Org: "acme", Name: "fraud", Revision: "v1"}},
 			},
 		},
+		devices: []device.Device{
+			{ID: "DV-1", Owner: "user:ana", Class: device.Standard, Level: device.Attested, State: device.Active,
+				Posture: device.Posture{At: start.Add(-90 * time.Second), OS: "linux 6.1", Encrypted: true, Patched: true}},
+			{ID: "DV-new", Owner: "user:ana", Class: device.Admin, Level: device.Software, State: device.Active},
+			{ID: "DV-bad", Owner: "user:ana", Class: device.Standard, Level: device.Software, State: device.Active, Against: "no agent",
+				Posture: device.Posture{At: start, Encrypted: true, Locked: true, Patched: true}},
+			{ID: "DV-removed", Owner: "user:ana", State: device.Removed},
+		},
+		risks: map[string]int{"S-1": 70, "S-odd": 900},
 		catalog: catalog.Dump{
 			Orgs: []catalog.Org{{Name: "acme"}}, Projects: []catalog.Project{{Org: "acme", Name: "risk"}, {Org: "acme", Name: "language"}},
 			Models: []catalog.Model{
@@ -102,6 +121,10 @@ func (r *rooms) sources() facts.Sources {
 		Revoked: func(context.Context, time.Time) ([]string, error) {
 			return read(r, facts.KindSession, &r.revoked)
 		},
+		Devices: func(context.Context) ([]device.Device, error) { return read(r, facts.KindDevice, &r.devices) },
+		Risk:    func(context.Context) (map[string]int, error) { return read(r, "risk", &r.risks) },
+		Networks: facts.Networks{{Prefix: netip.MustParsePrefix("192.0.2.128/25"), Label: "lab"},
+			{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Label: "office"}},
 		Latest: func(context.Context) (int64, error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -374,6 +397,16 @@ func TestLive(t *testing.T) {
 		{sallyport.Principal{ID: "service:orphan"}, "person.inactive"},
 		{sallyport.Principal{ID: "user:ana", Session: "S-dead"}, "session.revoked"},
 		{sallyport.Principal{ID: "user:ana", Session: "S-1", Family: "F-dead"}, "session.revoked"},
+		{sallyport.Principal{ID: "service:over"}, "principal.ended"},
+		{sallyport.Principal{ID: "user:guest"}, ""},
+		{sallyport.Principal{ID: "user:stray"}, "sponsor.inactive"},
+		{sallyport.Principal{ID: "user:ana", Actors: []sallyport.PrincipalID{"agent:helper"}}, ""},
+		{sallyport.Principal{ID: "user:ana", Actors: []sallyport.PrincipalID{"agent:helper", "agent:over"}}, "actor.inactive"},
+		{sallyport.Principal{ID: "user:ana", Actors: []sallyport.PrincipalID{"agent:nobody"}}, "actor.inactive"},
+		{sallyport.Principal{ID: "user:bob", Actors: []sallyport.PrincipalID{"agent:helper"}}, "principal.suspended"},
+		{sallyport.Principal{ID: "user:ana", Device: "DV-1"}, ""},
+		{sallyport.Principal{ID: "user:ana", Device: "DV-removed"}, "device.removed"},
+		{sallyport.Principal{ID: "user:ana", Device: "DV-never"}, "device.removed"},
 	} {
 		err := s.Live(test.p, r.clock.Now())
 		if test.want == "" && err != nil || test.want != "" && (sallyport.ReasonOf(err) != test.want || sallyport.KindOf(err) != sallyport.Unknown) {
@@ -385,7 +418,7 @@ func TestLive(t *testing.T) {
 // Without every source there is no first snapshot.
 func TestOpenNeedsEverySource(t *testing.T) {
 	down := errors.New("down")
-	for _, kind := range []facts.Kind{facts.KindDirectory, facts.KindSession, facts.KindRole, facts.KindGrant, facts.KindHold, facts.KindCatalog, "feed"} {
+	for _, kind := range []facts.Kind{facts.KindDirectory, facts.KindSession, facts.KindRole, facts.KindGrant, facts.KindHold, facts.KindCatalog, facts.KindDevice, "risk", "feed"} {
 		r := newRooms()
 		if r.down[kind] = down; kind == "feed" {
 			r.feedErr = down

@@ -162,7 +162,8 @@ func (g *Guard) recheck(p *Permit, snap *facts.Snapshot) *Cut {
 		p.basis.Store(f.Basis)
 		return nil
 	}
-	return &Cut{Decision: p.id, Reason: d.Reasons[0].ID, Text: d.Reasons[0].Text}
+	why := cause(d.Reasons)
+	return &Cut{Decision: p.id, Reason: why.ID, Text: why.Text}
 }
 
 // gatherPinned gathers the facts for exactly what p was decided on.

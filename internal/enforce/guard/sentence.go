@@ -2,7 +2,10 @@ package guard
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"sallyport"
 )
 
 // Sentence is what a refused person reads, whatever the client: the decision id,
@@ -14,11 +17,7 @@ func Sentence(a Answer, c Call) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Sallyport %s: %s on %s: %s", a.ID, c.Action, c.Target, a.Outcome)
 	if len(a.Reasons) > 0 {
-		text := a.Reasons[0].Text
-		if text == "" {
-			text = a.Reasons[0].ID
-		}
-		b.WriteString(" (" + strings.TrimSuffix(text, ".") + ")")
+		b.WriteString(" (" + strings.Join(texts(a.Reasons), "; ") + ")")
 	}
 	b.WriteString(".")
 	for _, r := range a.Remedies {
@@ -28,6 +27,37 @@ func Sentence(a Answer, c Call) string {
 		}
 	}
 	return oneLine(b.String())
+}
+
+// texts are why a decision refuses, for people: its first cause, and on whose side
+// of those who act.
+func texts(reasons []sallyport.Reason) []string {
+	var list []string
+	first := cause(reasons)
+	for _, r := range reasons {
+		if r.ID == first.ID || strings.HasPrefix(r.ID, actorReason) {
+			text := strings.TrimSuffix(r.Text, ".")
+			if text == "" {
+				text = r.ID
+			}
+			list = append(list, text)
+		}
+	}
+	slices.Reverse(list) // "actor:" stands first among reasons
+	return list
+}
+
+// actorReason begins the reasons that say whom a refusal concerns, and not why.
+const actorReason = "actor:"
+
+// cause is the first reason that says why.
+func cause(reasons []sallyport.Reason) sallyport.Reason {
+	for _, r := range reasons {
+		if !strings.HasPrefix(r.ID, actorReason) {
+			return r
+		}
+	}
+	return reasons[0]
 }
 
 // oneLine keeps a sentence fit for a header value: one line of printable ASCII.

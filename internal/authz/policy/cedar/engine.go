@@ -26,8 +26,8 @@ type Engine struct {
 	infos     map[string]policy.Info
 	ids       []string // sorted
 	warnings  []string
-	budget    int             // bytes of policy text an evaluation may touch
-	unknown   [2]types.Record // the device of most calls: none that is enrolled, without and with a bound key
+	budget    int            // bytes of policy text an evaluation may touch
+	unknown   [2]types.Value // the device of most calls: none that is enrolled, without and with a bound key
 }
 
 var _ policy.Engine = (*Engine)(nil)
@@ -171,7 +171,7 @@ func (e *Engine) contextOf(c *policy.Context) types.Record {
 }
 
 // device is the record of a device; those of the unknown ones are shared.
-func (e *Engine) device(d *policy.Device) types.Record {
+func (e *Engine) device(d *policy.Device) types.Value {
 	if d.Level >= 0 && d.Level < int64(len(e.unknown)) && *d == (policy.Device{Level: d.Level, Posture: policy.NoPosture}) {
 		return e.unknown[d.Level]
 	}
