@@ -12,7 +12,12 @@
 //   - session: who stands behind a cookie, how strongly, for how long; revocation
 //   - workload: which job of somebody else's issuer proves which service; trust rules and their keys
 //   - token: access, refresh and device tokens, their keys and families
+//   - token: families of tokens; issuing, exchanging and ending them
+//   - token/access: what stands in an access token, and what one that is shown proves
+//   - token/codes: authorization codes, device codes, pushed requests, what people have allowed
+//   - token/clients: the programs that may ask for tokens, and how each proves who it is
 //   - token/dpop: nonces, and the proofs of possession that were seen
+//   - token/keys: the keys that sign tokens
 //   - leaver: the end of an account, everywhere at once, and who answers for what it left
 //   - signin: the ceremony from first proof to session, and step-up
 //   - risk: the score of a sign-in and its reasons, pure

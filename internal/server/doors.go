@@ -25,7 +25,6 @@ import (
 	"sallyport/internal/web/api"
 	"sallyport/internal/web/device"
 	"sallyport/internal/web/login"
-	"sallyport/internal/web/oidc"
 )
 
 // The prefixes of the doors. Each is also the end of the audience that tokens for
@@ -65,16 +64,7 @@ func (s *Server) openPages(mux *http.ServeMux) error {
 		return err
 	}
 	pages.Routes(mux)
-	forms, err := s.box.file(s.path("secrets"), "forms", random(32))
-	if err != nil {
-		return err
-	}
-	doors, err := oidc.New(oidc.Config{URL: s.config.External, Issuer: s.rooms.tokens, Verifier: s.rooms.verifier, Current: current(pages),
-		Guess: s.guess, Record: s.noteOnly, Key: forms, Now: s.clock, Log: s.logger})
-	if err != nil {
-		return err
-	}
-	return doors.Register(mux)
+	return s.openAuthorization(mux, pages)
 }
 
 // current tells the authorization server who is signed in.

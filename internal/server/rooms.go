@@ -28,7 +28,10 @@ import (
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/signin"
 	"sallyport/internal/identity/token"
+	"sallyport/internal/identity/token/clients"
+	"sallyport/internal/identity/token/codes"
 	"sallyport/internal/identity/token/dpop"
+	"sallyport/internal/identity/token/keys"
 )
 
 // Administrator is the role of the first administrator, on the system.
@@ -45,11 +48,13 @@ type rooms struct {
 	sessions    *session.Service
 	recovery    *recovery.Service
 	signin      *signin.Service
-	keys        *token.Keys
+	clients     *clients.Registry
+	keys        *keys.Keys
 	verifier    *token.Verifier
 	proofs      *dpop.Proofs
 	caller      *caller.Service
 	tokens      *token.Issuer
+	codes       *codes.Service
 	roles       *role.Service
 	approvals   *approval.Service
 	grants      *grant.Service
@@ -107,27 +112,6 @@ func (s *Server) openIdentity(ctx context.Context) error {
 func (s *Server) noteOnly(ctx context.Context, e sallyport.Event) error {
 	_, err := s.note(ctx, e)
 	return err
-}
-
-func (s *Server) openTokens(ctx context.Context) error {
-	r := &s.rooms
-	clients, err := token.NewRegistry(token.CommandLine(s.config.External))
-	if err != nil {
-		return err
-	}
-	r.keys, err = token.OpenKeys(ctx, token.KeysConfig{Store: s.db.Token(), Rand: rand.Reader, Now: s.clock,
-		Seal: func(_ context.Context, p, a []byte) ([]byte, error) { return s.box.seal(p, a), nil },
-		Open: func(_ context.Context, c, a []byte) ([]byte, error) { return s.box.open(c, a) }})
-	if err != nil {
-		return err
-	}
-	r.verifier, err = token.NewVerifier(token.VerifierConfig{Issuer: s.config.External, Keys: r.keys.Current, Leeway: 5 * time.Second})
-	if err != nil {
-		return err
-	}
-	r.tokens = &token.Issuer{URL: s.config.External, Clients: clients, Keys: r.keys, Families: s.db.Token(), Codes: s.db.Token(),
-		Now: s.clock, Rand: rand.Reader, Record: s.noteOnly, Forget: r.verifier.Forget}
-	return nil
 }
 
 // revoked returns the ids of sessions and families that ended since a time.

@@ -372,9 +372,8 @@ func (s *Server) tend(ctx context.Context) {
 		case <-tick.C:
 		}
 		for name, work := range map[string]func(context.Context) error{
-			"rotate signing keys": s.rooms.keys.Tend, "sweep uploads": s.vault.Sweep,
-			"forget old codes": func(ctx context.Context) error { return s.db.Token().Sweep(ctx, s.clock().Add(-24*time.Hour)) },
-			"let risk fade":    s.rooms.habits.Fade, "forget old habits": s.rooms.habits.Tend,
+			"tend tokens": s.tendTokens, "sweep uploads": s.vault.Sweep,
+			"let risk fade": s.rooms.habits.Fade, "forget old habits": s.rooms.habits.Tend,
 			"forget old guesses": s.rooms.throttle.Prune, "mark the time": s.steady.Mark, "forget old sessions": s.rooms.sessions.Prune,
 			"tend devices":          s.rooms.devices.Tend,
 			"end what leavers left": s.rooms.leaver.Tend,

@@ -4,7 +4,8 @@
 //
 //   - page: the look that all pages share: layout, style sheet, security headers
 //   - login: the forms of sign-in, enrolment, step-up and the account page
-//   - oidc: the authorization server's endpoints
+//   - oauth: the authorization server's endpoints for programs
+//   - oidc: its pages for people: consent, devices, signing out
 //   - api: the words of the management API, shared with its clients
 //   - admin: the management API, behind the guard like every door
 //   - device: what enrolled devices do over their certificates: renewal, reports of their state

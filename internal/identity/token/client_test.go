@@ -10,6 +10,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/token"
+	"sallyport/internal/identity/token/clients"
 )
 
 func decode(t testing.TB, s string) []byte {
@@ -54,37 +55,37 @@ func TestA08(t *testing.T) {
 func TestResolve(t *testing.T) {
 	w := newWorld(t)
 	cli, narrow := w.by("sallyport-cli").Client, w.by("narrow").Client
-	scope, audiences, err := narrow.Resolve(nil, nil)
+	scope, audiences, err := narrow.Resolve(nil, nil, false)
 	if err != nil || scope.String() != "model.infer" || !slices.Equal(audiences, []string{hub}) {
 		t.Errorf("the default = %v, %v, %v", scope, audiences, err)
 	}
-	_, _, err = cli.Resolve(nil, nil)
+	_, _, err = cli.Resolve(nil, nil, false)
 	wantReason(t, "no scope and no default", err, "invalid_scope")
-	_, _, err = narrow.Resolve(sallyport.Scope{"model.pull"}, nil)
+	_, _, err = narrow.Resolve(sallyport.Scope{"model.pull"}, nil, false)
 	wantReason(t, "another scope", err, "invalid_scope")
-	_, _, err = narrow.Resolve(nil, []string{api})
+	_, _, err = narrow.Resolve(nil, []string{api}, false)
 	wantReason(t, "another resource", err, "invalid_target")
-	_, audiences, err = cli.Resolve(sallyport.Scope{"*"}, []string{hub, api, hub})
+	_, audiences, err = cli.Resolve(sallyport.Scope{"*"}, []string{hub, api, hub}, false)
 	if err != nil || !slices.Equal(audiences, []string{api, hub}) {
 		t.Errorf("two resources = %v, %v, want the default first", audiences, err)
 	}
 }
 
 func TestNewRegistryRefuses(t *testing.T) {
-	for name, change := range map[string]func(*token.Client){
-		"name of a user": func(c *token.Client) { c.ID = "user:ana" }, "no name": func(c *token.Client) { c.Name = "" }, "plain http": func(c *token.Client) { c.RedirectURIs = []string{"http://a.example/"} },
-		"fragment": func(c *token.Client) { c.RedirectURIs = []string{"https://a.example/#x"} }, "wildcard": func(c *token.Client) { c.RedirectURIs = []string{"https://*.example/"} },
-		"user": func(c *token.Client) { c.RedirectURIs = []string{"https://u@a.example/"} }, "loopback pattern": func(c *token.Client) { c.LoopbackRedirect = "/*" },
-		"loopback without slash": func(c *token.Client) { c.LoopbackRedirect = "callback" }, "no scopes": func(c *token.Client) { c.Scopes = nil }, "no audiences": func(c *token.Client) { c.Audiences = nil },
-		"no grants": func(c *token.Client) { c.Grants = nil }, "default too wide": func(c *token.Client) { c.Scopes, c.Default = sallyport.Scope{"model.infer"}, sallyport.Scope{"*"} },
+	for name, change := range map[string]func(*clients.Client){
+		"name of a user": func(c *clients.Client) { c.ID = "user:ana" }, "no name": func(c *clients.Client) { c.Name = "" }, "plain http": func(c *clients.Client) { c.RedirectURIs = []string{"http://a.example/"} },
+		"fragment": func(c *clients.Client) { c.RedirectURIs = []string{"https://a.example/#x"} }, "wildcard": func(c *clients.Client) { c.RedirectURIs = []string{"https://*.example/"} },
+		"user": func(c *clients.Client) { c.RedirectURIs = []string{"https://u@a.example/"} }, "loopback pattern": func(c *clients.Client) { c.LoopbackRedirect = "/*" },
+		"loopback without slash": func(c *clients.Client) { c.LoopbackRedirect = "callback" }, "no audiences": func(c *clients.Client) { c.Audiences = nil },
+		"no grants": func(c *clients.Client) { c.Grants = nil }, "default too wide": func(c *clients.Client) { c.Scopes, c.Default = sallyport.Scope{"model.infer"}, sallyport.Scope{"*"} },
 	} {
 		c := token.CommandLine(external)
 		change(&c)
-		if _, err := token.NewRegistry(c); sallyport.KindOf(err) != sallyport.Invalid {
+		if _, err := clients.New(nil, nil, c); sallyport.KindOf(err) != sallyport.Invalid {
 			t.Errorf("%s: %v, want invalid", name, err)
 		}
 	}
-	if _, err := token.NewRegistry(token.CommandLine(external), token.CommandLine(external)); err == nil {
+	if _, err := clients.New(nil, nil, token.CommandLine(external), token.CommandLine(external)); err == nil {
 		t.Error("one id twice is accepted")
 	}
 }

@@ -4,69 +4,125 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"sallyport"
+	"sallyport/internal/identity/token/access"
+	"sallyport/internal/identity/token/clients"
+	"sallyport/internal/identity/token/keys"
 	"sallyport/internal/plumbing/secret"
 )
 
-// An Issuer starts families, issues their tokens and ends them. All fields but Record and Forget are needed. Methods are safe
-// for concurrent use. What a client did wrong is an error of kind Invalid whose reason begins, up to the first dot,
-// with the error code of the RFC that the client's door answers with; Unavailable means that nothing was issued.
+// An Issuer starts families, issues their tokens and ends them. Methods are safe for concurrent use. What a client did
+// wrong is an error of kind Invalid whose reason begins, up to the first dot, with the error code of the RFC that the
+// client's door answers with; Unavailable means that nothing was issued.
 type Issuer struct {
 	URL      string // external URL, the iss of every token
-	Clients  *Registry
-	Keys     *Keys
+	Clients  *clients.Registry
+	Keys     *keys.Keys
 	Families FamilyStore
-	Codes    CodeStore
 	Now      func() time.Time
 	Rand     io.Reader
 	// Record writes an event down, durably, before its effect: token.issued, token.reused, token.revoked. An error
-	// keeps a token from being issued; revocations and the end of a stolen family happen all the same.
+	// keeps a token from being issued; revocations and the end of a stolen family happen all the same. May be nil.
 	Record func(ctx context.Context, e sallyport.Event) error
 	// Forget is Verifier.Forget of this node, so that a revocation holds here before the feed tells it; may be nil.
 	Forget func(revoked ...Revoked)
+
+	// Verifier reads the access tokens that are exchanged for others; without it none is.
+	Verifier *access.Verifier
+	// Standing returns the person who answers for a service or an agent that may act now. Whoever is unknown, suspended
+	// or at the end of their time is an error of kind NotFound. Without it no service gets a token.
+	Standing func(ctx context.Context, id sallyport.PrincipalID) (person sallyport.PrincipalID, err error)
+	// Workload verifies a proof that somebody else issued, by the trust rules for a client. Without it none is exchanged.
+	Workload func(ctx context.Context, client string, proof secret.Text) (Workload, error)
 }
 
-// start adds the family of one approval by the principal who, as the current session proved them.
-func (s *Issuer) start(ctx context.Context, who sallyport.Principal, c Client, scope sallyport.Scope, audiences []string) (Family, error) {
-	if _, err := parseFull(string(who.ID)); err != nil || who.Assurance == sallyport.NoAssurance {
-		return Family{}, sallyport.E("start token family", sallyport.Unknown, "nobody is signed in", "sign in first")
+// An Approval is what a principal lets a client have.
+type Approval struct {
+	Client    clients.Client
+	Scope     sallyport.Scope
+	Audiences []string
+	Key       string // that tokens are bound to, "" when it is not known yet
+	Purpose   string
+	OpenID    bool
+	Detailed  bool
+	Life      time.Duration // 0 = FamilyLifetime
+}
+
+// Start adds the family of one approval by the principal who, as the current session or proof has proved them.
+func (s *Issuer) Start(ctx context.Context, who sallyport.Principal, a Approval) (Family, error) {
+	f, err := s.prepare(who, a)
+	if err != nil {
+		return Family{}, err
+	}
+	return f, s.Families.StartFamily(ctx, f)
+}
+
+func (s *Issuer) prepare(who sallyport.Principal, a Approval) (Family, error) {
+	const op = "start token family"
+	if id, err := sallyport.ParsePrincipalID(string(who.ID)); err != nil || id != who.ID || who.Assurance == sallyport.NoAssurance {
+		return Family{}, sallyport.E(op, sallyport.Unknown, "nobody is signed in", "sign in first")
+	}
+	if a.Purpose != "" && sallyport.CheckName(op, a.Purpose) != nil {
+		return Family{}, fault("invalid_request.purpose", "the purpose is not a plain name", "write it like training")
 	}
 	id, err := newID(s.Rand)
 	if err != nil {
 		return Family{}, err
 	}
 	now := s.now()
+	if a.Life <= 0 {
+		a.Life = FamilyLifetime
+	}
 	f := Family{
-		ID: id, Principal: who.ID, Person: who.Person, Client: c.ID, Session: who.Session, Scope: scope, Audiences: audiences,
+		ID: id, Principal: who.ID, Person: who.Person, Client: a.Client.ID, Session: who.Session, Scope: a.Scope, Audiences: a.Audiences,
 		Assurance: who.Assurance, Methods: who.Methods, AuthTime: who.AuthTime.UTC().Truncate(time.Second),
-		Created: now, Expires: now.Add(FamilyLifetime),
+		Created: now, Expires: now.Add(a.Life), Key: a.Key, Actors: who.Actors, Purpose: a.Purpose, OpenID: a.OpenID, Detailed: a.Detailed,
 	}.clone()
 	if f.Person == "" {
 		f.Person = f.Principal
 	}
-	return f, s.Families.StartFamily(ctx, f)
+	return f, nil
 }
 
 func (s *Issuer) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
 
-// first issues the first tokens of a family.
-func (s *Issuer) first(ctx context.Context, f Family, want Want, by By) (Issued, error) {
-	issued, err := s.mint(f, want)
+// Family returns a family by its id. One that is gone is an error whose reason begins with invalid_grant.
+func (s *Issuer) Family(ctx context.Context, id string) (Family, error) {
+	all, err := s.Families.Families(ctx, Selector{Family: id})
+	if err != nil {
+		return Family{}, err
+	}
+	if len(all) != 1 {
+		return Family{}, dead()
+	}
+	return all[0], nil
+}
+
+func dead() error { return fault("invalid_grant.dead", "the approval has ended", "sign in again") }
+
+// First issues the first tokens of a family. nonce goes into the ID token.
+func (s *Issuer) First(ctx context.Context, f Family, want Want, by By, nonce string) (Issued, error) {
+	issued, err := s.mint(f, want, by)
 	if err != nil {
 		return Issued{}, err
 	}
 	if err := s.record(ctx, issuedEvent(issued, by)); err != nil {
 		return Issued{}, err
 	}
-	if !by.Client.Allows(GrantRefresh) {
+	if issued.Identity, err = s.identify(issued, nonce); err != nil {
+		return Issued{}, err
+	}
+	if !by.Client.Allows(clients.Refresh) {
 		return issued, nil
 	}
-	raw, row, err := s.newRefresh(f)
+	raw, row, err := s.newRefresh(f, by)
 	if err != nil {
 		return Issued{}, err
 	}
+	row.Key = by.Key
 	if err := s.Families.AddRefresh(ctx, row); err != nil {
 		return Issued{}, deadIfConflict(err)
 	}
@@ -76,35 +132,41 @@ func (s *Issuer) first(ctx context.Context, f Family, want Want, by By) (Issued,
 
 func deadIfConflict(err error) error {
 	if sallyport.KindOf(err) == sallyport.Conflict {
-		return fault("invalid_grant.dead", "the approval has ended", "sign in again")
+		return dead()
 	}
 	return err
 }
 
-func (s *Issuer) newRefresh(f Family) (secret.Text, Refresh, error) {
-	raw, hash, err := newSecret(s.Rand)
+// steady reports whether a family's refresh token stays the same. It does where showing it is not enough: the client
+// proves itself and a key each time, and a rotation would only lose tokens on the way (FAPI 2.0, section 5.3.2.1).
+func steady(f Family, by By) bool { return !by.Client.Public() && (f.Key != "" || by.Key != "") }
+
+func (s *Issuer) newRefresh(f Family, by By) (secret.Text, Refresh, error) {
+	raw, hash, err := NewSecret(s.Rand)
 	if err != nil {
 		return secret.Text{}, Refresh{}, err
 	}
 	now := s.now()
 	expires := now.Add(RefreshIdle)
-	if f.Expires.Before(expires) {
+	if f.Expires.Before(expires) || steady(f, by) {
 		expires = f.Expires
 	}
 	return raw, Refresh{Hash: hash, Family: f.ID, Created: now, Expires: expires}, nil
 }
 
-// By says who asks for tokens and from where.
+// By says who asks for tokens, from where, and with which key.
 type By struct {
-	Client Client
+	Client clients.Client
 	IP     string // for the record; may be empty
+	Key    string // that the request has proved, as in sallyport.Principal.Key; "" for none
 }
 
 // Refresh exchanges a refresh token for a new one and an access token. A token that was used before is theft, by
 // whoever showed it the second time or the first: the whole family dies, and the event says so. Of many callers at
-// once exactly one wins, and the others count as thieves: a client refreshes once at a time.
+// once exactly one wins, and the others count as thieves: a client refreshes once at a time, unless it is registered
+// with an overlap and proves the family's key.
 func (s *Issuer) Refresh(ctx context.Context, by By, raw secret.Text, want Want) (Issued, error) {
-	if !by.Client.Allows(GrantRefresh) {
+	if !by.Client.Allows(clients.Refresh) {
 		return Issued{}, fault("unauthorized_client", "the client may not use refresh tokens", "")
 	}
 	row, f, err := s.Families.FindRefresh(ctx, HashOf(raw.Reveal()))
@@ -114,26 +176,52 @@ func (s *Issuer) Refresh(ctx context.Context, by By, raw secret.Text, want Want)
 	if err != nil {
 		return Issued{}, err
 	}
-	if !row.Used.IsZero() {
-		return Issued{}, s.stolen(ctx, f, by, "a refresh token was used twice")
+	again := !row.Used.IsZero()
+	if again && !s.overlaps(row, f, by) {
+		return Issued{}, s.Stolen(ctx, f, by, "a refresh token was used twice")
 	}
 	if !s.now().Before(row.Expires) {
 		return Issued{}, fault("invalid_grant.expired", "the refresh token has expired", "sign in again")
 	}
-	issued, err := s.mint(f, want) // refuses what is too wide before anything is used up
+	issued, err := s.mint(f, want, by) // refuses what is too wide before anything is used up
 	if err != nil {
 		return Issued{}, err
 	}
-	if err := s.record(ctx, issuedEvent(issued, by)); err != nil {
+	if issued.Identity, err = s.identify(issued, ""); err != nil {
 		return Issued{}, err
 	}
-	next, nextRow, err := s.newRefresh(f)
+	e := issuedEvent(issued, by)
+	if again {
+		e.Detail["overlap"] = s.now().Sub(row.Used).String()
+	}
+	if err := s.record(ctx, e); err != nil {
+		return Issued{}, err
+	}
+	if steady(f, by) {
+		return issued, nil
+	}
+	return s.rotate(ctx, row, issued, by)
+}
+
+// overlaps reports whether a refresh token that was used may be used once more: shortly after, by whoever proves the key
+// that the family is bound to.
+func (s *Issuer) overlaps(row Refresh, f Family, by By) bool {
+	return by.Client.Overlap > 0 && s.now().Sub(row.Used) <= by.Client.Overlap && strings.HasPrefix(f.Key, "jkt:") && by.Key == f.Key && f.Live(s.now())
+}
+
+// rotate puts a new refresh token in the place of one that is used up.
+func (s *Issuer) rotate(ctx context.Context, row Refresh, issued Issued, by By) (Issued, error) {
+	next, nextRow, err := s.newRefresh(issued.Family, by)
 	if err != nil {
 		return Issued{}, err
 	}
-	err = s.Families.RotateRefresh(ctx, row.Hash, nextRow)
+	if row.Used.IsZero() {
+		err = s.Families.RotateRefresh(ctx, row.Hash, nextRow)
+	} else {
+		err = deadIfConflict(s.Families.AddRefresh(ctx, nextRow))
+	}
 	if sallyport.KindOf(err) == sallyport.Conflict {
-		return Issued{}, s.lostRotation(ctx, f, row.Hash, by)
+		return Issued{}, s.lostRotation(ctx, row.Hash, by)
 	}
 	if err != nil {
 		return Issued{}, err
@@ -143,64 +231,34 @@ func (s *Issuer) Refresh(ctx context.Context, by By, raw secret.Text, want Want)
 }
 
 // lostRotation finds out why a rotation did not happen: somebody else did it, or the family ended meanwhile.
-func (s *Issuer) lostRotation(ctx context.Context, f Family, used Hash, by By) error {
+func (s *Issuer) lostRotation(ctx context.Context, used Hash, by By) error {
 	row, f, err := s.Families.FindRefresh(ctx, used)
 	if err != nil {
 		return err
 	}
 	if row.Used.IsZero() || !f.Revoked.IsZero() {
-		return fault("invalid_grant.dead", "the approval has ended", "sign in again")
+		return dead()
 	}
-	return s.stolen(ctx, f, by, "a refresh token was used twice at once")
+	if s.overlaps(row, f, by) {
+		return sallyport.E("refresh", sallyport.Busy, "the token is being used by another request", "try again").Because("overlap")
+	}
+	return s.Stolen(ctx, f, by, "a refresh token was used twice at once")
 }
 
-// stolen ends a family of which something came back that was used up, and raises the incident. It kills first and
-// records then: that the record cannot be written is no reason to let a thief go on.
-func (s *Issuer) stolen(ctx context.Context, f Family, by By, what string) error {
-	dead, err := s.revoke(ctx, Selector{Family: f.ID}, what)
+// Stolen ends a family of which something came back that was used up, and raises the incident. It kills first and
+// records then: that the record cannot be written is no reason to let a thief go on. It returns an error in any case.
+func (s *Issuer) Stolen(ctx context.Context, f Family, by By, what string) error {
+	gone, err := s.revoke(ctx, Selector{Family: f.ID}, what)
 	if err != nil {
 		return err
 	}
 	e := familyEvent(sallyport.EventTokenReused, f, by)
 	e.Reasons = []string{what}
-	e.Detail["revoked"] = fmt.Sprint(len(dead) > 0)
+	e.Detail["revoked"] = fmt.Sprint(len(gone) > 0)
 	if err := s.record(ctx, e); err != nil {
 		return err
 	}
 	return fault("invalid_grant.reused", "the token was used before", "sign in again; if that was not you, tell your administrator")
-}
-
-// Revoke ends the families that sel names. Their tokens are refused on every node as soon as the feed has told it.
-func (s *Issuer) Revoke(ctx context.Context, sel Selector, reason string) ([]Revoked, error) {
-	dead, err := s.revoke(ctx, sel, reason)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range dead {
-		e := sallyport.Event{Type: sallyport.EventTokenRevoked, Asked: &sallyport.Asked{Door: "oidc", Family: r.Family}, Reasons: []string{reason}}
-		if err := s.record(ctx, e); err != nil {
-			return dead, err
-		}
-	}
-	return dead, nil
-}
-
-func (s *Issuer) revoke(ctx context.Context, sel Selector, reason string) ([]Revoked, error) {
-	dead, err := s.Families.RevokeFamilies(ctx, sel, s.now(), reason)
-	if err == nil && s.Forget != nil {
-		s.Forget(dead...)
-	}
-	return dead, err
-}
-
-// RevokeBySession ends the families that a browser session approved.
-func (s *Issuer) RevokeBySession(ctx context.Context, session, reason string) ([]Revoked, error) {
-	return s.Revoke(ctx, Selector{Session: session}, reason)
-}
-
-// RevokeByPrincipal ends all families of a principal.
-func (s *Issuer) RevokeByPrincipal(ctx context.Context, id sallyport.PrincipalID, reason string) ([]Revoked, error) {
-	return s.Revoke(ctx, Selector{Principal: id}, reason)
 }
 
 // Find returns the family of a refresh token that may still be used once, or of one that may not and false. A token
@@ -208,32 +266,6 @@ func (s *Issuer) RevokeByPrincipal(ctx context.Context, id sallyport.PrincipalID
 func (s *Issuer) Find(ctx context.Context, raw secret.Text) (Family, bool, error) {
 	row, f, err := s.Families.FindRefresh(ctx, HashOf(raw.Reveal()))
 	return f, err == nil && row.Used.IsZero() && s.now().Before(row.Expires) && f.Live(s.now()), err
-}
-
-// GiveBack ends the family that a client no longer wants, by its refresh token or by the family's id that an access
-// token named (RFC 7009). What is unknown or belongs to another client is no error and changes nothing.
-func (s *Issuer) GiveBack(ctx context.Context, by By, refresh secret.Text, family string) error {
-	var f Family
-	var err error
-	if family != "" {
-		f, err = s.family(ctx, family)
-	} else {
-		f, _, err = s.Find(ctx, refresh)
-	}
-	switch sallyport.KindOf(err) {
-	case sallyport.NotFound, sallyport.Invalid:
-		return nil
-	}
-	if err != nil || f.Client != by.Client.ID {
-		return err
-	}
-	_, err = s.Revoke(ctx, Selector{Family: f.ID}, "the client gave the token back")
-	return err
-}
-
-// Revoked returns the families whose tokens may still be alive although they were revoked, for Verifier.Forget.
-func (s *Issuer) Revoked(ctx context.Context) ([]Revoked, error) {
-	return s.Families.Revoked(ctx, s.now().Add(-2*AccessLifetime))
 }
 
 func (s *Issuer) record(ctx context.Context, e sallyport.Event) error {
@@ -248,11 +280,15 @@ func (s *Issuer) record(ctx context.Context, e sallyport.Event) error {
 }
 
 func familyEvent(t sallyport.EventType, f Family, by By) sallyport.Event {
+	var actors []string
+	for _, id := range f.Actors {
+		actors = append(actors, string(id))
+	}
 	return sallyport.Event{
 		Type: t, Who: f.Principal, Action: sallyport.TokenIssue,
 		Asked: &sallyport.Asked{
 			Door: "oidc", IP: by.IP, Scope: f.Scope.String(), Assurance: int(f.Assurance), AuthTime: f.AuthTime.Unix(),
-			Session: f.Session, Family: f.ID,
+			Session: f.Session, Family: f.ID, Client: f.Client, Actors: strings.Join(actors, " "), Bound: f.Key != "" || by.Key != "", Purpose: f.Purpose,
 		},
 		Detail: map[string]string{"client": f.Client, "person": string(f.Person)},
 	}
@@ -260,7 +296,7 @@ func familyEvent(t sallyport.EventType, f Family, by By) sallyport.Event {
 
 func issuedEvent(i Issued, by By) sallyport.Event {
 	e := familyEvent(sallyport.EventTokenIssued, i.Family, by)
-	e.On, e.Asked.Scope = i.Audience, i.Scope.String()
+	e.On, e.Asked.Scope, e.Asked.Purpose = i.Audience, i.Scope.String(), i.Purpose
 	e.Detail["jti"], e.Detail["expires"] = i.ID, i.Expires.Format(time.RFC3339)
 	return e
 }

@@ -9,6 +9,8 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/token"
+	"sallyport/internal/identity/token/access"
+	"sallyport/internal/identity/token/codes"
 	"sallyport/internal/plumbing/secret"
 )
 
@@ -17,12 +19,12 @@ func TestOA20(t *testing.T) {
 	for _, after := range []time.Duration{0, 30 * time.Second, 5 * time.Minute} {
 		w := newWorld(t)
 		code := w.code()
-		issued, err := w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
+		issued, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
 		if err != nil || w.verify(issued.Access, api) != "" {
 			t.Fatal(err)
 		}
 		w.wait(after)
-		_, err = w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
+		_, err = w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
 		wantReason(t, "the second exchange", err, "invalid_grant.reused")
 		if got := w.verify(issued.Access, api); got != "token.revoked" {
 			t.Errorf("after %v, the first access token: reason %q", after, got)
@@ -43,7 +45,7 @@ func TestOA20AtOnce(t *testing.T) {
 	results := make([]token.Issued, 10)
 	for i := range results {
 		wg.Go(func() {
-			results[i], _ = w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
+			results[i], _ = w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
 		})
 	}
 	wg.Wait()
@@ -66,9 +68,9 @@ func TestOA20AtOnce(t *testing.T) {
 func TestOA21(t *testing.T) {
 	w := newWorld(t)
 	code := w.code()
-	_, err := w.issuer.Exchange(t.Context(), w.by("other"), exchange(code), token.Want{})
+	_, err := w.codes.Exchange(t.Context(), w.by("other"), exchange(code), token.Want{})
 	wantReason(t, "another client's code", err, "invalid_grant.unknown")
-	issued, err := w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
+	issued, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
 	if err != nil {
 		t.Fatalf("the code was burned by another client: %v", err)
 	}
@@ -94,12 +96,12 @@ func TestOA22(t *testing.T) {
 		w := newWorld(t)
 		x := exchange(w.code())
 		x.Verifier = secret.NewText(verifier)
-		_, err := w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), x, token.Want{})
+		_, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), x, token.Want{})
 		wantReason(t, name, err, "invalid_grant.verifier")
 	}
 	w := newWorld(t)
 	for _, c := range []string{"", codeVerifier, strings.Repeat("a", 44), strings.Repeat("A", 42) + "B"} { // no challenge means no code
-		_, err := w.issuer.Authorize(t.Context(), w.ana(), token.Ask{Client: w.by("sallyport-cli").Client, Scope: sallyport.Scope{"model.infer"}, RedirectURI: redirect, Challenge: c})
+		_, err := w.codes.Authorize(t.Context(), w.ana(), codes.Ask{Client: w.by("sallyport-cli").Client, Scope: sallyport.Scope{"model.infer"}, RedirectURI: redirect, Challenge: c})
 		wantReason(t, "challenge "+c, err, "invalid_request")
 	}
 }
@@ -110,10 +112,10 @@ func TestOA23(t *testing.T) {
 		w := newWorld(t)
 		x := exchange(w.code())
 		x.RedirectURI = other
-		_, err := w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), x, token.Want{})
+		_, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), x, token.Want{})
 		wantReason(t, other, err, "invalid_grant.redirect")
 		x.RedirectURI = redirect
-		_, err = w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), x, token.Want{})
+		_, err = w.codes.Exchange(t.Context(), w.by("sallyport-cli"), x, token.Want{})
 		wantReason(t, "the right one afterwards", err, "invalid_grant.reused")
 	}
 }
@@ -122,17 +124,17 @@ func TestOA23(t *testing.T) {
 func TestA07(t *testing.T) {
 	w := newWorld(t)
 	x := exchange(w.code())
-	_, err := w.issuer.Exchange(t.Context(), w.by("other"), x, token.Want{})
+	_, err := w.codes.Exchange(t.Context(), w.by("other"), x, token.Want{})
 	wantReason(t, "by another client", err, "invalid_grant.unknown")
 	dropped := x
 	dropped.Verifier = secret.Text{}
-	_, err = w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), dropped, token.Want{})
+	_, err = w.codes.Exchange(t.Context(), w.by("sallyport-cli"), dropped, token.Want{})
 	wantReason(t, "without PKCE", err, "invalid_grant.verifier")
-	issued, err := w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), x, token.Want{})
+	issued, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), x, token.Want{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), x, token.Want{})
+	_, err = w.codes.Exchange(t.Context(), w.by("sallyport-cli"), x, token.Want{})
 	wantReason(t, "again", err, "invalid_grant.reused")
 	if got := w.verify(issued.Access, api); got != "token.revoked" {
 		t.Errorf("tokens of the first use: reason %q", got)
@@ -226,7 +228,7 @@ func TestNothingIsIssuedWithoutARecord(t *testing.T) {
 	if got, err := w.issuer.Refresh(t.Context(), w.by("sallyport-cli"), first.Refresh, token.Want{}); sallyport.KindOf(err) != sallyport.Unavailable || !got.Access.IsZero() {
 		t.Errorf("Refresh = %v, %v, want unavailable and nothing", got, err)
 	}
-	if got, err := w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), exchange(w.code()), token.Want{}); sallyport.KindOf(err) != sallyport.Unavailable || !got.Access.IsZero() {
+	if got, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(w.code()), token.Want{}); sallyport.KindOf(err) != sallyport.Unavailable || !got.Access.IsZero() {
 		t.Errorf("Exchange = %v, %v, want unavailable and nothing", got, err)
 	}
 	w.logDown = false
@@ -238,12 +240,12 @@ func TestNothingIsIssuedWithoutARecord(t *testing.T) {
 // TestOA27 asks a refresh for more than was approved: refused, and nothing is used up. Less is granted, once.
 func TestOA27(t *testing.T) {
 	w := newWorld(t)
-	code, err := w.issuer.Authorize(t.Context(), w.ana(), token.Ask{Client: w.by("sallyport-cli").Client, Scope: sallyport.Scope{"model.infer@acme/fraud", "model.read"},
+	code, err := w.codes.Authorize(t.Context(), w.ana(), codes.Ask{Client: w.by("sallyport-cli").Client, Scope: sallyport.Scope{"model.infer@acme/fraud", "model.read"},
 		Audiences: []string{hub, api}, RedirectURI: redirect, Challenge: challenge(codeVerifier)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	issued, err := w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{Audience: hub})
+	issued, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{Audience: hub})
 	if err != nil || issued.Audience != hub || w.verify(issued.Access, hub) != "" {
 		t.Fatalf("a token for the hub: %v", err)
 	}
@@ -281,12 +283,12 @@ func TestOA28(t *testing.T) {
 	} {
 		_, err := w.issuer.Refresh(t.Context(), w.by("sallyport-cli"), secret.NewText(change(refresh)), token.Want{})
 		wantReason(t, "refresh", err, "invalid_grant.unknown")
-		_, err = w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), exchange(secret.NewText(change(code))), token.Want{})
+		_, err = w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(secret.NewText(change(code))), token.Want{})
 		wantReason(t, "code", err, "invalid_grant.unknown")
-		_, err = w.issuer.PollDevice(t.Context(), w.by("sallyport-cli"), secret.NewText(change(code)), token.Want{})
+		_, err = w.codes.PollDevice(t.Context(), w.by("sallyport-cli"), secret.NewText(change(code)), token.Want{})
 		wantReason(t, "device code", err, "invalid_grant.unknown")
 	}
-	if _, err := w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), exchange(secret.NewText(code)), token.Want{}); err != nil {
+	if _, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(secret.NewText(code)), token.Want{}); err != nil {
 		t.Errorf("the code itself: %v", err)
 	}
 }
@@ -295,17 +297,17 @@ func TestOA28(t *testing.T) {
 func TestOA32(t *testing.T) {
 	w := newWorld(t)
 	cli := w.by("sallyport-cli")
-	start := func() token.Started {
+	start := func() codes.Started {
 		t.Helper()
-		started, err := w.issuer.StartDevice(t.Context(), cli, sallyport.Scope{"model.infer"}, nil)
+		started, err := w.codes.StartDevice(t.Context(), cli, codes.Ask{Scope: sallyport.Scope{"model.infer"}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return started
 	}
-	poll := func(s token.Started, want string) {
+	poll := func(s codes.Started, want string) {
 		t.Helper()
-		_, err := w.issuer.PollDevice(t.Context(), cli, s.Code, token.Want{})
+		_, err := w.codes.PollDevice(t.Context(), cli, s.Code, token.Want{})
 		wantReason(t, "poll", err, want)
 	}
 	s := start()
@@ -316,33 +318,33 @@ func TestOA32(t *testing.T) {
 	poll(s, "slow_down") // ten seconds now
 	w.wait(15 * time.Second)
 	poll(s, "authorization_pending")
-	_, err := w.issuer.PollDevice(t.Context(), w.by("other"), s.Code, token.Want{})
+	_, err := w.codes.PollDevice(t.Context(), w.by("other"), s.Code, token.Want{})
 	wantReason(t, "another client's device code", err, "invalid_grant.unknown")
 
-	if err := w.issuer.ApproveDevice(t.Context(), w.ana(), strings.ToLower(s.UserCode)); err != nil {
+	if err := w.codes.ApproveDevice(t.Context(), w.ana(), strings.ToLower(s.UserCode)); err != nil {
 		t.Fatal(err)
 	}
 	w.wait(20 * time.Second)
-	issued, err := w.issuer.PollDevice(t.Context(), cli, s.Code, token.Want{})
+	issued, err := w.codes.PollDevice(t.Context(), cli, s.Code, token.Want{})
 	if err != nil || w.verify(issued.Access, api) != "" || issued.Refresh.IsZero() {
 		t.Fatalf("after approval: %v", err)
 	}
 	w.wait(20 * time.Second)
 	poll(s, "invalid_grant.used")
-	if err := w.issuer.ApproveDevice(t.Context(), w.ana(), s.UserCode); sallyport.KindOf(err) != sallyport.NotFound {
+	if err := w.codes.ApproveDevice(t.Context(), w.ana(), s.UserCode); sallyport.KindOf(err) != sallyport.NotFound {
 		t.Errorf("a second approval = %v, want not found", err)
 	}
 
 	s = start()
-	if err := w.issuer.DenyDevice(t.Context(), s.UserCode); err != nil {
+	if err := w.codes.DenyDevice(t.Context(), s.UserCode); err != nil {
 		t.Fatal(err)
 	}
 	poll(s, "access_denied")
 
 	s = start()
-	w.wait(token.DeviceLifetime)
+	w.wait(codes.DeviceLifetime)
 	poll(s, "expired_token")
-	if err := w.issuer.ApproveDevice(t.Context(), w.ana(), s.UserCode); sallyport.KindOf(err) != sallyport.NotFound {
+	if err := w.codes.ApproveDevice(t.Context(), w.ana(), s.UserCode); sallyport.KindOf(err) != sallyport.NotFound {
 		t.Errorf("approval when it has expired = %v, want not found", err)
 	}
 }
@@ -353,12 +355,12 @@ func TestUserCodes(t *testing.T) {
 	const draws = 150
 	seen := map[rune]int{}
 	for range draws {
-		s, err := w.issuer.StartDevice(t.Context(), w.by("sallyport-cli"), sallyport.Scope{"model.infer"}, nil)
+		s, err := w.codes.StartDevice(t.Context(), w.by("sallyport-cli"), codes.Ask{Scope: sallyport.Scope{"model.infer"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		code, ok := token.NormalUserCode(" " + strings.ToLower(s.UserCode))
-		if !ok || token.ShowUserCode(code) != s.UserCode || len(s.UserCode) != 9 {
+		code, ok := codes.NormalUserCode(" " + strings.ToLower(s.UserCode))
+		if !ok || codes.ShowUserCode(code) != s.UserCode || len(s.UserCode) != 9 {
 			t.Fatalf("user code %q", s.UserCode)
 		}
 		for _, c := range code {
@@ -374,7 +376,7 @@ func TestUserCodes(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "BCDF-GHJ", "BCDF-GHJKL", "ACDF-GHJK", "BCDFGHJ1", strings.Repeat("-", 40)} {
-		if _, ok := token.NormalUserCode(bad); ok {
+		if _, ok := codes.NormalUserCode(bad); ok {
 			t.Errorf("NormalUserCode(%q) accepts", bad)
 		}
 	}
@@ -383,8 +385,8 @@ func TestUserCodes(t *testing.T) {
 func TestLifetimes(t *testing.T) {
 	w := newWorld(t)
 	code := w.code()
-	w.wait(token.CodeLifetime)
-	_, err := w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
+	w.wait(codes.CodeLifetime)
+	_, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
 	wantReason(t, "an old code", err, "invalid_grant.expired")
 
 	issued := w.login()
@@ -450,7 +452,7 @@ func TestRevoke(t *testing.T) {
 		if w.count(sallyport.EventTokenRevoked) != 1 {
 			t.Errorf("%s: %d events", name, w.count(sallyport.EventTokenRevoked))
 		}
-		fresh, err := token.NewVerifier(token.VerifierConfig{Issuer: external, Keys: w.keys.Current})
+		fresh, err := access.NewVerifier(access.VerifierConfig{Issuer: external, Keys: w.keys.Current})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -475,16 +477,16 @@ func TestRevoke(t *testing.T) {
 func TestNobodyGetsNothing(t *testing.T) {
 	w := newWorld(t)
 	for _, who := range []sallyport.Principal{{}, {ID: "user:ana"}, {ID: "ana", Assurance: sallyport.SingleFactor}, {Assurance: sallyport.Hardware}} {
-		_, err := w.issuer.Authorize(t.Context(), who, token.Ask{Client: w.by("sallyport-cli").Client, Scope: sallyport.Scope{"model.infer"}, RedirectURI: redirect, Challenge: challenge(codeVerifier)})
+		_, err := w.codes.Authorize(t.Context(), who, codes.Ask{Client: w.by("sallyport-cli").Client, Scope: sallyport.Scope{"model.infer"}, RedirectURI: redirect, Challenge: challenge(codeVerifier)})
 		if sallyport.KindOf(err) != sallyport.Unknown {
 			t.Errorf("Authorize(%+v) = %v, want unknown", who, err)
 		}
 	}
-	_, err := w.issuer.StartDevice(t.Context(), w.by("narrow"), nil, nil)
+	_, err := w.codes.StartDevice(t.Context(), w.by("narrow"), codes.Ask{})
 	wantReason(t, "a client without the grant", err, "unauthorized_client")
 	_, err = w.issuer.Refresh(t.Context(), w.by("narrow"), secret.NewText("x"), token.Want{})
 	wantReason(t, "a client without the grant", err, "unauthorized_client")
-	_, err = w.issuer.PollDevice(t.Context(), w.by("narrow"), secret.NewText("x"), token.Want{})
+	_, err = w.codes.PollDevice(t.Context(), w.by("narrow"), secret.NewText("x"), token.Want{})
 	wantReason(t, "a client without the grant", err, "unauthorized_client")
 }
 
@@ -523,9 +525,9 @@ func TestRevokedWhileIssuing(t *testing.T) {
 	}
 	_, err := w.issuer.Refresh(t.Context(), w.by("sallyport-cli"), issued.Refresh, token.Want{})
 	wantReason(t, "refresh", err, "invalid_grant.dead")
-	_, err = w.issuer.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
+	_, err = w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
 	wantReason(t, "exchange", err, "invalid_grant.dead")
-	if got := len(w.issuer.Clients.All()); got != 3 {
-		t.Errorf("%d clients, want 3", got)
+	if got := len(registered(w)); got != 4 {
+		t.Errorf("%d clients, want 4", got)
 	}
 }

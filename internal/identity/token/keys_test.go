@@ -11,6 +11,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/token"
+	"sallyport/internal/identity/token/keys"
 )
 
 func (w *world) published() int {
@@ -100,7 +101,7 @@ func TestReplace(t *testing.T) {
 // TestNodesShareKeys has two nodes start and rotate side by side.
 func TestNodesShareKeys(t *testing.T) {
 	w := newWorld(t)
-	other, err := token.OpenKeys(t.Context(), w.keysConfig())
+	other, err := keys.Open(t.Context(), w.keysConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +113,7 @@ func TestNodesShareKeys(t *testing.T) {
 		t.Errorf("Reload without a change: another set, %v", err)
 	}
 	errs := make(chan error, 2)
-	for _, k := range []*token.Keys{w.keys, other} {
+	for _, k := range []*keys.Keys{w.keys, other} {
 		go func() { errs <- k.Rotate(t.Context()) }()
 	}
 	for range 2 {
@@ -120,7 +121,7 @@ func TestNodesShareKeys(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, k := range []*token.Keys{w.keys, other} {
+	for _, k := range []*keys.Keys{w.keys, other} {
 		if err := k.Reload(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -145,14 +146,14 @@ func TestKeysFromOutside(t *testing.T) {
 	renamed.Generation, renamed.ID = 2, "another"
 	moved := own[0] // an old key put in front again, under a new number
 	moved.Generation, moved.ID = 2, own[0].ID+"2"
-	for name, row := range map[string]token.KeyRow{"renamed": renamed, "moved": moved, "in the clear": {Generation: 2, ID: "x", From: w.now(), Sealed: []byte("PKCS #8")}} {
+	for name, row := range map[string]keys.Row{"renamed": renamed, "moved": moved, "in the clear": {Generation: 2, ID: "x", From: w.now(), Sealed: []byte("PKCS #8")}} {
 		if err := w.store.AddSigningKey(t.Context(), row); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.keys.Reload(t.Context()); sallyport.KindOf(err) != sallyport.Unavailable {
 			t.Errorf("%s: Reload = %v, want unavailable", name, err)
 		}
-		if _, err := token.OpenKeys(t.Context(), w.keysConfig()); sallyport.KindOf(err) != sallyport.Unavailable {
+		if _, err := keys.Open(t.Context(), w.keysConfig()); sallyport.KindOf(err) != sallyport.Unavailable {
 			t.Errorf("%s: OpenKeys = %v, want unavailable", name, err)
 		}
 		if w.published() != 1 {
@@ -166,7 +167,7 @@ func TestKeysNeedTheirSeal(t *testing.T) {
 	w := newWorld(t)
 	cfg := w.keysConfig()
 	cfg.Seal = func(context.Context, []byte, []byte) ([]byte, error) { return nil, errors.New("no key-encryption key") }
-	keys, err := token.OpenKeys(t.Context(), cfg)
+	keys, err := keys.Open(t.Context(), cfg)
 	if err != nil { // there is one already: nothing to seal
 		t.Fatal(err)
 	}

@@ -1,13 +1,14 @@
-// Package token owns what a client shows in place of a person: access tokens (JWT, RFC 9068), refresh tokens
-// (RFC 6749, section 6, rotated as RFC 9700 asks), authorization codes (with PKCE, RFC 7636), device codes
-// (RFC 8628), and the keys that sign (JWKS, RFC 7517).
+// Package token owns what a client shows in place of a person: families of tokens, and how their access tokens, refresh
+// tokens (RFC 6749, section 6, rotated as RFC 9700 asks) and ID tokens (OpenID Connect Core) are issued, exchanged for
+// narrower ones (RFC 8693) and ended.
 //
 // The unit of revocation is the family: one row for one approval by one person for one client. Every code, refresh
 // token and access token belongs to a family and dies with it. What is handed out is 256 bits of chance and kept
 // as its SHA-256 only.
 //
 // It leaves to others who may have a token (the session and the doors decide before they ask), what a token
-// permits (policy intersects its scope) and every word of HTTP.
+// permits (policy intersects its scope), what an access token looks like and proves (token/access), codes that lead to
+// the first token (token/codes), and every word of HTTP.
 package token
 
 import (
@@ -19,16 +20,17 @@ import (
 	"time"
 
 	"sallyport"
+	"sallyport/internal/identity/token/access"
 	"sallyport/internal/plumbing/secret"
 )
 
 // The lifetimes that are no matter of taste: short enough that a leak is over soon, long enough to be used.
 const (
-	AccessLifetime = 10 * time.Minute // of an access token
-	CodeLifetime   = time.Minute      // of an authorization code (RFC 6749, section 4.1.2 asks for at most 10 minutes)
-	DeviceLifetime = 10 * time.Minute // of a device code and its user code
+	AccessLifetime = access.Lifetime
 	RefreshIdle    = 7 * 24 * time.Hour
 	FamilyLifetime = 30 * 24 * time.Hour
+	TradedLifetime = time.Hour      // of the family of a workload, which comes again with a new proof
+	MaxDelegation  = 24 * time.Hour // of a person's permission that an agent acts for them
 )
 
 // A Hash is the SHA-256 of an opaque code or token: all that is kept of it.
@@ -55,10 +57,12 @@ type Family struct {
 	Revoked    time.Time // zero while it lives
 	Reason     string    // of the revocation
 
-	Key     string                  // what its tokens are bound to, as in sallyport.Principal.Key; "" = bearer tokens
-	Actors  []sallyport.PrincipalID // who acts on the principal's behalf, the present one first (RFC 8693)
-	Purpose string                  // what the tokens are for, "" when it was not said
-	OpenID  bool                    // the client learns who the person is (OpenID Connect, scope openid)
+	Key      string                  // what its tokens are bound to, as in sallyport.Principal.Key; "" = bearer tokens
+	Actors   []sallyport.PrincipalID // who acts on the principal's behalf, the present one first (RFC 8693)
+	Purpose  string                  // what the tokens are for, "" when it was not said
+	OpenID   bool                    // the client learns who the person is (OpenID Connect, scope openid)
+	Detailed bool                    // the client asked by authorization_details (RFC 9396), and is answered so
+	Consent  string                  // never stored: in an exchange, the families by which the person let the actors act, separated by one space
 }
 
 // Live reports whether tokens of the family may be issued and used at now.
@@ -74,47 +78,6 @@ type Refresh struct {
 	Key     string    // in AddRefresh: what the family is bound to from now on; "" leaves it as it is
 }
 
-// A Code is the row of one authorization code.
-type Code struct {
-	Hash        Hash
-	Family      string
-	Client      string
-	RedirectURI string // exactly as at the authorization request
-	Challenge   string // PKCE S256, 43 characters
-	Expires     time.Time
-	Key         string // that must redeem it, "" for any (RFC 9449, section 10)
-	Nonce       string // for the ID token (OpenID Connect Core, section 3.1.2.1)
-}
-
-// A DeviceState is where a device code stands.
-type DeviceState string
-
-// The states of a device code.
-const (
-	DevicePending  DeviceState = "pending"
-	DeviceApproved DeviceState = "approved"
-	DeviceDenied   DeviceState = "denied"
-	DeviceDone     DeviceState = "done" // exchanged; never again
-)
-
-// A Device is the row of one device authorization request.
-type Device struct {
-	Hash      Hash // of the device code
-	UserHash  Hash // of the user code, eight letters without the hyphen
-	Client    string
-	Scope     sallyport.Scope
-	Audiences []string
-	From      string // IP address that asked, for the person to compare; may be empty
-	State     DeviceState
-	Family    string // set by approval
-	Created   time.Time
-	Expires   time.Time
-	Interval  time.Duration // between polls; grows when the client hurries
-	Slow      bool          // in the answer of PollDevice: this poll came too early
-	OpenID    bool
-	Purpose   string
-}
-
 // A Selector names families: exactly one of its fields is set.
 type Selector struct {
 	Family    string
@@ -124,11 +87,7 @@ type Selector struct {
 }
 
 // A Revoked is a family that died before its time.
-type Revoked struct {
-	Family string
-	At     time.Time
-	Reason string
-}
+type Revoked = access.Revoked
 
 // A FamilyStore keeps families and their refresh tokens. Every method is safe for concurrent use, durable when it
 // returns, and answers Unavailable when the store cannot be used. Times are kept to the microsecond.
@@ -152,29 +111,8 @@ type FamilyStore interface {
 	Revoked(ctx context.Context, since time.Time) ([]Revoked, error)
 }
 
-// A CodeStore keeps authorization codes and device codes, under the same conditions as a FamilyStore.
-type CodeStore interface {
-	// AddCode adds an authorization code.
-	AddCode(ctx context.Context, c Code) error
-	// TakeCode burns a code of this client, in one statement. It answers NotFound for an unknown code and for that
-	// of another client, which it leaves untouched; Conflict together with the code when it was burned before.
-	TakeCode(ctx context.Context, h Hash, client string, at time.Time) (Code, error)
-	// AddDevice adds a request; Conflict when the user code is in use.
-	AddDevice(ctx context.Context, d Device) error
-	// FindDevice returns the pending, unexpired request with this user code, or NotFound.
-	FindDevice(ctx context.Context, user Hash, at time.Time) (Device, error)
-	// DecideDevice moves a pending, unexpired request to approved, with its family, or to denied; else Conflict.
-	DecideDevice(ctx context.Context, user Hash, to DeviceState, family string, at time.Time) error
-	// PollDevice notes a poll by this client and returns the request as it stood, or NotFound. A poll before the
-	// interval is over is marked Slow and makes the interval five seconds longer. An approved request is done
-	// after it was returned once.
-	PollDevice(ctx context.Context, h Hash, client string, at time.Time) (Device, error)
-	// Sweep removes codes, device codes, refresh tokens and families that expired before the given time.
-	Sweep(ctx context.Context, before time.Time) error
-}
-
-// newSecret draws 256 bits and spells them as 43 characters of base64url.
-func newSecret(random io.Reader) (secret.Text, Hash, error) {
+// NewSecret draws 256 bits and spells them as 43 characters of base64url.
+func NewSecret(random io.Reader) (secret.Text, Hash, error) {
 	var b [32]byte
 	if _, err := io.ReadFull(random, b[:]); err != nil {
 		return secret.Text{}, Hash{}, sallyport.Wrap("draw a secret", sallyport.Unavailable, "no randomness", err)

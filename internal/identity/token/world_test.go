@@ -18,8 +18,13 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/token"
+	"sallyport/internal/identity/token/access"
+	"sallyport/internal/identity/token/clients"
+	"sallyport/internal/identity/token/codes"
+	"sallyport/internal/identity/token/keys"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/store/sqldb"
+	"strings"
 )
 
 const (
@@ -34,8 +39,9 @@ type world struct {
 	t        testing.TB
 	db       *sqldb.DB
 	store    sqldb.Tokens
-	keys     *token.Keys
+	keys     *keys.Keys
 	issuer   *token.Issuer
+	codes    *codes.Service
 	verifier *token.Verifier
 
 	mu      sync.Mutex
@@ -61,34 +67,35 @@ func newWorld(t testing.TB) *world {
 	}
 	t.Cleanup(func() { db.Close() })
 	w := &world{t: t, db: db, store: db.Token(), at: time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)}
-	if w.keys, err = token.OpenKeys(t.Context(), w.keysConfig()); err != nil {
+	if w.keys, err = keys.Open(t.Context(), w.keysConfig()); err != nil {
 		t.Fatal(err)
 	}
-	w.verifier, err = token.NewVerifier(token.VerifierConfig{Issuer: external, Keys: w.keys.Current, Leeway: 10 * time.Second})
+	w.verifier, err = access.NewVerifier(access.VerifierConfig{Issuer: external, Keys: w.keys.Current, Leeway: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
 	other := token.CommandLine(external)
 	other.ID, other.Name = "other", "Another program"
-	narrow := token.Client{
-		ID: "narrow", Name: "A narrow program", RedirectURIs: []string{"https://client.example/callback"}, Grants: []token.GrantType{token.GrantCode},
+	narrow := clients.Client{
+		ID: "narrow", Name: "A narrow program", RedirectURIs: []string{"https://client.example/callback"}, Grants: []clients.Grant{clients.Code},
 		Scopes: sallyport.Scope{"model.infer"}, Default: sallyport.Scope{"model.infer"}, Audiences: []string{hub},
 	}
-	registry, err := token.NewRegistry(token.CommandLine(external), other, narrow)
+	registry, err := clients.New(w.store, w.now, token.CommandLine(external), token.Hub(external), other, narrow)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.issuer = &token.Issuer{
-		URL: external, Clients: registry, Keys: w.keys, Families: w.store, Codes: w.store, Now: w.now, Rand: rand.Reader,
-		Record: w.record, Forget: w.verifier.Forget,
+		URL: external, Clients: registry, Keys: w.keys, Families: w.store, Now: w.now, Rand: rand.Reader,
+		Record: w.record, Forget: w.verifier.Forget, Verifier: w.verifier, Standing: w.standing, Workload: w.workload,
 	}
+	w.codes = &codes.Service{Issuer: w.issuer, Store: w.store, Flows: w.store}
 	return w
 }
 
 // keysConfig seals by putting the associated data in front, which is no secrecy but notices mixed-up rows.
-func (w *world) keysConfig() token.KeysConfig {
-	return token.KeysConfig{
-		Store: w.store, Rand: rand.Reader, Now: w.now,
+func (w *world) keysConfig() keys.Config {
+	return keys.Config{
+		Store: w.store, Rand: rand.Reader, Now: w.now, Life: access.Lifetime + access.MaxLeeway,
 		Seal: func(_ context.Context, plain, associated []byte) ([]byte, error) {
 			key, err := x509.ParsePKCS8PrivateKey(plain)
 			if err != nil {
@@ -163,9 +170,9 @@ func (w *world) count(t sallyport.EventType) int {
 
 func (w *world) by(client string) token.By {
 	w.t.Helper()
-	c, ok := w.issuer.Clients.Find(client)
-	if !ok {
-		w.t.Fatalf("no client %q", client)
+	c, err := w.issuer.Clients.Find(w.t.Context(), client)
+	if err != nil {
+		w.t.Fatal(err)
 	}
 	return token.By{Client: c, IP: "192.0.2.7"}
 }
@@ -185,7 +192,7 @@ func challenge(verifier string) string {
 
 func (w *world) code() secret.Text {
 	w.t.Helper()
-	code, err := w.issuer.Authorize(w.t.Context(), w.ana(), token.Ask{
+	code, err := w.codes.Authorize(w.t.Context(), w.ana(), codes.Ask{
 		Client: w.by("sallyport-cli").Client, Scope: sallyport.Scope{"model.infer", "model.read"}, RedirectURI: redirect, Challenge: challenge(codeVerifier),
 	})
 	if err != nil {
@@ -194,18 +201,39 @@ func (w *world) code() secret.Text {
 	return code
 }
 
-func exchange(code secret.Text) token.Exchange {
-	return token.Exchange{Code: code, RedirectURI: redirect, Verifier: secret.NewText(codeVerifier)}
+func exchange(code secret.Text) codes.Exchange {
+	return codes.Exchange{Code: code, RedirectURI: redirect, Verifier: secret.NewText(codeVerifier)}
 }
 
 // login goes through the code flow.
 func (w *world) login() token.Issued {
 	w.t.Helper()
-	issued, err := w.issuer.Exchange(w.t.Context(), w.by("sallyport-cli"), exchange(w.code()), token.Want{})
+	issued, err := w.codes.Exchange(w.t.Context(), w.by("sallyport-cli"), exchange(w.code()), token.Want{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return issued
+}
+
+// standing knows some services and agents, all of them answered for by ana.
+func (w *world) standing(_ context.Context, id sallyport.PrincipalID) (sallyport.PrincipalID, error) {
+	if id.Name() == "gone" {
+		return "", sallyport.E("directory", sallyport.NotFound, "suspended", "")
+	}
+	return "user:ana", nil
+}
+
+// workload trusts proofs of the form "PRINCIPAL SECONDS SCOPE…".
+func (w *world) workload(_ context.Context, client string, proof secret.Text) (token.Workload, error) {
+	words := strings.Fields(proof.Reveal())
+	if len(words) < 3 {
+		return token.Workload{}, sallyport.E("workload", sallyport.Unknown, "no rule", "").Because("workload.rule")
+	}
+	life, err := time.ParseDuration(words[1])
+	if err != nil {
+		return token.Workload{}, err
+	}
+	return token.Workload{Principal: sallyport.PrincipalID(words[0]), Scope: words[2:], Expires: w.now().Add(life), Rule: "test"}, nil
 }
 
 // verify returns the reason of the refusal, "" for a good token.
@@ -271,3 +299,12 @@ func (w *world) forgeBytes(header string, body []byte) secret.Text {
 }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+
+func registered(w *world) []clients.Client {
+	w.t.Helper()
+	all, err := w.issuer.Clients.All(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return all
+}

@@ -9,24 +9,29 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/token"
+	"sallyport/internal/identity/token/clients"
+	"sallyport/internal/identity/token/codes"
+	"sallyport/internal/identity/token/keys"
 )
 
-// Tokens keeps signing keys, token families and codes. It implements
-// token.KeyStore, token.FamilyStore and token.CodeStore.
+// Tokens keeps signing keys, token families, codes and clients: the stores of
+// identity/token and of the rooms below it.
 type Tokens struct{ db *DB }
 
 var (
-	_ token.KeyStore    = Tokens{}
+	_ keys.Store        = Tokens{}
 	_ token.FamilyStore = Tokens{}
-	_ token.CodeStore   = Tokens{}
+	_ codes.Store       = Tokens{}
+	_ codes.FlowStore   = Tokens{}
+	_ clients.Store     = Tokens{}
 )
 
 // Token returns the store of identity/token.
 func (db *DB) Token() Tokens { return Tokens{db} }
 
-// SigningKeys implements token.KeyStore.
-func (s Tokens) SigningKeys(ctx context.Context) ([]token.KeyRow, error) {
-	return queryAll(ctx, s.db.reader, func(row scanner) (k token.KeyRow, err error) {
+// SigningKeys implements keys.Store.
+func (s Tokens) SigningKeys(ctx context.Context) ([]keys.Row, error) {
+	return queryAll(ctx, s.db.reader, func(row scanner) (k keys.Row, err error) {
 		var from int64
 		err = row.Scan(&k.Generation, &k.ID, &from, &k.Sealed)
 		k.From = fromMicros(from)
@@ -34,8 +39,8 @@ func (s Tokens) SigningKeys(ctx context.Context) ([]token.KeyRow, error) {
 	}, "SELECT generation, id, from_at, sealed FROM token_key ORDER BY generation LIMIT 1000")
 }
 
-// AddSigningKey implements token.KeyStore.
-func (s Tokens) AddSigningKey(ctx context.Context, k token.KeyRow) error {
+// AddSigningKey implements keys.Store.
+func (s Tokens) AddSigningKey(ctx context.Context, k keys.Row) error {
 	return s.db.write(ctx, []Kind{Key}, func(tx *sql.Tx) error {
 		_, err := exec(ctx, tx, "INSERT INTO token_key (generation, id, from_at, sealed) VALUES ($1, $2, $3, $4)",
 			k.Generation, k.ID, toMicros(k.From), k.Sealed)
@@ -43,7 +48,7 @@ func (s Tokens) AddSigningKey(ctx context.Context, k token.KeyRow) error {
 	})
 }
 
-// DropSigningKeys implements token.KeyStore.
+// DropSigningKeys implements keys.Store.
 func (s Tokens) DropSigningKeys(ctx context.Context, below int64) error {
 	return s.db.write(ctx, []Kind{Key}, func(tx *sql.Tx) error {
 		_, err := exec(ctx, tx, "DELETE FROM token_key WHERE generation < $1", below)
@@ -52,7 +57,7 @@ func (s Tokens) DropSigningKeys(ctx context.Context, below int64) error {
 }
 
 const familyColumns = "f.id, f.principal, f.person, f.client, f.session, f.scope, f.audiences, f.assurance, f.methods, " +
-	"f.auth_time, f.created, f.expires, f.issued, f.revoked, f.reason, f.key_id, f.actors, f.purpose, f.openid"
+	"f.auth_time, f.created, f.expires, f.issued, f.revoked, f.reason, f.key_id, f.actors, f.purpose, f.openid, f.detailed"
 
 // familyRow receives the columns of familyColumns.
 type familyRow struct {
@@ -60,19 +65,20 @@ type familyRow struct {
 	scope, audiences, methods string
 	times                     [5]int64
 	actors                    string
-	openid                    int64
+	openid, detailed          int64
 }
 
 func (r *familyRow) into() []any {
 	f := &r.f
 	return []any{&f.ID, &f.Principal, &f.Person, &f.Client, &f.Session, &r.scope, &r.audiences, &f.Assurance, &r.methods,
-		&r.times[0], &r.times[1], &r.times[2], &r.times[3], &r.times[4], &f.Reason, &f.Key, &r.actors, &f.Purpose, &r.openid}
+		&r.times[0], &r.times[1], &r.times[2], &r.times[3], &r.times[4], &f.Reason, &f.Key, &r.actors, &f.Purpose, &r.openid, &r.detailed}
 }
 
 func (r *familyRow) family() token.Family {
 	f := r.f
 	f.Scope, f.Audiences, f.Methods = strings.Fields(r.scope), strings.Fields(r.audiences), strings.Fields(r.methods)
 	f.Actors, f.OpenID = splitIDs(r.actors), r.openid != 0
+	f.Detailed = r.detailed != 0
 	for i, t := range []*time.Time{&f.AuthTime, &f.Created, &f.Expires, &f.LastIssued, &f.Revoked} {
 		*t = fromMicros(r.times[i])
 	}
@@ -89,11 +95,11 @@ func scanFamily(row scanner) (token.Family, error) {
 func (s Tokens) StartFamily(ctx context.Context, f token.Family) error {
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
 		_, err := exec(ctx, tx, `INSERT INTO token_family (id, principal, person, client, session, scope, audiences, assurance,
-			methods, auth_time, created, expires, issued, revoked, reason, key_id, actors, purpose, openid)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
+			methods, auth_time, created, expires, issued, revoked, reason, key_id, actors, purpose, openid, detailed)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
 			f.ID, string(f.Principal), string(f.Person), f.Client, f.Session, f.Scope.String(), strings.Join(f.Audiences, " "),
 			int(f.Assurance), strings.Join(f.Methods, " "), toMicros(f.AuthTime), toMicros(f.Created), toMicros(f.Expires),
-			toMicros(f.LastIssued), toMicros(f.Revoked), f.Reason, f.Key, joinIDs(f.Actors), f.Purpose, toFlag(f.OpenID))
+			toMicros(f.LastIssued), toMicros(f.Revoked), f.Reason, f.Key, joinIDs(f.Actors), f.Purpose, toFlag(f.OpenID), toFlag(f.Detailed))
 		return err
 	})
 }
@@ -212,12 +218,14 @@ func (s Tokens) Revoked(ctx context.Context, since time.Time) ([]token.Revoked, 
 		"SELECT id, revoked, reason FROM token_family WHERE revoked >= $1 AND revoked > 0 ORDER BY revoked, id", toMicros(since))
 }
 
-// Sweep implements token.CodeStore. Families go last: the rest refers to them.
+// Sweep implements codes.Store. Families go last: the rest refers to them.
 func (s Tokens) Sweep(ctx context.Context, before time.Time) error {
 	const gone = "(expires < $1 OR issued = 0 AND created < $1)"
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
 		for _, statement := range []string{
 			"DELETE FROM token_device WHERE expires < $1",
+			"DELETE FROM token_pushed WHERE expires < $1",
+			"DELETE FROM token_assertion WHERE expires < $1",
 			"DELETE FROM token_code WHERE expires < $1 OR family IN (SELECT id FROM token_family WHERE " + gone + ")",
 			"DELETE FROM token_refresh WHERE family IN (SELECT id FROM token_family WHERE " + gone + ")",
 			"DELETE FROM token_family WHERE " + gone,

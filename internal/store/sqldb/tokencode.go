@@ -8,10 +8,11 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/token"
+	"sallyport/internal/identity/token/codes"
 )
 
-// AddCode implements token.CodeStore.
-func (s Tokens) AddCode(ctx context.Context, c token.Code) error {
+// AddCode implements codes.Store.
+func (s Tokens) AddCode(ctx context.Context, c codes.Code) error {
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
 		_, err := exec(ctx, tx, "INSERT INTO token_code (hash, family, client, redirect, challenge, expires, used, key_id, nonce) VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8)",
 			c.Hash[:], c.Family, c.Client, c.RedirectURI, c.Challenge, toMicros(c.Expires), c.Key, c.Nonce)
@@ -19,17 +20,17 @@ func (s Tokens) AddCode(ctx context.Context, c token.Code) error {
 	})
 }
 
-// TakeCode implements token.CodeStore.
-func (s Tokens) TakeCode(ctx context.Context, h token.Hash, client string, at time.Time) (token.Code, error) {
+// TakeCode implements codes.Store.
+func (s Tokens) TakeCode(ctx context.Context, h token.Hash, client string, at time.Time) (codes.Code, error) {
 	const columns = "family, client, redirect, challenge, expires, key_id, nonce"
-	scan := func(row scanner) (token.Code, error) {
-		c := token.Code{Hash: h}
+	scan := func(row scanner) (codes.Code, error) {
+		c := codes.Code{Hash: h}
 		var expires int64
 		err := row.Scan(&c.Family, &c.Client, &c.RedirectURI, &c.Challenge, &expires, &c.Key, &c.Nonce)
 		c.Expires = fromMicros(expires)
 		return c, err
 	}
-	var code token.Code
+	var code codes.Code
 	used := false
 	err := s.db.write(ctx, nil, func(tx *sql.Tx) error {
 		var err error
@@ -47,44 +48,44 @@ func (s Tokens) TakeCode(ctx context.Context, h token.Hash, client string, at ti
 	return code, err
 }
 
-// AddDevice implements token.CodeStore.
-func (s Tokens) AddDevice(ctx context.Context, d token.Device) error {
+// AddDevice implements codes.Store.
+func (s Tokens) AddDevice(ctx context.Context, d codes.Device) error {
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
-		_, err := exec(ctx, tx, `INSERT INTO token_device (hash, user_hash, client, scope, audiences, ip, state, family, created, expires, pause, next_poll, slow, openid, purpose)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, '', $8, $9, $10, 0, 0, $11, $12)`,
+		_, err := exec(ctx, tx, `INSERT INTO token_device (hash, user_hash, client, scope, audiences, ip, state, family, created, expires, pause, next_poll, slow, openid, purpose, detailed)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, '', $8, $9, $10, 0, 0, $11, $12, $13)`,
 			d.Hash[:], d.UserHash[:], d.Client, d.Scope.String(), strings.Join(d.Audiences, " "), d.From, string(d.State),
-			toMicros(d.Created), toMicros(d.Expires), d.Interval.Microseconds(), toFlag(d.OpenID), d.Purpose)
+			toMicros(d.Created), toMicros(d.Expires), d.Interval.Microseconds(), toFlag(d.OpenID), d.Purpose, toFlag(d.Detailed))
 		return err
 	})
 }
 
-const deviceColumns = "hash, user_hash, client, scope, audiences, ip, state, family, created, expires, pause, slow, openid, purpose"
+const deviceColumns = "hash, user_hash, client, scope, audiences, ip, state, family, created, expires, pause, slow, openid, purpose, detailed"
 
-func scanDevice(row scanner) (token.Device, error) {
-	var d token.Device
+func scanDevice(row scanner) (codes.Device, error) {
+	var d codes.Device
 	var hash, user []byte
 	var scope, audiences string
-	var created, expires, pause, slow, openid int64
-	err := row.Scan(&hash, &user, &d.Client, &scope, &audiences, &d.From, &d.State, &d.Family, &created, &expires, &pause, &slow, &openid, &d.Purpose)
+	var created, expires, pause, slow, openid, detailed int64
+	err := row.Scan(&hash, &user, &d.Client, &scope, &audiences, &d.From, &d.State, &d.Family, &created, &expires, &pause, &slow, &openid, &d.Purpose, &detailed)
 	copy(d.Hash[:], hash)
 	copy(d.UserHash[:], user)
-	d.OpenID = openid != 0
+	d.OpenID, d.Detailed = openid != 0, detailed != 0
 	d.Scope, d.Audiences = strings.Fields(scope), strings.Fields(audiences)
 	d.Created, d.Expires, d.Interval, d.Slow = fromMicros(created), fromMicros(expires), time.Duration(pause)*time.Microsecond, slow != 0
 	return d, err
 }
 
-// FindDevice implements token.CodeStore.
-func (s Tokens) FindDevice(ctx context.Context, user token.Hash, at time.Time) (token.Device, error) {
+// FindDevice implements codes.Store.
+func (s Tokens) FindDevice(ctx context.Context, user token.Hash, at time.Time) (codes.Device, error) {
 	return queryOne(ctx, s.db.reader, scanDevice, "SELECT "+deviceColumns+" FROM token_device WHERE user_hash = $1 AND state = $2 AND expires > $3",
-		user[:], string(token.DevicePending), toMicros(at))
+		user[:], string(codes.Pending), toMicros(at))
 }
 
-// DecideDevice implements token.CodeStore.
-func (s Tokens) DecideDevice(ctx context.Context, user token.Hash, to token.DeviceState, family string, at time.Time) error {
+// DecideDevice implements codes.Store.
+func (s Tokens) DecideDevice(ctx context.Context, user token.Hash, to codes.State, family string, at time.Time) error {
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
 		n, err := exec(ctx, tx, "UPDATE token_device SET state = $1, family = $2 WHERE user_hash = $3 AND state = $4 AND expires > $5",
-			string(to), family, user[:], string(token.DevicePending), toMicros(at))
+			string(to), family, user[:], string(codes.Pending), toMicros(at))
 		if err == nil && n == 0 {
 			err = sallyport.E("decide device request", sallyport.Conflict, "it was decided before, or has expired", "start again on the device")
 		}
@@ -92,10 +93,10 @@ func (s Tokens) DecideDevice(ctx context.Context, user token.Hash, to token.Devi
 	})
 }
 
-// PollDevice implements token.CodeStore. The right-hand sides of a SET see the
+// PollDevice implements codes.Store. The right-hand sides of a SET see the
 // row as it was.
-func (s Tokens) PollDevice(ctx context.Context, h token.Hash, client string, at time.Time) (token.Device, error) {
-	var d token.Device
+func (s Tokens) PollDevice(ctx context.Context, h token.Hash, client string, at time.Time) (codes.Device, error) {
+	var d codes.Device
 	now := toMicros(at)
 	err := s.db.write(ctx, nil, func(tx *sql.Tx) error {
 		var err error
@@ -103,11 +104,11 @@ func (s Tokens) PollDevice(ctx context.Context, h token.Hash, client string, at 
 			slow = CASE WHEN $1 < next_poll THEN 1 ELSE 0 END,
 			pause = CASE WHEN $1 < next_poll THEN pause + $2 ELSE pause END,
 			next_poll = CASE WHEN $1 < next_poll THEN $1 + pause + $2 ELSE $1 + pause END
-			WHERE hash = $3 AND client = $4 RETURNING `+deviceColumns, now, token.SlowDown.Microseconds(), h[:], client)
-		if err != nil || d.Slow || d.State != token.DeviceApproved || !at.Before(d.Expires) {
+			WHERE hash = $3 AND client = $4 RETURNING `+deviceColumns, now, codes.SlowDown.Microseconds(), h[:], client)
+		if err != nil || d.Slow || d.State != codes.Approved || !at.Before(d.Expires) {
 			return err
 		}
-		return execOne(ctx, tx, "UPDATE token_device SET state = $1 WHERE hash = $2 AND state = $3", string(token.DeviceDone), h[:], string(token.DeviceApproved))
+		return execOne(ctx, tx, "UPDATE token_device SET state = $1 WHERE hash = $2 AND state = $3", string(codes.Done), h[:], string(codes.Approved))
 	})
 	return d, err
 }

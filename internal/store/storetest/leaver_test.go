@@ -46,7 +46,7 @@ func newHouse(t *testing.T, db *sqldb.DB) *house {
 	h.Service = &leaver.Service{Store: db.Leaver(), Now: now, Rooms: leaver.Rooms{
 		Directory: &directory.Service{Store: db.Directory(), Now: now},
 		Sessions:  &session.Service{Store: db.Session(), Limits: session.DefaultLimits(), Now: now, Random: rand.Reader},
-		Tokens:    &token.Issuer{Families: db.Token(), Codes: db.Token(), Now: now, Rand: rand.Reader},
+		Tokens:    &token.Issuer{Families: db.Token(), Now: now, Rand: rand.Reader},
 		Approvals: approvals, Grants: &grant.Service{Store: db.Grant(), Approvals: approvals, Clock: now, Need: 1},
 		Roles: &role.Service{Store: db.Role(), Clock: now, Rand: rand.Reader, People: people, Administrator: "administrator",
 			Conflicts: [][2]string{{"developer", "releaser"}}},

@@ -11,6 +11,8 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/token"
+	"sallyport/internal/identity/token/codes"
+	"sallyport/internal/identity/token/keys"
 	"sallyport/internal/store/sqldb"
 )
 
@@ -53,13 +55,13 @@ func must(t *testing.T, err error) {
 
 func testTokenKeys(t *testing.T, open func() *sqldb.DB) {
 	a, b := open().Token(), open().Token()
-	var want []token.KeyRow
+	var want []keys.Row
 	for g := range int64(3) {
-		row := token.KeyRow{Generation: g + 1, ID: string(rune('a' + g)), From: tokenTime().Add(time.Duration(g) * time.Hour), Sealed: []byte{0, byte(g), 255}}
+		row := keys.Row{Generation: g + 1, ID: string(rune('a' + g)), From: tokenTime().Add(time.Duration(g) * time.Hour), Sealed: []byte{0, byte(g), 255}}
 		must(t, a.AddSigningKey(t.Context(), row))
 		want = append(want, row)
 	}
-	wantKind(t, "the generation of another key", b.AddSigningKey(t.Context(), token.KeyRow{Generation: 3, ID: "z", From: tokenTime(), Sealed: []byte{1}}), sallyport.Conflict)
+	wantKind(t, "the generation of another key", b.AddSigningKey(t.Context(), keys.Row{Generation: 3, ID: "z", From: tokenTime(), Sealed: []byte{1}}), sallyport.Conflict)
 	got, err := b.SigningKeys(t.Context())
 	if diff := gocmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("SigningKeys: %v, -want +got:\n%s", err, diff)
@@ -191,7 +193,7 @@ func testTokenRefresh(t *testing.T, open func() *sqldb.DB) {
 func testTokenCodes(t *testing.T, open func() *sqldb.DB) {
 	s, at := open().Token(), tokenTime()
 	must(t, s.StartFamily(t.Context(), tokenFamily("one")))
-	want := token.Code{Hash: token.HashOf("code"), Family: "one", Client: "sallyport-cli", RedirectURI: "http://127.0.0.1:4242/callback", Challenge: "c", Expires: at.Add(time.Minute)}
+	want := codes.Code{Hash: token.HashOf("code"), Family: "one", Client: "sallyport-cli", RedirectURI: "http://127.0.0.1:4242/callback", Challenge: "c", Expires: at.Add(time.Minute)}
 	must(t, s.AddCode(t.Context(), want))
 	_, err := s.TakeCode(t.Context(), want.Hash, "another", at)
 	wantKind(t, "another client's code", err, sallyport.NotFound)
@@ -210,9 +212,9 @@ func testTokenCodes(t *testing.T, open func() *sqldb.DB) {
 
 func testTokenDevices(t *testing.T, open func() *sqldb.DB) {
 	s, at := open().Token(), tokenTime()
-	d := token.Device{
+	d := codes.Device{
 		Hash: token.HashOf("device"), UserHash: token.HashOf("BCDFGHJK"), Client: "sallyport-cli", Scope: sallyport.Scope{"model.infer"},
-		Audiences: []string{"https://s.example/api"}, From: "192.0.2.7", State: token.DevicePending, Created: at, Expires: at.Add(10 * time.Minute), Interval: 5 * time.Second,
+		Audiences: []string{"https://s.example/api"}, From: "192.0.2.7", State: codes.Pending, Created: at, Expires: at.Add(10 * time.Minute), Interval: 5 * time.Second,
 	}
 	must(t, s.AddDevice(t.Context(), d))
 	twin := d
@@ -227,22 +229,22 @@ func testTokenDevices(t *testing.T, open func() *sqldb.DB) {
 	_, err = s.PollDevice(t.Context(), d.Hash, "another", at)
 	wantKind(t, "another client's poll", err, sallyport.NotFound)
 
-	poll := func(after time.Duration, state token.DeviceState, slow bool, interval time.Duration) {
+	poll := func(after time.Duration, state codes.State, slow bool, interval time.Duration) {
 		t.Helper()
 		got, err := s.PollDevice(t.Context(), d.Hash, d.Client, at.Add(after))
 		if err != nil || got.State != state || got.Slow != slow || got.Interval != interval {
 			t.Errorf("poll after %v = %s slow=%v every %v, %v; want %s slow=%v every %v", after, got.State, got.Slow, got.Interval, err, state, slow, interval)
 		}
 	}
-	poll(0, token.DevicePending, false, 5*time.Second)
-	poll(time.Second, token.DevicePending, true, 10*time.Second)
-	poll(6*time.Second, token.DevicePending, true, 15*time.Second)
-	poll(21*time.Second, token.DevicePending, false, 15*time.Second)
-	must(t, s.DecideDevice(t.Context(), d.UserHash, token.DeviceApproved, "one", at))
-	wantKind(t, "a second decision", s.DecideDevice(t.Context(), d.UserHash, token.DeviceDenied, "", at), sallyport.Conflict)
-	poll(22*time.Second, token.DeviceApproved, true, 20*time.Second)
-	poll(42*time.Second, token.DeviceApproved, false, 20*time.Second)
-	poll(62*time.Second, token.DeviceDone, false, 20*time.Second)
+	poll(0, codes.Pending, false, 5*time.Second)
+	poll(time.Second, codes.Pending, true, 10*time.Second)
+	poll(6*time.Second, codes.Pending, true, 15*time.Second)
+	poll(21*time.Second, codes.Pending, false, 15*time.Second)
+	must(t, s.DecideDevice(t.Context(), d.UserHash, codes.Approved, "one", at))
+	wantKind(t, "a second decision", s.DecideDevice(t.Context(), d.UserHash, codes.Denied, "", at), sallyport.Conflict)
+	poll(22*time.Second, codes.Approved, true, 20*time.Second)
+	poll(42*time.Second, codes.Approved, false, 20*time.Second)
+	poll(62*time.Second, codes.Done, false, 20*time.Second)
 }
 
 func testTokenSweep(t *testing.T, open func() *sqldb.DB) {
@@ -253,7 +255,7 @@ func testTokenSweep(t *testing.T, open func() *sqldb.DB) {
 			f.Expires = at.Add(time.Second)
 		}
 		must(t, s.StartFamily(t.Context(), f))
-		must(t, s.AddCode(t.Context(), token.Code{Hash: token.HashOf("code " + id), Family: id, Client: "c", Expires: at.Add(time.Minute)}))
+		must(t, s.AddCode(t.Context(), codes.Code{Hash: token.HashOf("code " + id), Family: id, Client: "c", Expires: at.Add(time.Minute)}))
 		if id != "unused" {
 			must(t, s.AddRefresh(t.Context(), token.Refresh{Hash: token.HashOf("refresh " + id), Family: id, Created: at, Expires: at.Add(time.Second)}))
 		}

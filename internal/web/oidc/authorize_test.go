@@ -283,7 +283,7 @@ func TestStepUp(t *testing.T) {
 	w.signIn("ana", sallyport.SingleFactor)
 	for values, want := range map[string]int{"aal1": http.StatusOK, "aal2": http.StatusSeeOther, "aal3 aal2": http.StatusSeeOther, "unknown": http.StatusOK, "aal3 aal1": http.StatusOK} {
 		a := w.authorize(query("acr_values", values))
-		if a.status != want || want == http.StatusSeeOther && !strings.HasPrefix(a.header.Get("Location"), "/stepup?return=") {
+		if a.status != want || want == http.StatusSeeOther && !strings.HasPrefix(a.header.Get("Location"), "/stepup?needs=aal2&return=") {
 			t.Errorf("acr_values=%s: %d %q, want %d", values, a.status, a.header.Get("Location"), want)
 		}
 	}
@@ -310,7 +310,7 @@ func TestOA14(t *testing.T) {
 		want string
 	}{
 		"scope": {web("scope", "model.pull"), "invalid_scope"}, "wider scope": {web("scope", "*"), "invalid_scope"}, "one of two": {web("scope", "model.infer model.pull"), "invalid_scope"},
-		"resource": {web("resource", api), "invalid_target"}, "foreign resource": {web("resource", "https://evil.example"), "invalid_target"}, "openid": {web("scope", "openid"), "invalid_scope"},
+		"resource": {web("resource", api), "invalid_target"}, "foreign resource": {web("resource", "https://evil.example"), "invalid_target"}, "an action that is none": {web("scope", "openid nothing"), "invalid_scope"},
 	} {
 		to, err := url.Parse(test.a.header.Get("Location"))
 		if err != nil || test.a.status != http.StatusSeeOther || to.Query().Get("error") != test.want {

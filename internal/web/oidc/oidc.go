@@ -1,9 +1,10 @@
-// Package oidc owns the authorization server's doors: OAuth 2.0 (RFC 6749) as RFC 9700 leaves it, which is codes with
-// PKCE (RFC 7636), refresh and device codes (RFC 8628), with resource indicators (RFC 8707), the issuer in the response
-// (RFC 9207), revocation (RFC 7009), introspection (RFC 7662), and its metadata (RFC 8414 and OpenID Connect Discovery).
+// Package oidc owns the authorization server's doors for people: the authorization endpoint (RFC 6749, section 3.1, and
+// OpenID Connect Core) with consent, the page where a device is connected (RFC 8628, section 3.3), what people have
+// allowed, and signing out on behalf of a client (OpenID Connect RP-Initiated Logout).
 //
-// It leaves tokens and their life to identity/token, signing in to web/login, and what a token permits to policy.
-// Every address it tells is made from the configured external URL; nothing in a request can change one.
+// It leaves the endpoints for programs to web/oauth, tokens and their life to identity/token, signing in to web/login,
+// and what a token permits to policy. Every address it tells is made from the configured external URL; nothing in a
+// request can change one.
 package oidc
 
 import (
@@ -11,107 +12,84 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
-	"time"
 
 	"sallyport"
-	"sallyport/internal/identity/token"
-	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/plumbing/secret"
+	"sallyport/internal/web/oauth"
 	"sallyport/internal/web/page"
 )
 
-// Limits on what is read before anything is checked.
+// The paths of the pages, below the external URL.
 const (
-	maxQuery = 3584     // bytes of an authorization request: the sign-in page leads back to no longer address than 4 KiB
-	maxForm  = 16 << 10 // bytes of a form
-	maxState = 1 << 10
+	pathAuthorize = oauth.PathAuthorize
+	pathConsent   = "/oauth/consent"
+	pathActivate  = oauth.PathActivate
+	pathDecide    = "/activate/decide"
+	pathLogout    = oauth.PathEndSession
+	pathLoggedOut = "/oauth/logout/confirm"
+	pathApps      = "/account/apps"
+	pathForget    = "/account/apps/forget"
 )
 
-// The paths of the endpoints, below the external URL.
-const (
-	pathAuthorize  = "/oauth/authorize"
-	pathConsent    = "/oauth/consent"
-	pathToken      = "/oauth/token"
-	pathDevice     = "/oauth/device"
-	pathRevoke     = "/oauth/revoke"
-	pathIntrospect = "/oauth/introspect"
-	pathKeys       = "/jwks"
-	pathActivate   = "/activate"
-	pathDecide     = "/activate/decide"
-)
+// A Prompt says how a person should prove themselves.
+type Prompt struct {
+	Next  string              // where they go afterwards: a path with a query on this server
+	Needs sallyport.Assurance // at least
+	Again bool                // even though they are signed in
+	Name  string              // who they said they are, "" when nobody did
+}
 
 // Config is what the doors need. Fields are needed unless they say otherwise.
 type Config struct {
-	URL      string // external, without a path: https://HOST[:PORT], or http://127.0.0.1:PORT for trials
-	Issuer   *token.Issuer
-	Verifier *token.Verifier
+	oauth.Config
 
 	// Current returns who stands behind the request's browser session, with the session's public id. Without one the
 	// error is of kind Unknown; any other kind means that nobody can tell.
 	Current func(r *http.Request) (sallyport.Principal, error)
-	// SignIn returns the address of the page where a person signs in, or, when again is set, where who is signed in
-	// proves themselves again or more strongly. It leads back to next, a path with a query on this server. nil is the
-	// pages of web/login.
-	SignIn func(next string, needs sallyport.Assurance, again bool) string
+	// SignIn returns the address of the page where a person proves themselves. nil is the pages of web/login.
+	SignIn func(Prompt) string
+	// SignOut ends the request's browser session and takes its cookie away. nil leads to the page of web/login.
+	SignOut func(w http.ResponseWriter, r *http.Request) error
 	// Guess counts a guess at the key "usercode:PRINCIPAL" before it is checked; Busy while nothing may be guessed.
 	Guess func(ctx context.Context, key string) error
 	// Forgive takes back the one guess that was right; it must not touch those that were wrong. May be nil.
 	Forgive func(ctx context.Context, key string) error
-	// Record writes refusals down; may be nil. What is issued and revoked is recorded by Issuer.
-	Record func(ctx context.Context, e sallyport.Event) error
 
 	Key secret.Bytes // at least 32 bytes, the same on all nodes: ties forms to what they show
-	Now func() time.Time
-	Log *slog.Logger
 }
 
-// A Server answers the endpoints.
+// A Server answers the endpoints, those for programs too.
 type Server struct {
-	cfg   Config
-	pages *page.Set
+	cfg      Config
+	programs *oauth.Server
+	pages    *page.Set
 }
 
 // New checks the configuration.
 func New(cfg Config) (*Server, error) {
-	if err := cfg.check(); err != nil {
+	programs, err := oauth.New(cfg.Config)
+	if err != nil {
 		return nil, err
+	}
+	bad := func(what string) (*Server, error) {
+		return nil, sallyport.E("set up authorization server", sallyport.Invalid, what, "")
+	}
+	if cfg.Key.Len() < 32 {
+		return bad("the key has less than 32 bytes")
+	}
+	if cfg.Current == nil || cfg.Guess == nil {
+		return bad("a field of the configuration is not set")
 	}
 	if cfg.SignIn == nil {
 		cfg.SignIn = loginPage
 	}
-	pages, err := newPages(cfg.Issuer.Clients)
+	pages, err := newPages()
 	if err != nil {
 		return nil, sallyport.Wrap("set up authorization server", sallyport.Other, "the pages cannot be read", err)
 	}
-	return &Server{cfg: cfg, pages: pages}, nil
-}
-
-func (cfg *Config) check() error {
-	bad := func(what, hint string) error {
-		return sallyport.E("set up authorization server", sallyport.Invalid, what, hint)
-	}
-	u, err := url.Parse(cfg.URL)
-	if err != nil || u.Host == "" || cfg.URL != u.Scheme+"://"+u.Host {
-		return bad("the external URL is not https://HOST or https://HOST:PORT", "write it without a path and without a slash at its end")
-	}
-	local := slices.Contains([]string{"127.0.0.1", "::1", "localhost"}, u.Hostname())
-	if u.Scheme != "https" && (u.Scheme != "http" || !local) {
-		return bad("the external URL does not begin with https://", "http:// is for 127.0.0.1 only")
-	}
-	if cfg.Key.Len() < 32 {
-		return bad("the key has less than 32 bytes", "")
-	}
-	if cfg.Issuer == nil || cfg.Verifier == nil || cfg.Current == nil || cfg.Guess == nil || cfg.Now == nil || cfg.Log == nil {
-		return bad("a field of the configuration is not set", "")
-	}
-	if cfg.Issuer.URL != cfg.URL {
-		return bad("the issuer of tokens is not the external URL", "")
-	}
-	return nil
+	return &Server{cfg: cfg, programs: programs, pages: pages}, nil
 }
 
 // Register adds the endpoints to a mux. Those where a cookie decides refuse what other sites send; the others read
@@ -121,28 +99,33 @@ func (s *Server) Register(mux *http.ServeMux) error {
 	if err := sameSite.AddTrustedOrigin(s.cfg.URL); err != nil {
 		return sallyport.Wrap("set up authorization server", sallyport.Invalid, "the external URL", err)
 	}
-	mux.HandleFunc("GET /.well-known/openid-configuration", s.discovery)
-	mux.HandleFunc("GET /.well-known/oauth-authorization-server", s.discovery)
-	mux.HandleFunc("GET "+pathKeys, s.keys)
+	s.programs.Register(mux)
 	mux.HandleFunc("GET "+pathAuthorize, s.page(s.authorize))
 	mux.HandleFunc("POST "+pathAuthorize, s.page(s.authorizePosted))
-	mux.Handle("POST "+pathConsent, sameSite.Handler(s.page(s.consent)))
-	mux.HandleFunc("POST "+pathToken, s.json(s.token))
-	mux.HandleFunc("POST "+pathDevice, s.json(s.device))
-	mux.HandleFunc("POST "+pathRevoke, s.json(s.revoke))
-	mux.HandleFunc("POST "+pathIntrospect, s.json(s.introspect))
+	mux.HandleFunc("GET "+pathLogout, s.page(s.logout))
+	mux.HandleFunc("POST "+pathLogout, s.page(s.logoutPosted))
 	mux.HandleFunc("GET "+pathActivate, s.page(s.activate))
-	mux.Handle("POST "+pathActivate, sameSite.Handler(s.page(s.activateShow)))
-	mux.Handle("POST "+pathDecide, sameSite.Handler(s.page(s.activateDecide)))
+	mux.HandleFunc("GET "+pathApps, s.page(s.apps))
+	for path, serve := range map[string]func(http.ResponseWriter, *http.Request) error{
+		pathConsent: s.consent, pathActivate: s.activateShow, pathDecide: s.activateDecide, pathLoggedOut: s.logoutConfirmed, pathForget: s.forget,
+	} {
+		mux.Handle("POST "+path, sameSite.Handler(s.page(serve)))
+	}
 	return nil
 }
 
-func loginPage(next string, _ sallyport.Assurance, again bool) string {
-	path := "/login"
-	if again {
-		path = "/stepup"
+func loginPage(p Prompt) string {
+	query := url.Values{"return": {p.Next}}
+	if !p.Again {
+		if p.Name != "" {
+			query.Set("name", p.Name)
+		}
+		return "/login?" + query.Encode()
 	}
-	return path + "?return=" + url.QueryEscape(next)
+	if p.Needs > sallyport.SingleFactor {
+		query.Set("needs", p.Needs.String())
+	}
+	return "/stepup?" + query.Encode()
 }
 
 // current returns who is signed in, the zero principal when nobody is.
@@ -172,48 +155,5 @@ func (s *Server) bound(mark string, words ...string) bool {
 	return hmac.Equal([]byte(mark), []byte(s.bind(words...)))
 }
 
-// refused writes a refusal down. It is refused in any case: an error goes to the log only.
-func (s *Server) refused(r *http.Request, who sallyport.PrincipalID, client string, cause error) {
-	if s.cfg.Record == nil {
-		return
-	}
-	e := sallyport.Event{
-		Type: sallyport.EventRefused, At: s.cfg.Now().UnixMicro(), Who: who, Action: sallyport.TokenIssue,
-		Reasons: []string{sallyport.ReasonOf(cause)}, Asked: &sallyport.Asked{Door: "oidc", IP: httpsafe.PeerIP(r)},
-		Detail: map[string]string{"path": r.URL.Path, "client": sallyport.OneLine(client)},
-	}
-	if err := s.cfg.Record(context.WithoutCancel(r.Context()), e); err != nil {
-		s.cfg.Log.Error("record refusal", "path", r.URL.Path, "err", err)
-	}
-}
-
-// single refuses a parameter that is given twice, except those named. Empty ones count as absent (RFC 6749, section 3.1).
-func single(values url.Values, except ...string) error {
-	for name, all := range values {
-		all = nonEmpty(all)
-		if len(all) > 1 && !slices.Contains(except, name) {
-			return fault("invalid_request", "the parameter "+name+" is given twice")
-		}
-		if len(all) == 0 {
-			delete(values, name)
-			continue
-		}
-		values[name] = all
-	}
-	return nil
-}
-
-func nonEmpty(all []string) []string {
-	var kept []string
-	for _, v := range all {
-		if v != "" {
-			kept = append(kept, v)
-		}
-	}
-	return kept
-}
-
 // fault makes an error that an OAuth client gets under this code.
-func fault(code, message string) error {
-	return sallyport.E("request", sallyport.Invalid, message, "").Because(code)
-}
+func fault(code, message string) error { return oauth.Fault(code, message) }

@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"sallyport"
-	"sallyport/internal/identity/token"
+	"sallyport/internal/identity/jose"
+	"sallyport/internal/web/oauth"
 	"sallyport/internal/web/oidc"
 )
 
@@ -30,7 +31,7 @@ func TestDiscovery(t *testing.T) {
 		t.Errorf("metadata: %s", a.body)
 	}
 	keys := w.get("/jwks")
-	if _, err := token.ParseKeySet([]byte(keys.body)); err != nil || strings.Contains(keys.body, `"d"`) || keys.header.Get("Content-Type") != "application/jwk-set+json" {
+	if _, err := jose.ParseSet([]byte(keys.body)); err != nil || strings.Contains(keys.body, `"d"`) || keys.header.Get("Content-Type") != "application/jwk-set+json" {
 		t.Errorf("jwks: %v %s", err, keys.body)
 	}
 }
@@ -333,11 +334,11 @@ func TestRevoke(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for _, bad := range []string{"", "sallyport.example", "http://sallyport.example", "https://sallyport.example/", "https://sallyport.example/path", "https://u@sallyport.example", "https://sallyport.example?x", "ftp://127.0.0.1"} {
-		if _, err := oidc.New(oidc.Config{URL: bad}); sallyport.KindOf(err) != sallyport.Invalid {
+		if _, err := oidc.New(oidc.Config{Config: oauth.Config{URL: bad}}); sallyport.KindOf(err) != sallyport.Invalid {
 			t.Errorf("external URL %q: %v", bad, err)
 		}
 	}
-	if _, err := oidc.New(oidc.Config{URL: external}); err == nil {
+	if _, err := oidc.New(oidc.Config{Config: oauth.Config{URL: external}}); err == nil {
 		t.Error("an empty configuration is accepted")
 	}
 }

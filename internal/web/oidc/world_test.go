@@ -23,8 +23,14 @@ import (
 	"sallyport"
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/token"
+	"sallyport/internal/identity/token/access"
+	"sallyport/internal/identity/token/clients"
+	"sallyport/internal/identity/token/codes"
+	"sallyport/internal/identity/token/dpop"
+	"sallyport/internal/identity/token/keys"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/store/sqldb"
+	"sallyport/internal/web/oauth"
 	"sallyport/internal/web/oidc"
 )
 
@@ -43,6 +49,9 @@ type world struct {
 	server   *httptest.Server
 	client   *http.Client
 	issuer   *token.Issuer
+	codes    *codes.Service
+	proofs   *token.Proofs
+	store    sqldb.Tokens
 	verifier *token.Verifier
 
 	mu     sync.Mutex
@@ -69,21 +78,27 @@ func newWorld(t testing.TB) *world {
 	}
 	t.Cleanup(func() { db.Close() })
 	same := func(_ context.Context, b, _ []byte) ([]byte, error) { return append([]byte(nil), b...), nil }
-	keys, err := token.OpenKeys(t.Context(), token.KeysConfig{Store: db.Token(), Seal: same, Open: same, Rand: rand.Reader, Now: w.now})
+	signing, err := keys.Open(t.Context(), keys.Config{Store: db.Token(), Seal: same, Open: same, Rand: rand.Reader, Now: w.now, Life: access.Lifetime + access.MaxLeeway})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.verifier, err = token.NewVerifier(token.VerifierConfig{Issuer: external, Keys: keys.Current}); err != nil {
+	if w.verifier, err = access.NewVerifier(access.VerifierConfig{Issuer: external, Keys: signing.Current}); err != nil {
 		t.Fatal(err)
 	}
 	w.issuer = &token.Issuer{
-		URL: external, Clients: clients(t), Keys: keys, Families: db.Token(), Codes: db.Token(), Now: w.now, Rand: rand.Reader,
-		Record: w.record, Forget: w.verifier.Forget,
+		URL: external, Clients: registered(t, db, w.now), Keys: signing, Families: db.Token(), Now: w.now, Rand: rand.Reader,
+		Record: w.record, Forget: w.verifier.Forget, Verifier: w.verifier, Standing: standing, Workload: w.workload,
+	}
+	w.store = db.Token()
+	w.codes = &codes.Service{Issuer: w.issuer, Store: w.store, Flows: w.store}
+	if w.proofs, err = dpop.New(secret.NewBytes([]byte(rand.Text()+rand.Text())), w.now); err != nil {
+		t.Fatal(err)
 	}
 	throttle := &credential.Throttle{Store: db.Throttle(), Now: w.now, Limits: credential.DefaultLimits()}
 	s, err := oidc.New(oidc.Config{
-		URL: external, Issuer: w.issuer, Verifier: w.verifier, Current: w.current, Guess: throttle.Try, Record: w.record,
-		Key: secret.NewBytes([]byte(rand.Text() + rand.Text())), Now: w.now, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Config: oauth.Config{URL: external, Issuer: w.issuer, Codes: w.codes, Verifier: w.verifier, Proofs: w.proofs, Record: w.record,
+			Now: w.now, Log: slog.New(slog.NewTextHandler(t.Output(), nil))},
+		Current: w.current, SignOut: w.signOut, Guess: throttle.Try, Forgive: throttle.Forgive, Key: secret.NewBytes([]byte(rand.Text() + rand.Text())),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -102,16 +117,17 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-func clients(t testing.TB) *token.Registry {
+// registered makes the clients of the tests: those below are built in, tests register more in the store.
+func registered(t testing.TB, db *sqldb.DB, now func() time.Time) *clients.Registry {
 	t.Helper()
 	other := token.CommandLine(external)
 	other.ID = "other"
-	web := token.Client{
-		ID: "web", Name: "A web program", RedirectURIs: []string{"https://client.example/callback?x=1"}, Grants: []token.GrantType{token.GrantCode, token.GrantRefresh},
+	web := clients.Client{
+		ID: "web", Name: "A web program", RedirectURIs: []string{"https://client.example/callback?x=1"}, Grants: []clients.Grant{clients.Code, clients.Refresh},
 		Scopes: sallyport.Scope{"model.infer"}, Default: sallyport.Scope{"model.infer"}, Audiences: []string{hub},
 	}
-	device := token.Client{ID: "device", Name: "A device", Grants: []token.GrantType{token.GrantDevice}, Scopes: sallyport.Scope{"model.infer"}, Audiences: []string{api}}
-	registry, err := token.NewRegistry(token.CommandLine(external), other, web, device)
+	device := clients.Client{ID: "device", Name: "A device", Grants: []clients.Grant{clients.Device}, Scopes: sallyport.Scope{"model.infer"}, Audiences: []string{api}}
+	registry, err := clients.New(db.Token(), now, token.CommandLine(external), token.Hub(external), other, web, device)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,6 +190,32 @@ func (w *world) current(*http.Request) (sallyport.Principal, error) {
 		return sallyport.Principal{}, sallyport.E("session", sallyport.Unknown, "nobody is signed in", "")
 	}
 	return w.who, w.whoErr
+}
+
+// signOut ends the session.
+func (w *world) signOut(http.ResponseWriter, *http.Request) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.who = sallyport.Principal{}
+	return nil
+}
+
+// standing knows every service and agent but one, and ana answers for them.
+func standing(_ context.Context, id sallyport.PrincipalID) (sallyport.PrincipalID, error) {
+	if id.Name() == "gone" {
+		return "", sallyport.E("directory", sallyport.NotFound, "suspended", "")
+	}
+	return "user:ana", nil
+}
+
+// workload trusts proofs of the form "PRINCIPAL LIFE SCOPE…".
+func (w *world) workload(_ context.Context, _ string, proof secret.Text) (token.Workload, error) {
+	words := strings.Fields(proof.Reveal())
+	if len(words) < 3 {
+		return token.Workload{}, sallyport.E("workload", sallyport.Unknown, "no rule", "").Because("workload.rule")
+	}
+	life, err := time.ParseDuration(words[1])
+	return token.Workload{Principal: sallyport.PrincipalID(words[0]), Scope: words[2:], Expires: w.now().Add(life), Rule: "test"}, err
 }
 
 // signIn has name sign in now.

@@ -38,7 +38,9 @@ type Set struct {
 type View struct {
 	Who  string // the name of who is signed in; "" leaves the account link out
 	Wide bool   // for lists: a wider column
-	Data any    // for the page's own template
+	// Leads are origins, beside those of the set, to which a form of this page may lead by way of redirects.
+	Leads []string
+	Data  any // for the page's own template
 }
 
 // New reads the pages of a door: every NAME.html in dir defines "title" and "main". formAction lists origins, beside our
@@ -90,11 +92,22 @@ func (s *Set) Write(w http.ResponseWriter, r *http.Request, status int, name str
 	}
 	Headers(w, r)
 	h := w.Header()
-	h.Set("Content-Security-Policy", s.policy)
+	h.Set("Content-Security-Policy", s.leading(v.Leads))
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes()) // a reader who left is nobody's error
 	return nil
+}
+
+// leading adds origins to the policy, whose last directive is form-action. What cannot stand there is left out.
+func (s *Set) leading(origins []string) string {
+	policy := s.policy
+	for _, source := range origins {
+		if formSource.MatchString(source) {
+			policy += " " + source
+		}
+	}
+	return policy
 }
 
 // Headers sets what every answer to a browser carries, a redirect too. Pages get a policy of their own on top.

@@ -17,16 +17,15 @@ import (
 	"time"
 
 	"sallyport"
+	"sallyport/internal/identity/jose"
 	"sallyport/internal/plumbing/secret"
 )
 
 // How long a proof counts.
 const (
-	MaxAge   = time.Minute      // between its making and its arrival
-	MaxAhead = 10 * time.Second // that the client's clock may be ahead of ours
-	kept     = 2 * time.Minute  // of a proof that was seen; longer than any is good for
-	nonces   = 3                // minutes whose nonces are accepted, the current one included
-	most     = 1 << 18          // proofs kept at once, in each of two generations: some 20 MB
+	kept   = 2 * time.Minute // of a proof that was seen; longer than jose.ProofPast and jose.ProofFuture together
+	nonces = 3               // minutes whose nonces are accepted, the current one included
+	most   = 1 << 18         // proofs kept at once, in each of two generations: some 20 MB
 )
 
 // The reasons of errors, which are of kind Unknown. They begin, up to the first dot, with the code of RFC 9449.
@@ -84,34 +83,23 @@ func (p *Proofs) fresh(nonce string) bool {
 //
 // Nothing is remembered of a proof that does not hold, so that nobody can use up somebody else's.
 func (p *Proofs) Check(headers []string, method, address string, access secret.Text) (string, error) {
-	switch len(headers) {
-	case 0:
+	if len(headers) == 0 {
 		return "", nil
-	case 1:
-	default:
-		return "", refuse(ReasonProof+".twice", "there are two DPoP headers")
-	}
-	one, err := parse(headers[0])
-	if err != nil {
-		return "", err
 	}
 	now := p.now()
+	one, err := jose.VerifyProof(headers, jose.Request{Method: method, URL: address, Token: access, NoToken: access.IsZero(), Now: now})
 	switch {
-	case one.method != method:
-		return "", refuse(ReasonProof+".htm", "the proof is for another method")
-	case !sameAddress(one.address, address):
-		return "", refuse(ReasonProof+".htu", "the proof is for another address")
-	case one.issued.After(now.Add(MaxAhead)) || now.Sub(one.issued) > MaxAge:
-		return "", refuse(ReasonProof+".iat", "the proof is too old, or from the future")
-	case one.nonce == "" || !p.fresh(one.nonce):
+	case sallyport.KindOf(err) == sallyport.Unknown:
+		return "", refuse(ReasonProof+"."+sallyport.ReasonOf(err), "the proof is not good for this request")
+	case err != nil:
+		return "", err
+	case !p.fresh(one.Nonce):
 		return "", refuse(ReasonNonce, "the proof needs the server's nonce of now")
-	case !access.IsZero() && !one.covers(access):
-		return "", refuse(ReasonProof+".ath", "the proof is for another access token")
 	}
-	if err := p.remember(sha256.Sum256([]byte(one.thumbprint+"\x00"+one.id)), now); err != nil {
+	if err := p.remember(sha256.Sum256([]byte(one.Thumbprint+"\x00"+one.ID)), now); err != nil {
 		return "", err
 	}
-	return "jkt:" + one.thumbprint, nil
+	return "jkt:" + one.Thumbprint, nil
 }
 
 // remember notes a proof, or refuses it because it is known. Each generation is kept for two minutes as the young one

@@ -1,3 +1,7 @@
+-- Whether a client asked by authorization_details (RFC 9396), and is answered in this form.
+ALTER TABLE token_family ADD COLUMN detailed SMALLINT NOT NULL DEFAULT 0;
+ALTER TABLE token_device ADD COLUMN detailed SMALLINT NOT NULL DEFAULT 0;
+
 -- Programs that may ask for tokens. A removed one keeps its row: its id is never given to another.
 CREATE TABLE token_client (
 	id      TEXT PRIMARY KEY,

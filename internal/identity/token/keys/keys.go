@@ -1,83 +1,88 @@
-package token
+// Package keys owns the keys that sign tokens (JWKS, RFC 7517): made in time, published before they sign, sealed where
+// they are kept, and dropped when nothing that they signed is alive.
+//
+// It leaves to others what is signed (identity/token) and what seals a key (artifact/keyring).
+package keys
 
 import (
 	"bytes"
 	"context"
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
-
 	"sallyport"
+	"sallyport/internal/identity/jose"
 	"sallyport/internal/plumbing/secret"
 )
 
-// A KeyRow is a signing key as it is kept: the private key sealed, and nothing beside it that an attacker with
+// A Row is a signing key as it is kept: the private key sealed, and nothing beside it that an attacker with
 // write access to the store could use to have a key of their own trusted. The public key is derived from what opens.
-type KeyRow struct {
+type Row struct {
 	Generation int64     // 1, 2, 3, …; unique
 	ID         string    // kid: the RFC 7638 thumbprint
 	From       time.Time // signs from here on, until its successor does
 	Sealed     []byte    // PKCS #8, sealed; the row's other fields are its associated data
 }
 
-// A KeyStore keeps signing keys, under the same conditions as a FamilyStore.
-type KeyStore interface {
+// A Store keeps signing keys. Every method is safe for concurrent use, durable when it returns, and answers Unavailable
+// when the store cannot be used. A change is told to all nodes through the feed.
+type Store interface {
 	// SigningKeys returns all keys in ascending order of their generations.
-	SigningKeys(ctx context.Context) ([]KeyRow, error)
+	SigningKeys(ctx context.Context) ([]Row, error)
 	// AddSigningKey adds a key; Conflict when its generation is taken, because another node was quicker.
-	AddSigningKey(ctx context.Context, k KeyRow) error
+	AddSigningKey(ctx context.Context, k Row) error
 	// DropSigningKeys removes the keys below a generation.
 	DropSigningKeys(ctx context.Context, below int64) error
 }
 
-// KeysConfig is what signing keys need.
-type KeysConfig struct {
-	Store  KeyStore
+// A Config is what signing keys need.
+type Config struct {
+	Store  Store
 	Seal   func(ctx context.Context, plaintext, associated []byte) ([]byte, error)
 	Open   func(ctx context.Context, sealed, associated []byte) ([]byte, error)
 	Rand   io.Reader
 	Now    func() time.Time
 	Period time.Duration // a key signs for as long; 0 is 30 days
 	Lead   time.Duration // a key is published for as long before it signs; 0 is one hour
+	Life   time.Duration // the longest life of what is signed, verifiers' leeway included: a key is published for as long after its last signature
 }
 
-// Keys are the ES256 keys that sign access tokens, one at a time. The next one is published before it signs, so
+// Keys are the ES256 keys that sign tokens, one at a time. The next one is published before it signs, so
 // that no verifier meets a key it could not have fetched; the last one stays published until what it signed has
 // expired. Methods are safe for concurrent use.
 type Keys struct {
-	cfg   KeysConfig
+	cfg   Config
 	mu    sync.Mutex // serialises changes; readers use current
 	state atomic.Pointer[keyState]
 }
 
 type keyState struct {
-	set     *KeySet
+	set     *jose.Set
 	signing []signingKey // ascending generations
 }
 
 type signingKey struct {
-	row    KeyRow
-	key    *ecdsa.PrivateKey
+	row    Row
+	public jose.Key
 	signer jose.Signer
 }
 
-// OpenKeys reads the keys, and makes the first one where there is none.
-func OpenKeys(ctx context.Context, cfg KeysConfig) (*Keys, error) {
+// Open reads the keys, and makes the first one where there is none.
+func Open(ctx context.Context, cfg Config) (*Keys, error) {
 	if cfg.Period == 0 {
 		cfg.Period = 30 * 24 * time.Hour
 	}
 	if cfg.Lead == 0 {
 		cfg.Lead = time.Hour
+	}
+	if cfg.Life <= 0 {
+		return nil, sallyport.E("open signing keys", sallyport.Invalid, "how long signed tokens live is not said", "")
 	}
 	k := &Keys{cfg: cfg}
 	k.state.Store(&keyState{})
@@ -93,7 +98,7 @@ func OpenKeys(ctx context.Context, cfg KeysConfig) (*Keys, error) {
 }
 
 // Current returns the published public keys.
-func (k *Keys) Current() *KeySet { return k.state.Load().set }
+func (k *Keys) Current() *jose.Set { return k.state.Load().set }
 
 // Reload takes over what other nodes did to the keys. Call it when the feed says so, and every minute.
 func (k *Keys) Reload(ctx context.Context) error {
@@ -146,7 +151,7 @@ func (k *Keys) Replace(ctx context.Context) error {
 	return k.reload(ctx)
 }
 
-func (k *Keys) newest() *KeyRow {
+func (k *Keys) newest() *Row {
 	all := k.state.Load().signing
 	if len(all) == 0 {
 		return nil
@@ -169,7 +174,7 @@ func (k *Keys) next(ctx context.Context) error {
 func (k *Keys) prune(ctx context.Context) error {
 	keep := int64(0)
 	for _, s := range k.state.Load().signing {
-		if k.cfg.Now().After(s.row.From.Add(AccessLifetime + maxLeeway)) {
+		if k.cfg.Now().After(s.row.From.Add(k.cfg.Life)) {
 			keep = s.row.Generation
 		}
 	}
@@ -190,11 +195,7 @@ func (k *Keys) add(ctx context.Context, from time.Time) error {
 	if err != nil {
 		return sallyport.Wrap(op, sallyport.Unavailable, "no randomness", err)
 	}
-	id, err := thumbprint(key)
-	if err != nil {
-		return err
-	}
-	row := KeyRow{Generation: 1, ID: id, From: from.UTC().Truncate(time.Microsecond)}
+	row := Row{Generation: 1, ID: jose.Thumbprint(key.Public()), From: from.UTC().Truncate(time.Microsecond)}
 	if n := k.newest(); n != nil {
 		row.Generation = n.Generation + 1
 	}
@@ -221,7 +222,7 @@ func (k *Keys) reload(ctx context.Context) error {
 	}
 	old := k.state.Load()
 	next, same := &keyState{}, len(rows) == len(old.signing)
-	var public []jose.JSONWebKey
+	var public []jose.Key
 	for i, row := range rows {
 		s := signingKey{}
 		if i < len(old.signing) && old.signing[i].row.same(row) {
@@ -232,27 +233,27 @@ func (k *Keys) reload(ctx context.Context) error {
 			same = false
 		}
 		next.signing = append(next.signing, s)
-		public = append(public, jose.JSONWebKey{Key: s.key.Public(), KeyID: row.ID, Algorithm: string(es256), Use: "sig"})
+		public = append(public, s.public)
 	}
 	if same && old.set != nil {
 		return nil
 	}
-	if next.set, err = newKeySet(public); err != nil {
+	if next.set, err = jose.NewSet(public...); err != nil {
 		return err
 	}
 	k.state.Store(next)
 	return nil
 }
 
-func (r KeyRow) same(o KeyRow) bool {
+func (r Row) same(o Row) bool {
 	return r.Generation == o.Generation && r.ID == o.ID && r.From.Equal(o.From) && bytes.Equal(r.Sealed, o.Sealed)
 }
 
-func (r KeyRow) associated() []byte {
+func (r Row) associated() []byte {
 	return fmt.Appendf(nil, "sallyport token signing key\x00%d\x00%s\x00%d", r.Generation, r.ID, r.From.UnixMicro())
 }
 
-func (k *Keys) open(ctx context.Context, row KeyRow) (signingKey, error) {
+func (k *Keys) open(ctx context.Context, row Row) (signingKey, error) {
 	const op = "open signing key"
 	plain, err := k.cfg.Open(ctx, row.Sealed, row.associated())
 	if err != nil {
@@ -267,40 +268,46 @@ func (k *Keys) open(ctx context.Context, row KeyRow) (signingKey, error) {
 	if !ok || key.Curve != elliptic.P256() {
 		return signingKey{}, sallyport.E(op, sallyport.Unavailable, "the key "+row.ID+" is not an ECDSA key on P-256", "")
 	}
-	if id, err := thumbprint(key); err != nil || id != row.ID {
-		return signingKey{}, sallyport.Wrap(op, sallyport.Unavailable, "the key "+row.ID+" is another key", err)
+	if jose.Thumbprint(key.Public()) != row.ID {
+		return signingKey{}, sallyport.E(op, sallyport.Unavailable, "the key "+row.ID+" is another key", "")
 	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: es256, Key: jose.JSONWebKey{Key: key, KeyID: row.ID}},
-		(&jose.SignerOptions{}).WithType(accessType))
+	public, err := jose.NewKey(row.ID, jose.ES256, key.Public())
 	if err != nil {
-		return signingKey{}, sallyport.Wrap(op, sallyport.Other, "", err)
+		return signingKey{}, err
 	}
-	return signingKey{row: row, key: key, signer: signer}, nil
+	return signingKey{row: row, public: public, signer: jose.Signer{Key: key, Algorithm: jose.ES256, KeyID: row.ID, Rand: k.cfg.Rand}}, nil
 }
 
-func thumbprint(key *ecdsa.PrivateKey) (string, error) {
-	sum, err := (&jose.JSONWebKey{Key: key.Public()}).Thumbprint(crypto.SHA256)
-	if err != nil {
-		return "", sallyport.Wrap("make signing key", sallyport.Other, "", err)
-	}
-	return base64.RawURLEncoding.EncodeToString(sum), nil
-}
-
-// sign signs claims as an access token with the key whose turn it is.
-func (k *Keys) sign(c claims, now time.Time) (secret.Text, error) {
-	const op = "sign token"
-	var signer jose.Signer
-	for _, s := range k.state.Load().signing {
-		if !now.Before(s.row.From) {
-			signer = s.signer
+// Sign signs claims as a token of a type with the key whose turn it is at now.
+func (k *Keys) Sign(typ string, claims any, now time.Time) (secret.Text, error) {
+	all := k.state.Load().signing
+	for i := len(all) - 1; i >= 0; i-- {
+		if !now.Before(all[i].row.From) {
+			return all[i].signer.Sign(typ, claims)
 		}
 	}
-	if signer == nil {
-		return secret.Text{}, sallyport.E(op, sallyport.Unavailable, "there is no signing key", "")
+	return secret.Text{}, sallyport.E("sign token", sallyport.Unavailable, "there is no signing key", "")
+}
+
+// An Entry is one key as an inventory lists it.
+type Entry struct {
+	ID        string
+	Algorithm string
+	From      time.Time // signs from here on
+	Until     time.Time // its successor signs from here on, or is made then
+	Signing   bool      // at the time of asking
+}
+
+// List returns the published keys, the oldest first.
+func (k *Keys) List() []Entry {
+	all, now := k.state.Load().signing, k.cfg.Now()
+	out := make([]Entry, len(all))
+	for i, s := range all {
+		out[i] = Entry{ID: s.row.ID, Algorithm: string(jose.ES256), From: s.row.From, Until: s.row.From.Add(k.cfg.Period)}
+		if i+1 < len(all) {
+			out[i].Until = all[i+1].row.From
+		}
+		out[i].Signing = !now.Before(out[i].From) && (i+1 == len(all) || now.Before(out[i].Until))
 	}
-	raw, err := jwt.Signed(signer).Claims(c).Serialize()
-	if err != nil {
-		return secret.Text{}, sallyport.Wrap(op, sallyport.Other, "", err)
-	}
-	return secret.NewText(raw), nil
+	return out
 }

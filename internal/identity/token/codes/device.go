@@ -1,4 +1,4 @@
-package token
+package codes
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"sallyport"
+	"sallyport/internal/identity/token"
+	"sallyport/internal/identity/token/clients"
 	"sallyport/internal/plumbing/secret"
 )
 
@@ -67,28 +69,30 @@ type Started struct {
 	Interval time.Duration
 }
 
-// StartDevice notes that a client without a browser of its own asks for an approval.
-func (s *Issuer) StartDevice(ctx context.Context, by By, scope sallyport.Scope, audiences []string) (Started, error) {
-	if !by.Client.Allows(GrantDevice) {
+// StartDevice notes that a client without a browser of its own asks for an approval. Of the ask it takes what the code
+// flow does not have alone.
+func (s *Service) StartDevice(ctx context.Context, by token.By, ask Ask) (Started, error) {
+	if !by.Client.Allows(clients.Device) {
 		return Started{}, fault("unauthorized_client", "the client may not use device codes", "")
 	}
-	scope, audiences, err := by.Client.Resolve(scope, audiences)
+	scope, audiences, err := by.Client.Resolve(ask.Scope, ask.Audiences, ask.OpenID)
 	if err != nil {
 		return Started{}, err
 	}
 	now := s.now()
 	for range 8 { // two of 25,600,000,000 codes meet now and then
-		raw, hash, err := newSecret(s.Rand)
+		raw, hash, err := token.NewSecret(s.Issuer.Rand)
 		if err != nil {
 			return Started{}, err
 		}
-		user, err := newUserCode(s.Rand)
+		user, err := newUserCode(s.Issuer.Rand)
 		if err != nil {
 			return Started{}, err
 		}
-		err = s.Codes.AddDevice(ctx, Device{
-			Hash: hash, UserHash: HashOf(user), Client: by.Client.ID, Scope: scope, Audiences: audiences, From: by.IP,
-			State: DevicePending, Created: now, Expires: now.Add(DeviceLifetime), Interval: PollInterval,
+		err = s.Store.AddDevice(ctx, Device{
+			Hash: hash, UserHash: token.HashOf(user), Client: by.Client.ID, Scope: scope, Audiences: audiences, From: by.IP,
+			State: Pending, Created: now, Expires: now.Add(DeviceLifetime), Interval: PollInterval,
+			OpenID: ask.OpenID, Detailed: ask.Detailed, Purpose: ask.Purpose,
 		})
 		if sallyport.KindOf(err) == sallyport.Conflict {
 			continue
@@ -102,10 +106,10 @@ func (s *Issuer) StartDevice(ctx context.Context, by By, scope sallyport.Scope, 
 }
 
 // Device returns the request that a user code stands for. The caller throttles: a user code can be guessed.
-func (s *Issuer) Device(ctx context.Context, userCode string) (Device, error) {
+func (s *Service) Device(ctx context.Context, userCode string) (Device, error) {
 	code, ok := NormalUserCode(userCode)
 	if ok {
-		d, err := s.Codes.FindDevice(ctx, HashOf(code), s.now())
+		d, err := s.Store.FindDevice(ctx, token.HashOf(code), s.now())
 		if sallyport.KindOf(err) != sallyport.NotFound {
 			return d, err
 		}
@@ -114,64 +118,64 @@ func (s *Issuer) Device(ctx context.Context, userCode string) (Device, error) {
 }
 
 // ApproveDevice starts a family for the request behind a user code.
-func (s *Issuer) ApproveDevice(ctx context.Context, who sallyport.Principal, userCode string) error {
+func (s *Service) ApproveDevice(ctx context.Context, who sallyport.Principal, userCode string) error {
 	d, err := s.Device(ctx, userCode)
 	if err != nil {
 		return err
 	}
-	c, ok := s.Clients.Find(d.Client)
-	if !ok {
-		return fault("invalid_client", "the client is not registered any more", "")
-	}
-	scope, audiences, err := c.Resolve(d.Scope, d.Audiences)
+	c, err := s.Issuer.Clients.Find(ctx, d.Client)
 	if err != nil {
 		return err
 	}
-	f, err := s.start(ctx, who, c, scope, audiences)
+	scope, audiences, err := c.Resolve(d.Scope, d.Audiences, d.OpenID)
 	if err != nil {
 		return err
 	}
-	return s.Codes.DecideDevice(ctx, d.UserHash, DeviceApproved, f.ID, s.now())
+	f, err := s.Issuer.Start(ctx, who, token.Approval{Client: c, Scope: scope, Audiences: audiences, Purpose: d.Purpose, OpenID: d.OpenID, Detailed: d.Detailed})
+	if err != nil {
+		return err
+	}
+	return s.Store.DecideDevice(ctx, d.UserHash, Approved, f.ID, s.now())
 }
 
 // DenyDevice refuses the request behind a user code.
-func (s *Issuer) DenyDevice(ctx context.Context, userCode string) error {
+func (s *Service) DenyDevice(ctx context.Context, userCode string) error {
 	d, err := s.Device(ctx, userCode)
 	if err != nil {
 		return err
 	}
-	return s.Codes.DecideDevice(ctx, d.UserHash, DeviceDenied, "", s.now())
+	return s.Store.DecideDevice(ctx, d.UserHash, Denied, "", s.now())
 }
 
 // PollDevice answers a client that waits (RFC 8628, section 3.5): tokens, once, or an error whose reason is
 // authorization_pending, slow_down, access_denied, expired_token or invalid_grant.
-func (s *Issuer) PollDevice(ctx context.Context, by By, code secret.Text, want Want) (Issued, error) {
-	if !by.Client.Allows(GrantDevice) {
-		return Issued{}, fault("unauthorized_client", "the client may not use device codes", "")
+func (s *Service) PollDevice(ctx context.Context, by token.By, code secret.Text, want token.Want) (token.Issued, error) {
+	if !by.Client.Allows(clients.Device) {
+		return token.Issued{}, fault("unauthorized_client", "the client may not use device codes", "")
 	}
 	now := s.now()
-	d, err := s.Codes.PollDevice(ctx, HashOf(code.Reveal()), by.Client.ID, now)
+	d, err := s.Store.PollDevice(ctx, token.HashOf(code.Reveal()), by.Client.ID, now)
 	if sallyport.KindOf(err) == sallyport.NotFound {
-		return Issued{}, fault("invalid_grant.unknown", "the device code is not valid", "start again")
+		return token.Issued{}, fault("invalid_grant.unknown", "the device code is not valid", "start again")
 	}
 	if err != nil {
-		return Issued{}, err
+		return token.Issued{}, err
 	}
 	switch {
-	case d.State == DeviceDone:
-		return Issued{}, fault("invalid_grant.used", "the device code was used", "start again")
+	case d.State == Done:
+		return token.Issued{}, fault("invalid_grant.used", "the device code was used", "start again")
 	case !now.Before(d.Expires):
-		return Issued{}, fault("expired_token", "the device code has expired", "start again")
-	case d.State == DeviceDenied:
-		return Issued{}, fault("access_denied", "the person refused", "")
+		return token.Issued{}, fault("expired_token", "the device code has expired", "start again")
+	case d.State == Denied:
+		return token.Issued{}, fault("access_denied", "the person refused", "")
 	case d.Slow:
-		return Issued{}, fault("slow_down", "asked too soon", "wait five seconds longer between two requests")
-	case d.State != DeviceApproved:
-		return Issued{}, fault("authorization_pending", "nobody has decided yet", "ask again after the interval")
+		return token.Issued{}, fault("slow_down", "asked too soon", "wait five seconds longer between two requests")
+	case d.State != Approved:
+		return token.Issued{}, fault("authorization_pending", "nobody has decided yet", "ask again after the interval")
 	}
-	f, err := s.family(ctx, d.Family)
+	f, err := s.Issuer.Family(ctx, d.Family)
 	if err != nil {
-		return Issued{}, err
+		return token.Issued{}, err
 	}
-	return s.first(ctx, f, want, by)
+	return s.Issuer.First(ctx, f, want, by, "")
 }

@@ -3,69 +3,28 @@ package oidc
 import (
 	"net/http"
 	"net/url"
-	"time"
 
 	"sallyport"
-	"sallyport/internal/identity/token"
+	"sallyport/internal/identity/token/codes"
+	"sallyport/internal/web/oauth"
 	"sallyport/internal/web/page"
 )
-
-// answerDevice is RFC 8628, section 3.2.
-type answerDevice struct {
-	Code     string `json:"device_code"`
-	UserCode string `json:"user_code"`
-	Address  string `json:"verification_uri"`
-	Complete string `json:"verification_uri_complete"`
-	Expires  int64  `json:"expires_in"`
-	Interval int64  `json:"interval"`
-}
-
-// device is the device authorization endpoint (RFC 8628, section 3.1).
-func (s *Server) device(w http.ResponseWriter, r *http.Request) error {
-	form, err := readForm(w, r, "resource")
-	if err != nil {
-		return err
-	}
-	started, err := s.startDevice(r, form)
-	if err != nil {
-		s.refused(r, "", form.Get("client_id"), err)
-		return err
-	}
-	writeJSON(w, http.StatusOK, answerDevice{
-		Code: started.Code.Reveal(), UserCode: started.UserCode, Address: s.cfg.URL + pathActivate,
-		Complete: s.cfg.URL + pathActivate + "?" + url.Values{"user_code": {started.UserCode}}.Encode(),
-		Expires:  int64(started.Expires.Sub(s.cfg.Now()).Seconds()), Interval: int64(started.Interval / time.Second),
-	})
-	return nil
-}
-
-func (s *Server) startDevice(r *http.Request, form url.Values) (token.Started, error) {
-	by, err := s.client(r, form)
-	if err != nil {
-		return token.Started{}, err
-	}
-	scope, err := parseScope(form.Get("scope"))
-	if err != nil {
-		return token.Started{}, err
-	}
-	return s.cfg.Issuer.StartDevice(r.Context(), by, scope, form["resource"])
-}
 
 type activatePage struct{ Action, Code, Problem string }
 
 // activate shows the form for a user code. A code in the address only fills the field: whoever sends a link cannot
 // skip the question.
 func (s *Server) activate(w http.ResponseWriter, r *http.Request) error {
-	code, ok := token.NormalUserCode(r.URL.Query().Get("user_code"))
+	code, ok := codes.NormalUserCode(r.URL.Query().Get("user_code"))
 	if ok {
-		code = token.ShowUserCode(code)
+		code = codes.ShowUserCode(code)
 	}
 	who, err := s.current(r)
 	if err != nil {
 		return err
 	}
 	if who.ID == "" {
-		seeOther(w, s.cfg.SignIn(activateAt(code), sallyport.SingleFactor, false))
+		seeOther(w, s.cfg.SignIn(Prompt{Next: activateAt(code), Needs: sallyport.SingleFactor}))
 		return nil
 	}
 	return s.pages.Write(w, r, http.StatusOK, "activate", page.View{Who: who.ID.Name(), Data: activatePage{Action: pathActivate, Code: code}})
@@ -80,7 +39,7 @@ func activateAt(code string) string {
 
 // activateShow checks a user code, under the throttle, and shows what stands behind it.
 func (s *Server) activateShow(w http.ResponseWriter, r *http.Request) error {
-	form, err := readForm(w, r)
+	form, err := oauth.ReadForm(w, r)
 	if err != nil {
 		return err
 	}
@@ -89,7 +48,7 @@ func (s *Server) activateShow(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if who.ID == "" {
-		seeOther(w, s.cfg.SignIn(pathActivate, sallyport.SingleFactor, false))
+		seeOther(w, s.cfg.SignIn(Prompt{Next: pathActivate, Needs: sallyport.SingleFactor}))
 		return nil
 	}
 	d, err := s.guess(r, who, form.Get("user_code"))
@@ -100,30 +59,30 @@ func (s *Server) activateShow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	client, ok := s.cfg.Issuer.Clients.Find(d.Client)
-	if !ok {
-		return fault("invalid_client", "the client is not registered any more")
+	client, err := s.cfg.Issuer.Clients.Find(r.Context(), d.Client)
+	if err != nil {
+		return err
 	}
-	code, _ := token.NormalUserCode(form.Get("user_code"))
+	code, _ := codes.NormalUserCode(form.Get("user_code"))
 	return s.pages.Write(w, r, http.StatusOK, "consent", page.View{Who: who.ID.Name(), Data: consentPage{
-		Title: "Allow a device", Client: client.Name, Who: string(who.ID), Scope: d.Scope, Audiences: d.Audiences,
-		Where:  "The request came from " + d.From + ", with the code " + token.ShowUserCode(code) + ".",
+		Title: "Allow a device", Client: client.Name, Who: string(who.ID), Rights: plainly(d.Scope), Audiences: d.Audiences, Identity: d.OpenID, Purpose: d.Purpose,
+		Where:  "The request came from " + d.From + ", with the code " + codes.ShowUserCode(code) + ".",
 		Action: pathDecide, Request: code, Mark: s.bind("device", who.Session, string(who.ID), code),
 	}})
 }
 
 // guess looks a user code up. Each try counts before it is made; a right one takes back only itself, so that nobody
 // makes room for guesses by typing codes of their own.
-func (s *Server) guess(r *http.Request, who sallyport.Principal, code string) (token.Device, error) {
+func (s *Server) guess(r *http.Request, who sallyport.Principal, code string) (codes.Device, error) {
 	key := "usercode:" + string(who.ID)
 	if err := s.cfg.Guess(r.Context(), key); err != nil {
-		s.refused(r, who.ID, "", err)
-		return token.Device{}, err
+		s.programs.Refused(r, who.ID, "", err)
+		return codes.Device{}, err
 	}
-	d, err := s.cfg.Issuer.Device(r.Context(), code)
+	d, err := s.cfg.Codes.Device(r.Context(), code)
 	if err != nil {
-		s.refused(r, who.ID, "", err)
-		return token.Device{}, err
+		s.programs.Refused(r, who.ID, "", err)
+		return codes.Device{}, err
 	}
 	if s.cfg.Forgive != nil {
 		err = s.cfg.Forgive(r.Context(), key)
@@ -133,7 +92,7 @@ func (s *Server) guess(r *http.Request, who sallyport.Principal, code string) (t
 
 // activateDecide takes the person's decision. The mark proves that they found the code by the throttled way.
 func (s *Server) activateDecide(w http.ResponseWriter, r *http.Request) error {
-	form, err := readForm(w, r)
+	form, err := oauth.ReadForm(w, r)
 	if err != nil {
 		return err
 	}
@@ -143,20 +102,20 @@ func (s *Server) activateDecide(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if who.ID == "" {
-		seeOther(w, s.cfg.SignIn(pathActivate, sallyport.SingleFactor, false))
+		seeOther(w, s.cfg.SignIn(Prompt{Next: pathActivate, Needs: sallyport.SingleFactor}))
 		return nil
 	}
 	if !s.bound(form.Get("mark"), "device", who.Session, string(who.ID), code) {
 		err := sallyport.E("connect device", sallyport.Unknown, "the form is not from this session", "type the code again").Because("consent.mark")
-		s.refused(r, who.ID, "", err)
+		s.programs.Refused(r, who.ID, "", err)
 		return err
 	}
 	title, text := "Connected", "The device is connected. You can close this page."
 	if form.Get("decision") == "approve" {
-		err = s.cfg.Issuer.ApproveDevice(r.Context(), who, code)
+		err = s.cfg.Codes.ApproveDevice(r.Context(), who, code)
 	} else {
 		title, text = "Refused", "The device gets nothing. You can close this page."
-		err = s.cfg.Issuer.DenyDevice(r.Context(), code)
+		err = s.cfg.Codes.DenyDevice(r.Context(), code)
 	}
 	if err != nil {
 		return err

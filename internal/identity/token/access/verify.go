@@ -1,19 +1,16 @@
-package token
+package access
 
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
-
 	"sallyport"
+	"sallyport/internal/identity/jose"
 	"sallyport/internal/plumbing/secret"
 )
 
@@ -22,10 +19,10 @@ const remember = time.Minute
 
 // A VerifierConfig is what a Verifier needs.
 type VerifierConfig struct {
-	Issuer string         // exact iss of every token
-	Keys   func() *KeySet // the published keys now; another pointer when they changed
-	Leeway time.Duration  // 0 to 30 s, for clocks that differ
-	Bytes  int64          // at most as much memory for verified tokens; 0 = 8 MiB
+	Issuer string           // exact iss of every token
+	Keys   func() *jose.Set // the published keys now; another pointer when they changed
+	Leeway time.Duration    // 0 to 30 s, for clocks that differ
+	Bytes  int64            // at most as much memory for verified tokens; 0 = 8 MiB
 }
 
 // A Verifier tells which principal an access token proves. It remembers what it verified, and knows which families
@@ -44,8 +41,8 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	if cfg.Issuer == "" || cfg.Keys == nil {
 		return nil, sallyport.E(op, sallyport.Invalid, "issuer and keys are needed", "")
 	}
-	if cfg.Leeway < 0 || cfg.Leeway > maxLeeway {
-		return nil, sallyport.E(op, sallyport.Invalid, fmt.Sprintf("the leeway %v is not between 0 and %v", cfg.Leeway, maxLeeway), "")
+	if cfg.Leeway < 0 || cfg.Leeway > MaxLeeway {
+		return nil, sallyport.E(op, sallyport.Invalid, fmt.Sprintf("the leeway %v is not between 0 and %v", cfg.Leeway, MaxLeeway), "")
 	}
 	if cfg.Bytes == 0 {
 		cfg.Bytes = 8 << 20
@@ -56,36 +53,39 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 }
 
 // Verify returns the principal of an access token that is meant for exactly this audience, given as the JWT itself
-// or behind HubPrefix. The principal's slices are shared: they must not be changed. An error is of kind Unknown, and
+// or behind HubPrefix. Where the principal has a Key, the token is bound to it, and proves nothing until the caller has
+// seen that key proved. The principal's slices are shared: they must not be changed. An error is of kind Unknown, and
 // its reason says why: token.size, form, header, algorithm, type, key, signature, claims, issuer, audience, time,
 // expired, early, revoked (each behind "token.").
 func (v *Verifier) Verify(_ context.Context, raw secret.Text, audience string, now time.Time) (sallyport.Principal, error) {
-	if raw.Len() == 0 || raw.Len() > maxRaw+len(HubPrefix) {
+	if raw.Len() == 0 || raw.Len() > MaxRaw+len(HubPrefix) {
 		return sallyport.Principal{}, refusal("size")
 	}
 	text := strings.TrimPrefix(raw.Reveal(), HubPrefix)
 	keys := v.cfg.Keys()
 	sum := v.sum(text)
-	p, ok := v.cache.get(sum, keys, now)
+	r, ok := v.cache.get(sum, keys, now)
 	if !ok {
-		c, err := parse(text, keys)
+		if audience == "" {
+			return sallyport.Principal{}, refusal("audience")
+		}
+		c, err := read(text, keys, jose.Rules{Op: "access token", Issuer: v.cfg.Issuer, Audience: audience, Sole: true, Now: now, MaxLife: Lifetime, Leeway: v.cfg.Leeway})
 		if err != nil {
 			return sallyport.Principal{}, err
 		}
-		if err := c.check(v.cfg.Issuer, audience, now, v.cfg.Leeway); err != nil {
+		if r.principal, err = c.principal(); err != nil {
 			return sallyport.Principal{}, err
 		}
-		if p, err = c.principal(); err != nil {
-			return sallyport.Principal{}, err
-		}
-		v.cache.put(sum, remembered{principal: p, keys: keys, until: now.Add(remember), cost: int64(2*len(text) + 512)})
+		r.consent, r.keys, r.until, r.cost = c.Consent, keys, now.Add(remember), int64(2*len(text)+512)
+		v.cache.put(sum, r)
 	}
+	p := r.principal
 	switch {
 	case audience == "" || p.Audience != audience:
 		return sallyport.Principal{}, refusal("audience")
 	case !now.Before(p.Expires.Add(v.cfg.Leeway)):
 		return sallyport.Principal{}, refusal("expired")
-	case v.isRevoked(p.Family):
+	case v.isRevoked(p.Family) || r.consent != "" && slices.ContainsFunc(strings.Fields(r.consent), v.isRevoked):
 		return sallyport.Principal{}, refusal("revoked")
 	}
 	return p, nil
@@ -104,68 +104,21 @@ func (v *Verifier) sum(text string) [sha256.Size]byte {
 	return sum
 }
 
-// parse checks form, header and signature, and reads the claims. Whatever is refused is refused by the cheapest
-// check first: the signature costs some 60 microseconds, all that stands before it less than five.
-func parse(text string, keys *KeySet) (*claims, error) {
-	h, err := readHeader(text)
-	if err != nil {
-		return nil, err
-	}
-	if h.Algorithm != string(es256) && h.Algorithm != string(edDSA) && h.Algorithm != string(edDSAFully) {
-		return nil, refusal("algorithm")
-	}
-	if h.Type != accessType {
-		return nil, refusal("type")
-	}
-	if keys == nil {
-		return nil, refusal("key")
-	}
-	verifier := keys.verifier(h.KeyID, h.Algorithm)
-	if verifier == nil {
-		return nil, refusal("key")
-	}
-	parsed, err := jwt.ParseSigned(text, algorithms())
-	if err != nil {
-		return nil, refusal("form")
-	}
-	c := new(claims)
-	switch err := parsed.Claims(verifier, c); {
-	case errors.Is(err, jose.ErrCryptoFailure):
-		return nil, refusal("signature")
-	case err != nil:
-		return nil, refusal("claims")
-	}
-	return c, nil
-}
-
-// readHeader wants three parts of base64url in the one spelling they have.
-func readHeader(text string) (header, error) {
-	if strings.Count(text, ".") != 2 || strings.ContainsAny(text, "\r\n") { // the decoder would pass over line ends
-		return header{}, refusal("form")
-	}
-	head, rest, _ := strings.Cut(text, ".")
-	body, signature, _ := strings.Cut(rest, ".")
-	if len(head) > maxHeader {
-		return header{}, refusal("size")
-	}
-	strict := base64.RawURLEncoding.Strict()
-	first, errHead := strict.DecodeString(head)
-	_, errBody := strict.DecodeString(body)
-	_, errSignature := strict.DecodeString(signature)
-	if errHead != nil || errBody != nil || errSignature != nil {
-		return header{}, refusal("form")
-	}
-	return parseHeader(first)
+// A Revoked is a token family that died before its time.
+type Revoked struct {
+	Family string
+	At     time.Time
+	Reason string
 }
 
 // Forget makes every token of the families worthless at once, whether it was verified before or not. Call it with
-// what Issuer.Revoked returns at the start, then with each revocation that the feed brings.
+// what is revoked at the start, then with each revocation that the feed brings.
 func (v *Verifier) Forget(revoked ...Revoked) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, r := range revoked {
 		// Twice the lifetime: a node whose clock lags, or that was issuing at that moment, signs a little later.
-		v.revoked[r.Family] = r.At.Add(2 * AccessLifetime)
+		v.revoked[r.Family] = r.At.Add(2 * Lifetime)
 	}
 }
 

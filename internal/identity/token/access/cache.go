@@ -1,4 +1,4 @@
-package token
+package access
 
 import (
 	"crypto/sha256"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport"
+	"sallyport/internal/identity/jose"
 )
 
 const shards = 16
@@ -26,15 +27,16 @@ type shard struct {
 
 type remembered struct {
 	principal sallyport.Principal
-	keys      *KeySet // that verified it; others might not
+	consent   string    // the families that let others act, "" for none
+	keys      *jose.Set // that verified it; others might not
 	until     time.Time
 	cost      int64 // bytes, about
 }
 
 func (c *cache) shard(sum [sha256.Size]byte) *shard { return &c.shards[sum[0]%shards] }
 
-// get returns the principal that a token was verified to prove, with the same keys and not long ago.
-func (c *cache) get(sum [sha256.Size]byte, keys *KeySet, now time.Time) (sallyport.Principal, bool) {
+// get returns what a token was verified to prove, with the same keys and not long ago.
+func (c *cache) get(sum [sha256.Size]byte, keys *jose.Set, now time.Time) (remembered, bool) {
 	s := c.shard(sum)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,9 +47,9 @@ func (c *cache) get(sum [sha256.Size]byte, keys *KeySet, now time.Time) (sallypo
 		}
 	}
 	if !ok || r.keys != keys || !now.Before(r.until) {
-		return sallyport.Principal{}, false
+		return remembered{}, false
 	}
-	return r.principal, true
+	return r, true
 }
 
 func (c *cache) put(sum [sha256.Size]byte, r remembered) {
