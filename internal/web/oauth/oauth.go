@@ -42,7 +42,8 @@ const (
 	pathIntrospect = "/oauth/introspect"
 	pathUserInfo   = "/oauth/userinfo"
 	pathKeys       = "/jwks"
-	hubPrefix      = "/hf" // stock Hugging Face clients look for the token and device endpoints below their own door
+	pathHubToken   = "/hf/oauth/token"  // stock Hugging Face clients look for these two below their own door
+	pathHubDevice  = "/hf/oauth/device" //
 )
 
 // Config is what the doors need. Fields are needed unless they say otherwise.
@@ -92,8 +93,7 @@ func (s *Server) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /.well-known/oauth-authorization-server", s.discovery)
 	mux.HandleFunc("GET "+pathKeys, s.keys)
 	for pattern, serve := range map[string]handler{
-		"POST " + pathToken: s.token, "POST " + hubPrefix + pathToken: s.hubToken,
-		"POST " + pathDevice: s.device, "POST " + hubPrefix + pathDevice: s.device,
+		"POST " + pathToken: s.token, "POST " + pathHubToken: s.hubToken, "POST " + pathDevice: s.device, "POST " + pathHubDevice: s.device,
 		"POST " + pathPush: s.push, "POST " + pathRevoke: s.revoke, "POST " + pathIntrospect: s.introspect,
 		"GET " + pathUserInfo: s.userInfo, "POST " + pathUserInfo: s.userInfo,
 	} {

@@ -106,10 +106,11 @@ func (s *Server) Register(mux *http.ServeMux) error {
 	mux.HandleFunc("POST "+pathLogout, s.page(s.logoutPosted))
 	mux.HandleFunc("GET "+pathActivate, s.page(s.activate))
 	mux.HandleFunc("GET "+pathApps, s.page(s.apps))
-	for path, serve := range map[string]func(http.ResponseWriter, *http.Request) error{
-		pathConsent: s.consent, pathActivate: s.activateShow, pathDecide: s.activateDecide, pathLoggedOut: s.logoutConfirmed, pathForget: s.forget,
+	for pattern, serve := range map[string]func(http.ResponseWriter, *http.Request) error{
+		"POST " + pathConsent: s.consent, "POST " + pathActivate: s.activateShow, "POST " + pathDecide: s.activateDecide,
+		"POST " + pathLoggedOut: s.logoutConfirmed, "POST " + pathForget: s.forget,
 	} {
-		mux.Handle("POST "+path, sameSite.Handler(s.page(serve)))
+		mux.Handle(pattern, sameSite.Handler(s.page(serve)))
 	}
 	return nil
 }
