@@ -11,7 +11,6 @@
 //   - jose: signed tokens, key sets, proofs of possession; verified strictly, without state
 //   - session: who stands behind a cookie, how strongly, for how long; revocation
 //   - workload: which job of somebody else's issuer proves which service; trust rules and their keys
-//   - token: access, refresh and device tokens, their keys and families
 //   - token: families of tokens; issuing, exchanging and ending them
 //   - token/access: what stands in an access token, and what one that is shown proves
 //   - token/codes: authorization codes, device codes, pushed requests, what people have allowed
