@@ -74,6 +74,7 @@ type Hold struct {
 	ByPerson     sallyport.PrincipalID // the person behind it
 	Held         sallyport.PrincipalID // the person it is on; "" when it is on a resource
 	At           time.Time
+	Until        time.Time // when Expire lifts it; zero: when a person does
 	LiftedAt     time.Time // zero while it holds
 	LiftedBy     sallyport.PrincipalID
 	LiftedPerson sallyport.PrincipalID
@@ -116,9 +117,14 @@ type Actor struct {
 	Person sallyport.PrincipalID
 }
 
-// Place puts a hold on a target, from now on. Programs may place holds.
+// Place puts a hold on a target, from now on until a person lifts it. Programs may place holds.
 func (s *Service) Place(ctx context.Context, target string, why string, by Actor) (Hold, error) {
+	return s.place(ctx, Hold{Target: target, Why: why}, by)
+}
+
+func (s *Service) place(ctx context.Context, h Hold, by Actor) (Hold, error) {
 	const op = "place hold"
+	target, why := h.Target, h.Why
 	if err := CheckTarget(target); err != nil {
 		return Hold{}, err
 	}
@@ -136,7 +142,7 @@ func (s *Service) Place(ctx context.Context, target string, why string, by Actor
 	if err != nil {
 		return Hold{}, err
 	}
-	h := Hold{ID: id, Target: target, Kind: Lock, Why: why, By: by.ID, ByPerson: by.Person, Held: held, At: s.now()}
+	h.ID, h.Kind, h.By, h.ByPerson, h.Held, h.At = id, Lock, by.ID, by.Person, held, s.now()
 	err = s.Store.Insert(ctx, h, MaxActive)
 	if sallyport.KindOf(err) == sallyport.Busy {
 		err = sallyport.E(op, sallyport.Busy, fmt.Sprintf("%d holds are active", MaxActive), "hold what contains the targets, such as the organisation")

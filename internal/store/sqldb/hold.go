@@ -13,7 +13,7 @@ func (db *DB) Hold() hold.Store { return holdStore{db} }
 
 type holdStore struct{ db *DB }
 
-const holdColumns = "id, target, kind, why, by_whom, by_person, held, at, lifted_at, lifted_by, lifted_person, lift_reason"
+const holdColumns = "id, target, kind, why, by_whom, by_person, held, at, lifted_at, lifted_by, lifted_person, lift_reason, until"
 
 // Insert implements hold.Store.
 func (s holdStore) Insert(ctx context.Context, h hold.Hold, most int) error {
@@ -25,9 +25,9 @@ func (s holdStore) Insert(ctx context.Context, h hold.Hold, most int) error {
 		if err != nil {
 			return err
 		}
-		_, err = exec(ctx, tx, "INSERT INTO hold ("+holdColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+		_, err = exec(ctx, tx, "INSERT INTO hold ("+holdColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
 			h.ID, h.Target, string(h.Kind), h.Why, string(h.By), string(h.ByPerson), string(h.Held), toMicros(h.At),
-			toMicros(h.LiftedAt), string(h.LiftedBy), string(h.LiftedPerson), h.LiftReason)
+			toMicros(h.LiftedAt), string(h.LiftedBy), string(h.LiftedPerson), h.LiftReason, toMicros(h.Until))
 		return err
 	})
 }
@@ -73,8 +73,8 @@ func getHold(ctx context.Context, q querier, id string) (hold.Hold, error) {
 }
 
 func scanHold(row scanner) (h hold.Hold, err error) {
-	var at, lifted int64
-	err = row.Scan(&h.ID, &h.Target, &h.Kind, &h.Why, &h.By, &h.ByPerson, &h.Held, &at, &lifted, &h.LiftedBy, &h.LiftedPerson, &h.LiftReason)
-	h.At, h.LiftedAt = fromMicros(at), fromMicros(lifted)
+	var at, lifted, until int64
+	err = row.Scan(&h.ID, &h.Target, &h.Kind, &h.Why, &h.By, &h.ByPerson, &h.Held, &at, &lifted, &h.LiftedBy, &h.LiftedPerson, &h.LiftReason, &until)
+	h.At, h.LiftedAt, h.Until = fromMicros(at), fromMicros(lifted), fromMicros(until)
 	return h, err
 }

@@ -181,3 +181,44 @@ func TestParallelLifts(t *testing.T) {
 		}
 	})
 }
+
+// A hold with an end holds until then and not longer, is lifted once however many nodes look, and a person may be faster.
+func TestHoldsThatEnd(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		clock := newTurnedClock()
+		nodes := []*hold.Service{newHolds(open(), clock), newHolds(open(), clock)}
+		s, system := nodes[0], hold.Actor{ID: "service:sallyport", Person: "service:sallyport"}
+		h, err := s.PlaceFor(t.Context(), "user:ana", "a stolen token", system, time.Hour)
+		must(t, err)
+		lasting, err := s.Place(t.Context(), "user:bo", "look at this", actor("bob"))
+		must(t, err)
+		early, err := s.PlaceFor(t.Context(), "session:S-1", "odd", system, time.Hour)
+		must(t, err)
+		_, err = s.Lift(t.Context(), early.ID, "explained", actor("eve"))
+		must(t, err)
+		clock.turn(time.Hour - time.Second)
+		if lifted, err := s.Expire(t.Context(), system); err != nil || len(lifted) != 0 {
+			t.Errorf("before its end: %v, %v", lifted, err)
+		}
+		clock.turn(time.Second)
+		var ended atomic.Int32
+		together(8, func(i int) {
+			lifted, err := nodes[i%2].Expire(t.Context(), system)
+			if err != nil {
+				t.Error(err)
+			}
+			ended.Add(int32(len(lifted)))
+		})
+		got, err := s.Get(t.Context(), h.ID)
+		if err != nil || ended.Load() != 1 || got.Active() || got.LiftedBy != system.ID || !got.Until.Equal(h.At.Add(time.Hour)) {
+			t.Errorf("it ended %d times, as %+v, %v", ended.Load(), got, err)
+		}
+		if active, err := s.Active(t.Context()); err != nil || len(active) != 1 || active[0].ID != lasting.ID {
+			t.Errorf("what still holds: %v, %v", active, err)
+		}
+		for _, lasts := range []time.Duration{0, -time.Hour, hold.MaxFor + 1} {
+			_, err := s.PlaceFor(t.Context(), "user:ana", "x", system, lasts)
+			wantKind(t, lasts.String(), err, sallyport.Invalid)
+		}
+	})
+}
