@@ -51,6 +51,7 @@ const (
 	EventFinding        EventType = "finding"  // something unusual, with its evidence in Detail
 	EventReported       EventType = "reported" // a person reported a loss, a theft or phishing
 	EventBreakGlass     EventType = "breakglass"
+	EventLooked         EventType = "looked" // somebody read what the log holds about the person in On
 )
 
 // The events of changing rights.

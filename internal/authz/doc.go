@@ -9,6 +9,7 @@
 //   - approval: a question to named people who are not the asker
 //   - grant: rights for a time, on top of an approval
 //   - hold: restrictions for now, with a reason and an end
+//   - breakglass: rights for an emergency, sealed, loud, over by themselves
 //   - change: the policy administration point (PAP); proposes, activates and rolls back policy sets
 //   - whatif: recorded questions under another policy set, and the access matrix
 //
