@@ -52,9 +52,12 @@ type Config struct {
 	Networks map[string]string `yaml:"networks"`
 	Proving  `yaml:",inline"`
 
-	Risk RiskConfig `yaml:"risk"`
 	// Federation are other people's identity providers.
 	Federation []IdentityProvider `yaml:"federation"`
+	Risk       RiskConfig         `yaml:"risk"`
+	Notify     NotifyConfig       `yaml:"notify"`
+	// Respond changes what is done about a finding, by the name of its rule: all of its steps.
+	Respond map[string][]string `yaml:"respond"`
 
 	labels facts.Networks
 }
@@ -121,6 +124,11 @@ func (c Config) below(dir string) Config {
 		}
 	}
 	for _, p := range c.Proving.files() {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	for _, p := range []*string{&c.Notify.Webhook.KeyFile, &c.Notify.Mail.PasswordFile, &c.Notify.Mail.CAFile} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}

@@ -12,6 +12,7 @@ import (
 	"sallyport"
 	"sallyport/internal/artifact/catalog"
 	"sallyport/internal/authz/approval"
+	"sallyport/internal/authz/breakglass"
 	"sallyport/internal/authz/change"
 	"sallyport/internal/authz/grant"
 	"sallyport/internal/authz/hold"
@@ -65,6 +66,7 @@ type rooms struct {
 	habits      *habit.Service
 	leaver      *leaver.Service
 	federation  *federation.Service
+	breakglass  *breakglass.Service
 }
 
 func (s *Server) openRooms(ctx context.Context) error {

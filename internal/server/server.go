@@ -64,6 +64,7 @@ type Server struct {
 	vault   *vault.Vault
 	places  *place.Atlas
 	habits  *tail.Follower
+	watch   watch
 	rooms   rooms
 	http    *http.Server
 	socket  net.Listener
@@ -112,6 +113,7 @@ func (s *Server) open(ctx context.Context) error {
 		{"identity providers", s.openFederation},
 		{"vault", s.openVault},
 		{"risk", s.openRisk},
+		{"watch", s.openWatch},
 		{"first administrator", s.openFirst},
 		{"doors", s.openDoors},
 		{"background work", s.openBackground},
@@ -348,8 +350,7 @@ func (s *Server) openBackground(context.Context) error {
 		func() { s.facts.Follow(ctx, followEvery) },
 		func() { s.guard.Watch(ctx, sweepEvery) },
 		func() { s.index.Run(ctx) },
-		func() { s.habits.Run(ctx) },
-		func() { s.places.Follow(ctx, placesEvery) },
+		func() { s.keepWatch(ctx) },
 		func() { s.tend(ctx) },
 		func() { s.remember(ctx) },
 	} {
@@ -373,8 +374,8 @@ func (s *Server) tend(ctx context.Context) {
 		}
 		for name, work := range map[string]func(context.Context) error{
 			"tend tokens": s.tendTokens, "sweep uploads": s.vault.Sweep,
-			"let risk fade": s.rooms.habits.Fade, "forget old habits": s.rooms.habits.Tend,
-			"forget old guesses": s.rooms.throttle.Prune, "mark the time": s.steady.Mark, "forget old sessions": s.rooms.sessions.Prune,
+			"tend what is watched": s.tendWatch,
+			"forget old guesses":   s.rooms.throttle.Prune, "mark the time": s.steady.Mark, "forget old sessions": s.rooms.sessions.Prune,
 			"tend devices":          s.rooms.devices.Tend,
 			"end what leavers left": s.rooms.leaver.Tend,
 		} {

@@ -162,7 +162,8 @@ func (s *Service) Open(ctx context.Context, name, why string, by sallyport.Princ
 		return Opening{}, err
 	}
 	if by.Assurance < sallyport.Hardware || s.now().Sub(by.AuthTime) > freshProof {
-		return Opening{}, NeedsProof{}
+		return Opening{}, sallyport.E(op, sallyport.Unknown, "this needs a proof with a hardware key, given in the last 15 minutes",
+			"prove yourself with it and try again").Because(ReasonProof)
 	}
 	if err := oneLine(op, why); err != nil {
 		return Opening{}, err
@@ -184,13 +185,8 @@ func (s *Service) Open(ctx context.Context, name, why string, by sallyport.Princ
 	return o, s.Store.Insert(ctx, o)
 }
 
-// NeedsProof is the error of an opening without a fresh proof with a hardware key.
-type NeedsProof struct{}
-
-// Error says what is needed.
-func (NeedsProof) Error() string {
-	return "break-glass is opened with a hardware key, proved in the last 15 minutes"
-}
+// ReasonProof is the reason of the error of kind Unknown that asks for a fresh proof with a hardware key.
+const ReasonProof = "breakglass.proof"
 
 // Scope returns what a request of ours is about, so that the vote is permitted on it. NotFound for any other request.
 func (s *Service) Scope(ctx context.Context, request string) (sallyport.Ref, error) {

@@ -82,7 +82,10 @@ func RuleNamed(name string) (Rule, bool) {
 
 // subject is what an event of a token is about: the narrowest that can be ended.
 func subject(e *sallyport.Logged) string {
+	kind, _, _ := strings.Cut(e.On, ":")
 	switch a := e.Asked; {
+	case kind == "family" || kind == "session" || kind == "device":
+		return e.On
 	case a != nil && a.Family != "":
 		return "family:" + a.Family
 	case a != nil && a.Session != "":

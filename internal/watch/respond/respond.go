@@ -92,7 +92,7 @@ type Table map[string][]Step
 func defaults() map[string][]string {
 	return map[string][]string{
 		detect.TokenReused:      {"end", "raise=60/12h", "notify", "alert"},
-		detect.TokenTheft:       {"end", "raise=60/12h", "notify", "alert"},
+		detect.TokenTheft:       {"raise=60/12h", "notify", "alert"}, // what was stolen is of no use without the key
 		detect.ImpossibleTravel: {"raise=60/12h", "notify", "alert"},
 		detect.SharedCredential: {"raise=60/4h", "notify", "alert"},
 		detect.TwoDevices:       {},

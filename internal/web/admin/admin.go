@@ -55,6 +55,7 @@ type Rooms struct {
 	Policies  *change.Service
 	Leaver    *leaver.Service
 	History   *history.Index
+	Watch     Watch
 	Log       Log
 	Keys      Keys
 	Devices   *device.Service
@@ -121,7 +122,8 @@ func New(a API) *API {
 // Routes returns every route of the API.
 func Routes() []Route {
 	var all []Route
-	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), leaverRoutes(), catalogRoutes(), policyRoutes(), deviceRoutes()} {
+	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), leaverRoutes(), catalogRoutes(), policyRoutes(), deviceRoutes(),
+		watchRoutes(), breakGlassRoutes()} {
 		all = append(all, routes...)
 	}
 	return all
@@ -241,6 +243,10 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, x guard.Answer, c g
 }
 
 func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if e, ok := needsProof(w.Header(), err); ok {
+		a.answer(w, r, e.Status, e)
+		return
+	}
 	status := httpsafe.Status(err)
 	if status == http.StatusUnauthorized {
 		caller.Challenge(w.Header(), err)

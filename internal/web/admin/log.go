@@ -56,6 +56,9 @@ func (a *API) search(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.looked(c, q.Who); err != nil {
+		return nil, err
+	}
 	rows, err := a.find(c, q)
 	if err != nil {
 		return nil, err
