@@ -25,6 +25,7 @@ type organisation struct {
 	Groups       []orgGroup    `yaml:"groups"`
 	People       []orgPerson   `yaml:"people"`
 	Services     []orgService  `yaml:"services"`
+	Agents       []orgService  `yaml:"agents"`
 	Roles        []orgRole     `yaml:"roles"`
 	Assignments  []orgAssign   `yaml:"assignments"`
 	Projects     []string      `yaml:"projects"`
@@ -265,9 +266,14 @@ func (p *plan) members() {
 		}
 		p.member(m, x.Suspended)
 	}
-	for _, x := range p.file.Services {
-		p.member(api.Member{ID: sallyport.PrincipalID("service:" + x.Name), Person: userID(x.Owner), Org: p.file.Organisation, Groups: p.withinAll(x.Groups),
-			Purpose: x.Purpose, Ends: time.Now().AddDate(0, 0, x.Days)}, false)
+	for _, kind := range []struct {
+		is  sallyport.PrincipalKind
+		all []orgService
+	}{{sallyport.Service, p.file.Services}, {sallyport.Agent, p.file.Agents}} {
+		for _, x := range kind.all {
+			p.member(api.Member{ID: sallyport.PrincipalID(string(kind.is) + ":" + x.Name), Person: userID(x.Owner), Org: p.file.Organisation, Groups: p.withinAll(x.Groups),
+				Purpose: x.Purpose, Ends: time.Now().AddDate(0, 0, x.Days)}, false)
+		}
 	}
 }
 

@@ -1,12 +1,13 @@
 // Package acme owns an organisation to try Sallyport on: people, roles, models,
 // datasets and endpoints (acme.yaml), the policies over them (policies), and tables
-// of who may do what (decisions) that run as tests. It leaves importing the
-// organisation and deciding to Sallyport.
+// of who may do what (decisions) that run as tests. In strict are policies that an
+// organisation turns on when its people have passkeys and enrolled devices, with a
+// table of their own. It leaves importing the organisation and deciding to Sallyport.
 package acme
 
 import "embed"
 
-// Files holds acme.yaml, policies/*.cedar and decisions/*.txt.
+// Files holds acme.yaml, policies/*.cedar, decisions/*.txt and strict.
 //
-//go:embed acme.yaml policies/*.cedar decisions/*.txt
+//go:embed acme.yaml policies/*.cedar decisions/*.txt strict/*.cedar strict/*.txt
 var Files embed.FS

@@ -21,19 +21,22 @@ import (
 // noon is when the questions of the tables are asked, unless they say "at".
 var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 
-func engine(t testing.TB) *cedar.Engine {
+// engine compiles the policies of acme, and those of further directories.
+func engine(t testing.TB, more ...string) *cedar.Engine {
 	t.Helper()
 	src := policy.Source{Schema: cedar.Schema, Policies: map[string]string{}}
-	files, err := fs.Glob(acme.Files, "policies/*.cedar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range files {
-		b, err := acme.Files.ReadFile(f)
+	for _, dir := range append([]string{"policies"}, more...) {
+		files, err := fs.Glob(acme.Files, dir+"/*.cedar")
 		if err != nil {
 			t.Fatal(err)
 		}
-		src.Policies[path.Base(f)] = string(b)
+		for _, f := range files {
+			b, err := acme.Files.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			src.Policies[path.Base(f)] = string(b)
+		}
 	}
 	e, err := cedar.Compile(src)
 	if err != nil {
@@ -52,9 +55,10 @@ type row struct {
 	given                 []string
 }
 
-func readRows(t *testing.T) []row {
+// readRows reads the tables in a directory.
+func readRows(t *testing.T, dir string) []row {
 	t.Helper()
-	files, err := fs.Glob(acme.Files, "decisions/*.txt")
+	files, err := fs.Glob(acme.Files, dir+"/*.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,10 +131,41 @@ func apply(given string, b *decision.Basis, q *decision.Question) error {
 		age, err := time.ParseDuration(value)
 		q.Staleness = age
 		return err
+	case "bound":
+		q.Bound = true
+	case "risk":
+		risk, err := strconv.Atoi(value)
+		q.Risk = risk
+		return err
+	case "proved":
+		age, err := time.ParseDuration(value)
+		q.AuthTime = q.At.Add(-age)
+		return err
+	case "device":
+		d, err := parseDevice(value)
+		q.Device = d
+		return err
+	case "by":
+		q.Actors = append(q.Actors, sallyport.PrincipalID(value))
 	default:
 		return fmt.Errorf("%q is not understood", given)
 	}
 	return nil
+}
+
+// parseDevice reads CLASS LEVEL AGE, the age "never" or a duration, with "open" behind where its disk is not encrypted.
+func parseDevice(s string) (decision.Device, error) {
+	f := strings.Fields(s)
+	if len(f) < 3 {
+		return decision.Device{}, fmt.Errorf("the device %q has no class, level and age", s)
+	}
+	level, err := strconv.Atoi(f[1])
+	d := decision.Device{ID: "DV-1", Class: f[0], Level: level, Posture: -time.Second, OS: "linux 6.1", Encrypted: len(f) == 3, Locked: true, Patched: true}
+	if f[2] == "never" || err != nil {
+		return d, err
+	}
+	d.Posture, err = time.ParseDuration(f[2])
+	return d, err
 }
 
 // facts are what a row asks.
@@ -142,7 +177,7 @@ func (r row) facts(t *testing.T, e policy.Engine, w *world) decision.Facts {
 	}
 	q := decision.Question{Action: sallyport.Action(r.action), At: noon, Door: "test", IP: "127.0.0.1", Scope: sallyport.Scope{"*"},
 		Assurance: r.assurance, AuthTime: noon.Add(-time.Minute), Session: "s1", Family: "f1"}
-	if b.Principal.Type == "Service" {
+	if b.Principal.Type != "User" {
 		q.Session = ""
 	}
 	for _, g := range r.given {
@@ -154,19 +189,52 @@ func (r row) facts(t *testing.T, e policy.Engine, w *world) decision.Facts {
 	if err != nil {
 		t.Fatalf("%s: %v", r.at, err)
 	}
-	return decision.Facts{Basis: p, Question: q}
+	f := decision.Facts{Basis: p, Question: q}
+	for _, actor := range q.Actors {
+		a, err := w.basis(string(actor), r.resource)
+		if err == nil {
+			a, err = decision.Prepare(e, a)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", r.at, err)
+		}
+		f.Acting = append(f.Acting, a)
+	}
+	return f
 }
 
 // TestDecisions asks every row of the tables, and again from the recorded text.
 func TestDecisions(t *testing.T) {
 	e := engine(t)
+	used := asked(t, e, "decisions", 60)
+	for _, p := range e.Policies() {
+		if !used[p.ID] {
+			t.Errorf("policy %s decides no row", p.ID)
+		}
+	}
+}
+
+// TestStrict asks the rows of what changes when the strict policies are turned on: DV-2, DV-5, ID-3, ID-7.
+func TestStrict(t *testing.T) {
+	plain, strict := engine(t), engine(t, "strict")
+	used := asked(t, strict, "strict", 30)
+	for _, p := range strict.Policies() {
+		if _, before := plain.Info(p.ID); !before && !used[p.ID] {
+			t.Errorf("policy %s decides no row", p.ID)
+		}
+	}
+}
+
+// asked asks the rows of a directory's tables, and returns the ids of the reasons.
+func asked(t *testing.T, e *cedar.Engine, dir string, least int) map[string]bool {
+	t.Helper()
 	w, err := load()
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := readRows(t)
-	if len(rows) < 60 {
-		t.Errorf("%d rows, want at least 60", len(rows))
+	rows := readRows(t, dir)
+	if len(rows) < least {
+		t.Errorf("%d rows, want at least %d", len(rows), least)
 	}
 	used := map[string]bool{}
 	counts := map[sallyport.Outcome]int{}
@@ -184,7 +252,7 @@ func TestDecisions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := decision.Replay(e, text, f.Question); err != nil || !decision.Same(d, again) {
+		if again, err := decision.Replay(e, text, f.Question, texts(t, f.Acting)...); err != nil || !decision.Same(d, again) {
 			t.Errorf("%s: replayed %+v, error %v, want %+v", r.at, again, err, d)
 		}
 		counts[d.Outcome]++
@@ -192,19 +260,29 @@ func TestDecisions(t *testing.T) {
 			used[id] = true
 		}
 	}
-	for _, p := range e.Policies() {
-		if !used[p.ID] {
-			t.Errorf("policy %s decides no row", p.ID)
-		}
-	}
 	t.Logf("%d rows: %d allow, %d deny, %d step-up, %d hold; %d policies", len(rows),
 		counts[sallyport.Allow], counts[sallyport.Deny], counts[sallyport.StepUp], counts[sallyport.Hold], len(e.Policies()))
+	return used
+}
+
+// texts are the recorded texts of bases.
+func texts(t *testing.T, all []*decision.Basis) [][]byte {
+	t.Helper()
+	var list [][]byte
+	for _, b := range all {
+		text, err := decision.Marshal(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, text)
+	}
+	return list
 }
 
 // TestPolicies holds the set to its own habits: texts that people can read and
 // requirements that exist.
 func TestPolicies(t *testing.T) {
-	e := engine(t)
+	e := engine(t, "strict")
 	last := map[string]int{"ID": 14, "TK": 9, "DV": 5, "AZ": 20, "GV": 15, "EN": 9, "AU": 8, "MO": 8, "RE": 7, "DP": 5, "EV": 5, "UX": 5, "ME": 3, "RS": 4}
 	id := regexp.MustCompile(`^([A-Z]{2})-([0-9]+)$`)
 	for _, p := range e.Policies() {
@@ -259,6 +337,52 @@ func TestRemedies(t *testing.T) {
 		}
 		if s := strings.Join(got, "; "); s != test.want {
 			t.Errorf("%s %s %s: %s, want %s", test.who, test.action, test.resource, s, test.want)
+		}
+	}
+}
+
+// TestDV2TheRemedyOfAnUnmanagedDevice is what people at acme read under the strict policies.
+func TestDV2TheRemedyOfAnUnmanagedDevice(t *testing.T) {
+	e := engine(t, "strict")
+	w, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ who, action, resource, given, want string }{
+		{"ana", "model.pull", "acme/fraud@v1", "granted, bound", `device "sallyport device enroll"; step-up "sallyport login --assurance phr"`},
+		{"ana", "model.pull", "acme/fraud@v1", "granted", `device "sallyport device enroll"; bind "sallyport run -- COMMAND"; step-up "sallyport login --assurance phr"`},
+		{"ana", "model.pull", "acme/fraud@v1", "granted, bound, device standard 2 9h open", `device "sallyport agent"; step-up "sallyport login --assurance phr"`},
+		{"adam", "identity.administer", "system", "bound", `device ""; step-up "sallyport login --assurance phr"`},
+		{"bo", "model.pull", "acme/fraud@v1", "", `device "sallyport device enroll"; bind "sallyport run -- COMMAND"; step-up "sallyport login --assurance phr"; request "sallyport request model.pull acme/fraud@v1 --for 1h --why \"…\""`},
+		{"bo", "model.deploy", "acme/base-7b@v2", "", `ask ""`},
+	} {
+		r := row{at: "remedy", who: test.who, action: test.action, resource: test.resource, assurance: sallyport.MultiFactor}
+		if test.given != "" {
+			r.given = strings.Split(test.given, ", ")
+		}
+		var got []string
+		for _, m := range decision.Decide(e, r.facts(t, e, w)).Remedies {
+			got = append(got, fmt.Sprintf("%s %q", m.Kind, m.Command))
+		}
+		if s := strings.Join(got, "; "); s != test.want {
+			t.Errorf("%s %s %s: %s, want %s", test.who, test.action, test.resource, s, test.want)
+		}
+	}
+}
+
+// TestID14NoAgentHoldsAnything: what an agent of acme asks for itself is denied, whatever it is.
+func TestID14NoAgentHoldsAnything(t *testing.T) {
+	e := engine(t)
+	w, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range w.resources {
+		for _, a := range sallyport.Actions() {
+			r := row{at: "agent", who: "agent:helper", action: string(a), resource: name, assurance: sallyport.Hardware}
+			if d := decision.Decide(e, r.facts(t, e, w)); d.Outcome != sallyport.Deny || !slices.Equal(d.ReasonIDs(), []string{decision.AgentAlone}) {
+				t.Errorf("%s on %s: %v because of %q", a, name, d.Outcome, d.ReasonIDs())
+			}
 		}
 	}
 }

@@ -27,12 +27,9 @@ type organisation struct {
 		Person    string
 		Suspended bool
 	}
-	Services []struct {
-		Name, Owner, Purpose string
-		Days                 int
-		Groups               []string
-	}
-	Roles []struct {
+	Services []account
+	Agents   []account
+	Roles    []struct {
 		Name     string
 		Inherits []string
 	}
@@ -54,6 +51,12 @@ type organisation struct {
 		item               `yaml:",inline"`
 		Model, Environment string
 	}
+}
+
+type account struct {
+	Name, Owner, Purpose string
+	Days                 int
+	Groups               []string
 }
 
 type item struct {
@@ -133,6 +136,9 @@ func (w *world) principals() {
 	for _, s := range w.org.Services {
 		w.add(uid("Service", s.Name), map[string]policy.Value{"owner": entity(uid("User", s.Owner))}, w.groups(s.Groups)...)
 	}
+	for _, a := range w.org.Agents {
+		w.add(uid("Agent", a.Name), map[string]policy.Value{"owner": entity(uid("User", a.Owner))}, w.groups(a.Groups)...)
+	}
 	for _, r := range w.org.Roles {
 		var parents []policy.UID
 		for _, p := range r.Inherits {
@@ -210,19 +216,19 @@ func (w *world) person(id string) (policy.UID, error) {
 		return p, err
 	}
 	attrs := w.entities[p].Attrs
-	if p.Type == "Service" {
+	if p.Type != "User" {
 		return attrs["owner"].Entity, nil
 	}
 	return attrs["person"].Entity, nil
 }
 
-// principal finds "user:ana", "ana", "service:trainer" or "group:risk-team".
+// principal finds "user:ana", "ana", "service:trainer", "agent:helper" or "group:risk-team".
 func (w *world) principal(id string) (policy.UID, error) {
 	kind, name, ok := strings.Cut(id, ":")
 	if !ok {
 		kind, name = "user", id
 	}
-	u := map[string]policy.UID{"user": uid("User", name), "service": uid("Service", name), "group": w.group(name)}[kind]
+	u := map[string]policy.UID{"user": uid("User", name), "service": uid("Service", name), "agent": uid("Agent", name), "group": w.group(name)}[kind]
 	if _, known := w.entities[u]; !known {
 		return u, fmt.Errorf("acme.yaml has no %s", id)
 	}
