@@ -17,6 +17,7 @@ import (
 
 	"sallyport"
 	"sallyport/client"
+	"sallyport/client/device"
 )
 
 // An app is one run of the command: where it reads and writes, and the flags that every command has.
@@ -27,9 +28,11 @@ type app struct {
 	now      func() time.Time
 	terminal bool // err is one
 
-	raw    io.Writer   // out without its buffer, for programs that are started
-	key    *client.Key // that logins are bound to
-	bearer bool        // sign in without one, whatever the last login was
+	raw        io.Writer      // out without its buffer, for programs that are started
+	key        *client.Key    // that logins are bound to
+	bearer     bool           // sign in without one, whatever the last login was
+	computer   *device.Device // this one, where it is enrolled; opened by connect
+	unenrolled bool           // it is to be used without its certificate
 
 	json, quiet bool
 	server, ca  string
@@ -46,6 +49,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetOut(out)
 	root.SetErr(a.err)
 	err := root.ExecuteContext(ctx)
+	if a.computer != nil { // a TPM without a resource manager has few places for keys
+		if cerr := a.computer.Close(); err == nil {
+			err = cerr
+		}
+	}
 	code := a.report(ctx, err)
 	if err := out.Flush(); err != nil && code == 0 {
 		fmt.Fprintln(a.err, "sallyport: write the answer:", err)
@@ -83,7 +91,7 @@ Every command takes --json. Environment: SALLYPORT_SERVER, SALLYPORT_CA, XDG_CON
 		id       string
 		commands []*cobra.Command
 	}{
-		{"me", []*cobra.Command{a.login(), a.logout(), a.whoami(), a.sessions(), a.token(), a.envCommand(), a.runCommand(), a.agent(), a.dockerCredential()}},
+		{"me", []*cobra.Command{a.login(), a.logout(), a.whoami(), a.sessions(), a.token(), a.envCommand(), a.device(), a.runCommand(), a.agent(), a.dockerCredential()}},
 		{"ask", []*cobra.Command{a.can(), a.why(), a.request(), a.inbox(), a.approve(), a.deny(), a.grants()}},
 		{"models", []*cobra.Command{a.ls(), a.show(), a.push(), a.pull()}},
 		{"guard", []*cobra.Command{a.lock(), a.unlock(), a.holds(), a.logCommand(), a.replay(), a.verify()}},
@@ -183,6 +191,10 @@ func (a *app) connect() (*client.Client, error) {
 		cfg.CAFile = cmp.Or(a.ca, login.CAFile, cfg.CAFile)
 		cfg.Plaintext = cfg.Plaintext || login.Plaintext
 	}
+	d, err := a.shown(context.Background(), &cfg)
+	if err != nil {
+		return nil, err
+	}
 	if login.Bound != "" && a.key == nil && !a.bearer {
 		if a.key, err = a.bindingKey(context.Background(), store, login.Bound); err != nil {
 			return nil, err
@@ -194,7 +206,11 @@ func (a *app) connect() (*client.Client, error) {
 			return nil, err
 		}
 	}
-	return client.New(cfg)
+	c, err := client.New(cfg)
+	if err == nil && d != nil {
+		a.renewed(context.Background(), c)
+	}
+	return c, err
 }
 
 // kept finds the login for a server, or the last one; none is no error.

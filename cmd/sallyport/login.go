@@ -69,9 +69,16 @@ func (a *app) bind(cmd *cobra.Command, bind bool) error {
 		return nil
 	}
 	store, err := a.store()
-	if err == nil {
-		a.key, err = store.Key(cmd.Context(), true)
+	if err != nil {
+		return err
 	}
+	if d, err := a.thisComputer(cmd.Context(), store); err != nil {
+		return err
+	} else if d != nil {
+		a.key, err = client.NewKey(d.Key())
+		return err
+	}
+	a.key, err = store.Key(cmd.Context(), true)
 	return err
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"sallyport/examples/acme"
+	"sallyport/internal/plumbing/tpmkey/tpmtest"
 	"sallyport/internal/server"
 	"sallyport/internal/web/api"
 )
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 func params(dir string) testscript.Params {
 	return testscript.Params{Dir: dir, RequireExplicitExec: true, RequireUniqueNames: true, Setup: setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "as": as, "enrolled": enrolled, "weights": weights, "flip": flip, "capture": capture, "device": device, "snapshot": snapshot,
+			"exits": exits, "as": as, "enrolled": enrolled, "weights": weights, "flip": flip, "capture": capture, "device": deviceCode, "snapshot": snapshot, "tpm": tpm,
 		}}
 }
 
@@ -220,8 +221,8 @@ func capture(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], s)
 }
 
-// device signs in with a code: it waits until the command has printed one, and lets the browser type it.
-func device(ts *testscript.TestScript, neg bool, args []string) {
+// deviceCode signs in with a code: it waits until the command has printed one, and lets the browser type it.
+func deviceCode(ts *testscript.TestScript, neg bool, args []string) {
 	cmd := exec.Command("sallyport", "login", "--no-browser", "--server", ts.Getenv("SERVER"), "--ca", ts.Getenv("CA"))
 	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "XDG_CONFIG_HOME=" + ts.Getenv("XDG_CONFIG_HOME")}
 	var err error
@@ -274,4 +275,15 @@ func TestServeTellsWhereItIs(t *testing.T) {
 	if got := <-code; got != 0 {
 		t.Errorf("exit code %d", got)
 	}
+}
+
+// tpm starts a TPM emulator of its own and puts its path into TPM; it ends with the script.
+func tpm(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: tpm")
+	}
+	e, stop, err := tpmtest.Run(context.Background())
+	ts.Check(err)
+	ts.Defer(stop)
+	ts.Setenv("TPM", e.Path)
 }

@@ -22,6 +22,11 @@ import (
 // bindingKey finds the key that a login is bound to. Another key is of no use: the server would call it theft.
 func (a *app) bindingKey(ctx context.Context, store *client.Store, thumbprint string) (*client.Key, error) {
 	const op = "use login"
+	if a.computer != nil {
+		if key, err := client.NewKey(a.computer.Key()); err == nil && key.Thumbprint() == thumbprint {
+			return key, nil
+		}
+	}
 	key, err := store.Key(ctx, false)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -65,6 +70,9 @@ func (a *app) startSidecar(ctx context.Context, listen string) (*sidecar.Sidecar
 	}
 	if _, err := c.Who(ctx); err != nil { // a login that has ended is said before anything starts
 		return nil, err
+	}
+	if a.computer != nil {
+		go a.computer.Keep(ctx, c, a.logger(slog.LevelWarn))
 	}
 	return sidecar.Start(ctx, c, listen, a.logger(slog.LevelWarn))
 }

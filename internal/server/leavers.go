@@ -10,7 +10,9 @@ import (
 
 func (s *Server) newLeaver() *leaver.Service {
 	r := &s.rooms
-	return &leaver.Service{Store: s.db.Leaver(), Now: s.clock, Grace: s.config.SuccessorGrace, Note: s.noteOnly, Logger: s.logger,
+	return &leaver.Service{Store: s.db.Leaver(), Now: s.clock, Devices: func(ctx context.Context, id sallyport.PrincipalID, why string) (int, error) {
+		return r.devices.RemoveAll(ctx, id, "", why)
+	}, Grace: s.config.SuccessorGrace, Note: s.noteOnly, Logger: s.logger,
 		Rooms: leaver.Rooms{Directory: r.directory, Sessions: r.sessions, Tokens: r.tokens, Grants: r.grants, Approvals: r.approvals, Roles: r.roles, Catalog: r.catalog}}
 }
 

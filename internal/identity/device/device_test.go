@@ -11,6 +11,7 @@ import (
 	"sallyport"
 	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/jose"
+	"sallyport/internal/web/api"
 )
 
 func TestSoftwareEnrolment(t *testing.T) {
@@ -108,14 +109,14 @@ func TestProofsThatProveNothing(t *testing.T) {
 		"a damaged request": func(_ *laptop, _ device.Challenge, p *device.Proof) { p.Request[len(p.Request)-4] ^= 1 },
 		"no signature":      func(_ *laptop, _ device.Challenge, p *device.Proof) { p.Signed = nil },
 		"another nonce": func(l *laptop, _ device.Challenge, p *device.Proof) {
-			p.Signed = signed(t, l.key, device.ToSign(server, []byte("x"), l.request))
+			p.Signed = signed(t, l.key, api.ToSign(server, []byte("x"), l.request))
 		},
 		"another server": func(l *laptop, c device.Challenge, p *device.Proof) {
-			p.Signed = signed(t, l.key, device.ToSign("https://evil.example", c.Nonce, l.request))
+			p.Signed = signed(t, l.key, api.ToSign("https://evil.example", c.Nonce, l.request))
 		},
 		"another's request": func(_ *laptop, _ device.Challenge, p *device.Proof) { p.Request = other.request },
 		"another's signature": func(l *laptop, c device.Challenge, p *device.Proof) {
-			p.Signed = signed(t, other.key, device.ToSign(server, c.Nonce, l.request))
+			p.Signed = signed(t, other.key, api.ToSign(server, c.Nonce, l.request))
 		},
 		"a key enrolled already":  func(_ *laptop, c device.Challenge, p *device.Proof) { *p = ana.proof(t, "user:ana", c) },
 		"an impossible report":    func(_ *laptop, _ device.Challenge, p *device.Proof) { p.Report.Family = "plan9" },
@@ -306,8 +307,8 @@ func TestRemoval(t *testing.T) {
 	if all, err := w.List(t.Context(), "user:ana"); err != nil || len(all) != 2 {
 		t.Errorf("list: %v, %v; removed ones stay to be seen", all, err)
 	}
-	if err := w.RemoveAll(t.Context(), "user:ana", "user:bo", "left"); err != nil {
-		t.Fatal(err)
+	if n, err := w.RemoveAll(t.Context(), "user:ana", "user:bo", "left"); err != nil || n != 1 {
+		t.Fatal(n, err)
 	}
 	_, err = w.ByCertificate(t.Context(), second.Chain[0])
 	wantKind(t, "a device of somebody who left", err, sallyport.Unknown)

@@ -14,6 +14,7 @@ import (
 	"sallyport/internal/identity/device/ca"
 	"sallyport/internal/identity/device/tpm"
 	"sallyport/internal/identity/jose"
+	"sallyport/internal/web/api"
 )
 
 // A Start begins an enrolment. The caller has proved Owner.
@@ -38,7 +39,7 @@ type Proof struct {
 	Owner   sallyport.PrincipalID
 	ID      string
 	Request []byte    // certificate request (PKCS #10, RFC 2986, DER), signed by the device's key
-	Signed  []byte    // the key's signature of ToSign
+	Signed  []byte    // the key's signature of api.ToSign
 	Answer  []byte    // what the TPM found in the challenge
 	Key     *tpm.Made // the TPM's word about the key; nil for a key in software
 	Report  *Report   // of the device's state, may be nil
@@ -48,18 +49,6 @@ type Proof struct {
 type Enrolled struct {
 	Device Device
 	Chain  [][]byte // DER, the leaf first, without the root
-}
-
-// ToSign is what a device's key signs in an enrolment: the digest (SHA-256) of a text that says what for, to which server,
-// and over which request. A signature of it is good in one enrolment at one server.
-func ToSign(server string, nonce, request []byte) []byte {
-	sum := sha256.Sum256(request)
-	h := sha256.New()
-	for _, part := range [][]byte{[]byte("sallyport device enrolment v1"), []byte(server), nonce, sum[:]} {
-		h.Write([]byte(strconv.Itoa(len(part)) + ":"))
-		h.Write(part)
-	}
-	return h.Sum(nil)
 }
 
 // Begin begins an enrolment, or the renewal of a certificate that has ended.
@@ -176,7 +165,7 @@ func (s *Service) proved(e Enrolment, p Proof) (crypto.PublicKey, []byte, error)
 	if err := csr.CheckSignature(); err != nil {
 		return nil, nil, sallyport.Wrap(op, sallyport.Invalid, "the certificate request is not signed by its key", err)
 	}
-	digest, ok := ToSign(s.Server, e.Nonce, p.Request), false
+	digest, ok := api.ToSign(s.Server, e.Nonce, p.Request), false
 	switch k := csr.PublicKey.(type) {
 	case *ecdsa.PublicKey:
 		ok = ecdsa.VerifyASN1(k, digest, p.Signed)

@@ -131,15 +131,19 @@ func (s *Service) Remove(ctx context.Context, id string, by sallyport.PrincipalI
 	})
 }
 
-// RemoveAll ends every device of an owner.
-func (s *Service) RemoveAll(ctx context.Context, owner, by sallyport.PrincipalID, why string) error {
+// RemoveAll ends every device of an owner, and returns how many.
+func (s *Service) RemoveAll(ctx context.Context, owner, by sallyport.PrincipalID, why string) (int, error) {
 	all, err := s.List(ctx, owner)
+	n := 0
 	for _, d := range all {
-		if err == nil && d.Live() {
-			_, err = s.Remove(ctx, d.ID, by, why)
+		if err != nil || !d.Live() {
+			continue
+		}
+		if _, err = s.Remove(ctx, d.ID, by, why); err == nil {
+			n++
 		}
 	}
-	return err
+	return n, err
 }
 
 // Classify makes a device one of a class. Whoever answers for its owner cannot make it one of class Admin, and its key must

@@ -12,6 +12,7 @@ import (
 	"sallyport/internal/identity/device/tpm"
 	"sallyport/internal/plumbing/tpmkey"
 	"sallyport/internal/plumbing/tpmkey/tpmtest"
+	"sallyport/internal/web/api"
 )
 
 // TestDEV1WholeEnrolment enrols with a real TPM, and refuses each part that is another's.
@@ -52,7 +53,7 @@ func TestDEV1WholeEnrolment(t *testing.T) {
 			t.Fatal(err)
 		}
 		request, made := requestOf(t, key), tpm.Made(part)
-		p := device.Proof{Owner: "user:ana", ID: c.ID, Request: request, Signed: signed(t, key, device.ToSign(server, c.Nonce, request)), Answer: answer, Key: &made}
+		p := device.Proof{Owner: "user:ana", ID: c.ID, Request: request, Signed: signed(t, key, api.ToSign(server, c.Nonce, request)), Answer: answer, Key: &made}
 		if err := key.Close(); err != nil { // a TPM without a resource manager has three places
 			t.Fatal(err)
 		}
@@ -65,7 +66,7 @@ func TestDEV1WholeEnrolment(t *testing.T) {
 		"no word about the key": func(_ device.Challenge, p *device.Proof) { p.Key = nil },
 		"a key outside the TPM": func(c device.Challenge, p *device.Proof) {
 			l := newLaptop(t)
-			p.Request, p.Signed = l.request, signed(t, l.key, device.ToSign(server, c.Nonce, l.request))
+			p.Request, p.Signed = l.request, signed(t, l.key, api.ToSign(server, c.Nonce, l.request))
 		},
 		"a key that the AK certified for another enrolment": func(_ device.Challenge, p *device.Proof) {
 			key, part, err := candidate.NewKey([]byte("another"))

@@ -18,6 +18,7 @@ import (
 	"sallyport/internal/identity/device/ca"
 	"sallyport/internal/identity/device/tpm"
 	"sallyport/internal/store/sqldb"
+	"sallyport/internal/web/api"
 )
 
 const server = "https://sally.acme.example"
@@ -106,7 +107,7 @@ func requestOf(t *testing.T, key crypto.Signer) []byte {
 // proof is what the laptop answers a challenge with.
 func (l laptop) proof(t *testing.T, owner sallyport.PrincipalID, c device.Challenge) device.Proof {
 	t.Helper()
-	return device.Proof{Owner: owner, ID: c.ID, Request: l.request, Signed: signed(t, l.key, device.ToSign(server, c.Nonce, l.request)), Report: good()}
+	return device.Proof{Owner: owner, ID: c.ID, Request: l.request, Signed: signed(t, l.key, api.ToSign(server, c.Nonce, l.request)), Report: good()}
 }
 
 func signed(t *testing.T, key crypto.Signer, digest []byte) []byte {

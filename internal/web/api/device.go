@@ -1,6 +1,8 @@
 package api
 
 import (
+	"crypto/sha256"
+	"strconv"
 	"time"
 
 	"sallyport"
@@ -108,4 +110,16 @@ type AuthorityKey struct {
 // An AuthorityRotation says what is made anew: the intermediate, and with Root the root as well.
 type AuthorityRotation struct {
 	Root bool `json:"root"`
+}
+
+// ToSign is what a device's key signs in an enrolment: the SHA-256 of a text that says what for, to which server, and over
+// which certificate request. A signature of it is good in one enrolment at one server.
+func ToSign(server string, nonce, request []byte) []byte {
+	sum := sha256.Sum256(request)
+	h := sha256.New()
+	for _, part := range [][]byte{[]byte("sallyport device enrolment v1"), []byte(server), nonce, sum[:]} {
+		h.Write([]byte(strconv.Itoa(len(part)) + ":"))
+		h.Write(part)
+	}
+	return h.Sum(nil)
 }
