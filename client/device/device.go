@@ -263,7 +263,7 @@ func (d *Device) Renew(ctx context.Context, c *client.Client) (api.Device, error
 	d.kept.take(out)
 	err = d.keeper.write(d.kept)
 	d.mu.Unlock()
-	if err != nil {
+	if err != nil || out.Posture != nil && out.Posture.Age == 0 {
 		return out, err
 	}
 	reported, err := c.ReportPosture(ctx, d.keeper.report(ctx))
@@ -296,6 +296,8 @@ func (d *Device) renew(ctx context.Context, c *client.Client) (api.Device, error
 	if err != nil {
 		return api.Device{}, err
 	}
+	report := d.keeper.report(ctx) // with the proof: connections of before show no certificate
+	proof.Report = &report
 	return c.FinishDevice(ctx, proof)
 }
 

@@ -110,8 +110,14 @@ func (s *Service) Finish(ctx context.Context, p Proof) (Enrolled, error) {
 			level = Attested
 		}
 	}
+	var reported Posture
+	if p.Report != nil {
+		if reported, err = s.judge(*p.Report, s.now()); err != nil {
+			return Enrolled{}, err
+		}
+	}
 	if e.Device != "" {
-		return s.again(ctx, e, key, spki)
+		return s.again(ctx, e, key, reported)
 	}
 	id, err := s.newID(10)
 	if err != nil {
@@ -119,12 +125,7 @@ func (s *Service) Finish(ctx context.Context, p Proof) (Enrolled, error) {
 	}
 	now := s.now()
 	d := Device{ID: "DV-" + id, Owner: e.Owner, Name: e.Name, Class: Standard, Level: level, Keys: Keys{SPKI: ThumbprintSPKI(spki), JKT: jose.Thumbprint(key)},
-		Hardware: e.EK, State: Active, Created: now, Seen: now}
-	if p.Report != nil {
-		if d.Posture, err = s.judge(*p.Report, now); err != nil {
-			return Enrolled{}, err
-		}
-	}
+		Hardware: e.EK, Posture: reported, State: Active, Created: now, Seen: now}
 	return s.enrol(ctx, d, key)
 }
 
@@ -198,15 +199,19 @@ func inTPM(e Enrolment, p Proof, spki []byte) error {
 }
 
 // again gives a device that its owner has proved anew another certificate over the same key.
-func (s *Service) again(ctx context.Context, e Enrolment, key crypto.PublicKey, spki []byte) (Enrolled, error) {
+func (s *Service) again(ctx context.Context, e Enrolment, key crypto.PublicKey, reported Posture) (Enrolled, error) {
 	d, err := s.Get(ctx, e.Device, e.Owner)
 	if err != nil {
 		return Enrolled{}, err
 	}
-	if d.Keys.SPKI != ThumbprintSPKI(spki) {
+	if d.Keys.JKT != jose.Thumbprint(key) {
 		return Enrolled{}, sallyport.E("renew certificate", sallyport.Invalid, "the key is not this device's", "enrol it anew").Because("device.otherkey")
 	}
-	return s.renew(ctx, d, key)
+	x, err := s.renew(ctx, d, key)
+	if err == nil && !reported.At.IsZero() {
+		x.Device, err = s.take(ctx, x.Device, reported)
+	}
+	return x, err
 }
 
 // Renew gives a device another certificate over the present one (DER), which the listener has verified: its life begins

@@ -90,11 +90,15 @@ func (s *Service) Report(ctx context.Context, der []byte, p Report) (Device, err
 	if err != nil {
 		return Device{}, err
 	}
-	now := s.now()
-	next, err := s.judge(p, now)
+	next, err := s.judge(p, s.now())
 	if err != nil {
 		return Device{}, err
 	}
+	return s.take(ctx, d, next)
+}
+
+// take keeps what a device reported.
+func (s *Service) take(ctx context.Context, d Device, next Posture) (Device, error) {
 	if changed(d.Posture, next) {
 		if err := s.Note(ctx, sallyport.Event{Type: sallyport.EventDevicePosture, Who: d.Owner, On: on(d.ID), Detail: map[string]string{"os": next.OS,
 			"encrypted": strconv.FormatBool(next.Encrypted), "locked": strconv.FormatBool(next.Locked), "patched": strconv.FormatBool(next.Patched)}}); err != nil {
@@ -105,7 +109,7 @@ func (s *Service) Report(ctx context.Context, der []byte, p Report) (Device, err
 		if !d.Live() {
 			return unknown(ReasonUnknown)
 		}
-		d.Posture, d.Seen = next, now
+		d.Posture, d.Seen = next, next.At
 		return nil
 	})
 }
