@@ -91,11 +91,11 @@ Every command takes --json. Environment: SALLYPORT_SERVER, SALLYPORT_CA, XDG_CON
 		id       string
 		commands []*cobra.Command
 	}{
-		{"me", []*cobra.Command{a.login(), a.logout(), a.whoami(), a.sessions(), a.token(), a.envCommand(), a.device(), a.runCommand(), a.agent(), a.dockerCredential()}},
+		{"me", []*cobra.Command{a.login(), a.logout(), a.whoami(), a.sessions(), a.token(), a.delegate(), a.envCommand(), a.device(), a.runCommand(), a.agent(), a.dockerCredential()}},
 		{"ask", []*cobra.Command{a.can(), a.why(), a.request(), a.inbox(), a.approve(), a.deny(), a.grants()}},
 		{"models", []*cobra.Command{a.ls(), a.show(), a.push(), a.pull()}},
 		{"guard", []*cobra.Command{a.lock(), a.unlock(), a.holds(), a.logCommand(), a.replay(), a.verify()}},
-		{"govern", []*cobra.Command{a.policy(), a.matrix(), a.user(), a.group(), a.role(), a.leave(), a.successor(), a.catalog(), a.apply(), a.keys(), a.routes()}},
+		{"govern", []*cobra.Command{a.policy(), a.matrix(), a.user(), a.group(), a.role(), a.leave(), a.successor(), a.catalog(), a.apply(), a.clients(), a.keys(), a.routes()}},
 		{"run", []*cobra.Command{a.serve(), a.blocklist(), a.demo(), a.bench()}},
 	} {
 		for _, c := range g.commands {

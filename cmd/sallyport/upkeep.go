@@ -1,43 +1,101 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"sallyport/client"
+	"sallyport/internal/web/api"
+)
 
 func (a *app) keys() *cobra.Command {
-	return noun(&cobra.Command{Use: "keys", Short: "Keys of the vault"}, a.keysRotate())
+	return noun(&cobra.Command{Use: "keys", Short: "Keys: what there are, and rotating them"}, a.keysInventory(), a.keysRotate())
+}
+
+func (a *app) keysInventory() *cobra.Command {
+	return &cobra.Command{
+		Use: "inventory", Short: "List every key that the server has: kind, algorithm, age, next rotation", Args: arguments(),
+		Example: "  sallyport keys inventory --json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			all, err := c.KeyInventory(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.answer(all, func() { a.showKeys(all) })
+		},
+	}
+}
+
+func (a *app) showKeys(all []api.KeyEntry) {
+	t := table{none: "there are no keys", headings: []string{"KIND", "ID", "ALGORITHM", "STATE", "FROM", "NEXT", "USE"}}
+	for _, k := range all {
+		t.rows = append(t.rows, []string{k.Kind, k.ID, k.Algorithm, k.State, a.when(k.From), a.when(k.Next), k.Use})
+	}
+	a.table(t)
+	for _, k := range all {
+		if k.Note != "" {
+			a.note("%s: %s", clean(k.Kind), clean(k.Note))
+		}
+	}
 }
 
 func (a *app) keysRotate() *cobra.Command {
-	var root bool
+	var now, root bool
 	c := &cobra.Command{
-		Use: "rotate [kek|ca]", Short: "Make a new key-encryption key and wrap every data key under it; no model is touched", Args: arguments("[kek|ca]"),
-		Long: `kek, the default: make a new key-encryption key and wrap every data key under it.
-ca: make a new intermediate, or with --root a new root as well, of the authority that signs device certificates; those that it
-signed before stay good until they end, within a day.`,
+		Use: "rotate [KIND]", Short: "Make a new key: kek (the default), signing, ca or log", Args: arguments("[KIND]"),
+		Long: `Make a new key.
+  kek      the key-encryption key; every data key is wrapped under it, no model is touched
+  signing  the key that signs tokens; it is published an hour before it signs, so that no request fails
+  ca       the intermediate of the device authority, with --root the root, too; what they signed before stays good until it ends
+  log      cannot be rotated: a log is known by its name and key together`,
 		Example: `  sallyport keys rotate
-  sallyport keys rotate ca`,
+  sallyport keys rotate signing
+  sallyport keys rotate signing --now`,
+		ValidArgsFunction: words([]string{"kek", "signing", "ca", "log"}),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 && args[0] == "ca" {
-				return a.rotateAuthority(cmd.Context(), root)
+			kind := "kek"
+			if len(args) > 0 {
+				kind = args[0]
 			}
-			if len(args) == 1 && args[0] != "kek" || root {
-				return usage(cmd, "name what to rotate: kek or ca; --root goes with ca")
+			if now && kind != "signing" {
+				return usage(cmd, "--now is for signing keys")
+			}
+			if root && kind != "ca" {
+				return usage(cmd, "--root is for the device authority")
+			}
+			if kind == "ca" {
+				return a.rotateAuthority(cmd.Context(), root)
 			}
 			c, err := a.connect()
 			if err != nil {
 				return err
 			}
-			done := a.waiting("wrapping")
-			r, err := c.RotateKeys(cmd.Context())
-			done()
+			if kind == "kek" {
+				return a.rotateKEK(cmd, c)
+			}
+			all, err := c.RotateTokenKeys(cmd.Context(), api.KeyRotation{Kind: kind, Now: now})
 			if err != nil {
 				return err
 			}
-			return a.answer(r, func() { a.line("%d data keys are wrapped under the new key %s", r.Rewrapped, r.Key) })
+			return a.answer(all, func() { a.showKeys(all) })
 		},
 	}
-	c.Flags().BoolVar(&root, "root", false, "the root of the device authority too")
-	c.ValidArgsFunction = words([]string{"kek", "ca"})
+	c.Flags().BoolVar(&root, "root", false, "of the device authority: a new root, too")
+	c.Flags().BoolVar(&now, "now", false, "forget the old signing keys at once: everybody signs in again")
 	return c
+}
+
+func (a *app) rotateKEK(cmd *cobra.Command, c *client.Client) error {
+	done := a.waiting("wrapping")
+	r, err := c.RotateKeys(cmd.Context())
+	done()
+	if err != nil {
+		return err
+	}
+	return a.answer(r, func() { a.line("%d data keys are wrapped under the new key %s", r.Rewrapped, r.Key) })
 }
 
 func (a *app) logReindex() *cobra.Command {

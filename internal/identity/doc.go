@@ -17,6 +17,7 @@
 //   - token/clients: the programs that may ask for tokens, and how each proves who it is
 //   - token/dpop: nonces, and the proofs of possession that were seen
 //   - token/keys: the keys that sign tokens
+//   - token/logout: what clients are told when a session ends
 //   - leaver: the end of an account, everywhere at once, and who answers for what it left
 //   - signin: the ceremony from first proof to session, and step-up
 //   - risk: the score of a sign-in and its reasons, pure

@@ -46,6 +46,9 @@ type Config struct {
 	SuccessorGrace time.Duration  `yaml:"successor_grace"`
 	Upstreams      []Upstream     `yaml:"upstreams"`
 	Models         []ModelBinding `yaml:"models"`
+	// LogoutHosts are addresses, https://HOST[:PORT], of clients that are told when a session ends although they are not
+	// on the public Internet.
+	LogoutHosts []string `yaml:"logout_hosts"`
 	// Devices says how devices are enrolled and which are believed.
 	Devices Devices `yaml:"devices"`
 	// Networks labels addresses for the policies, by CIDR: "192.0.2.0/24": office. The narrowest counts.

@@ -33,6 +33,7 @@ import (
 	"sallyport/internal/identity/token/codes"
 	"sallyport/internal/identity/token/dpop"
 	"sallyport/internal/identity/token/keys"
+	"sallyport/internal/identity/token/logout"
 )
 
 // Administrator is the role of the first administrator, on the system.
@@ -56,6 +57,7 @@ type rooms struct {
 	caller      *caller.Service
 	tokens      *token.Issuer
 	codes       *codes.Service
+	logouts     *logout.Sender
 	roles       *role.Service
 	approvals   *approval.Service
 	grants      *grant.Service

@@ -353,6 +353,8 @@ func (s *Server) openBackground(context.Context) error {
 		func() { s.keepWatch(ctx) },
 		func() { s.tend(ctx) },
 		func() { s.remember(ctx) },
+		func() { s.followTokens(ctx) },
+		func() { s.sendLogouts(ctx) },
 	} {
 		s.running.Go(work)
 	}

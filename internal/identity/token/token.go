@@ -84,6 +84,7 @@ type Selector struct {
 	Session   string
 	Principal sallyport.PrincipalID
 	Person    sallyport.PrincipalID
+	Client    string
 }
 
 // A Revoked is a family that died before its time.

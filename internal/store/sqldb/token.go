@@ -108,7 +108,7 @@ func (s Tokens) StartFamily(ctx context.Context, f token.Family) error {
 func selected(sel token.Selector) (column, value string, err error) {
 	set := 0
 	for name, v := range map[string]string{
-		"id": sel.Family, "session": sel.Session, "principal": string(sel.Principal), "person": string(sel.Person),
+		"id": sel.Family, "session": sel.Session, "principal": string(sel.Principal), "person": string(sel.Person), "client": sel.Client,
 	} {
 		if v != "" {
 			column, value = name, v

@@ -58,6 +58,7 @@ type Rooms struct {
 	Watch     Watch
 	Log       Log
 	Keys      Keys
+	Programs  Programs
 	Devices   *device.Service
 }
 
@@ -122,7 +123,7 @@ func New(a API) *API {
 // Routes returns every route of the API.
 func Routes() []Route {
 	var all []Route
-	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), leaverRoutes(), catalogRoutes(), policyRoutes(), deviceRoutes(),
+	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), leaverRoutes(), catalogRoutes(), policyRoutes(), tokenRoutes(), deviceRoutes(),
 		watchRoutes(), breakGlassRoutes()} {
 		all = append(all, routes...)
 	}

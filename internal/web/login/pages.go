@@ -229,14 +229,9 @@ func (d *Door) logout(w http.ResponseWriter, r *http.Request) error {
 	if _, err := form(r); err != nil {
 		return err
 	}
-	one, err := d.Session(r)
-	if err == nil {
-		err = d.config.SignIn.Revoke(r.Context(), d.client(r), one.ID, "signed out")
+	if err := d.SignOut(w, r); err != nil {
+		return err
 	}
-	if err != nil && sallyport.KindOf(err) != sallyport.Unknown {
-		return err // the cookie stays, so that it can be tried again
-	}
-	d.forget(w)
 	seeOther(w, r, "/logout")
 	return nil
 }
