@@ -4,6 +4,7 @@
 //
 //   - directory: people, services, groups; active, suspended, removed
 //   - credential: passwords, one-time codes, enrolment links, and the one throttle for all guesses
+//   - passkey: WebAuthn: ceremonies, classes, models of authenticators
 //   - blocklist: the file of passwords known from breaches
 //   - recovery: a lost last factor: saved codes, and two other people
 //   - device: enrolled devices, their certificates, what they report of themselves

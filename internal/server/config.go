@@ -201,6 +201,11 @@ func (c Config) check() (Config, error) {
 // at fills in what follows from the address that the server got.
 func (c Config) at(address string) (Config, error) {
 	if c.External == "" {
+		if host, _, err := net.SplitHostPort(c.Listen); err == nil && host == "localhost" { // a name, which passkeys need
+			if _, port, err := net.SplitHostPort(address); err == nil {
+				address = net.JoinHostPort(host, port)
+			}
+		}
 		c.External = c.scheme() + "://" + address
 	}
 	u, err := url.Parse(c.External)

@@ -25,6 +25,7 @@ import (
 	"sallyport/internal/identity/federation"
 	"sallyport/internal/identity/habit"
 	"sallyport/internal/identity/leaver"
+	"sallyport/internal/identity/passkey"
 	"sallyport/internal/identity/recovery"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/signin"
@@ -48,6 +49,7 @@ type rooms struct {
 	throttle    *credential.Throttle
 	credentials *credential.Service
 	sessions    *session.Service
+	passkeys    *passkey.Service
 	recovery    *recovery.Service
 	signin      *signin.Service
 	clients     *clients.Registry

@@ -49,6 +49,7 @@ func DefaultLimits() map[string]Limit {
 		"password": {Free: 5, Base: time.Second, Max: 15 * time.Minute, Most: 100, Forget: 7 * 24 * time.Hour},
 		"totp":     {Free: 4, Base: 15 * time.Minute, Max: 24 * time.Hour, Most: 100},
 		"recovery": {Free: 4, Base: 15 * time.Minute, Max: 24 * time.Hour, Most: 100},
+		"ask":      {Free: 2, Base: time.Minute, Max: time.Hour, Most: 100, Forget: 24 * time.Hour},
 		"usercode": {Free: 4, Base: time.Minute, Max: time.Hour, Most: 100, Forget: 24 * time.Hour},
 		"code":     {Free: 9, Base: time.Second, Max: time.Minute, Most: 100, Forget: time.Hour},
 	}

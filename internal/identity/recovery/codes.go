@@ -42,6 +42,11 @@ func (s *Service) NewCodes(ctx context.Context, id sallyport.PrincipalID) ([]sec
 	return codes, nil
 }
 
+// ForgetCodes ends all codes of a person.
+func (s *Service) ForgetCodes(ctx context.Context, id sallyport.PrincipalID) error {
+	return s.Store.ReplaceCodes(ctx, id, nil, s.now())
+}
+
 // CodesLeft tells how many codes a person has not used.
 func (s *Service) CodesLeft(ctx context.Context, id sallyport.PrincipalID) (int, error) {
 	return s.Store.CodesLeft(ctx, id)

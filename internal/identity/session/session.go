@@ -213,13 +213,35 @@ func (s *Service) Raise(ctx context.Context, bearer secret.Text, p Proof) (secre
 	if end := one.Created.Add(limits.Absolute); end.Before(one.End) {
 		one.End = end
 	}
-	if err := s.Store.Raise(ctx, old, hash, one); err != nil {
-		if sallyport.KindOf(err) == sallyport.NotFound {
-			err = ended(ReasonRevoked)
-		}
+	if err := s.replace(ctx, old, hash, one); err != nil {
 		return secret.Text{}, Session{}, err
 	}
 	return fresh, one, nil
+}
+
+// Rotate replaces the bearer value of a session and nothing else: the old one is dead at once.
+func (s *Service) Rotate(ctx context.Context, bearer secret.Text) (secret.Text, Session, error) {
+	old, one, err := s.find(ctx, bearer)
+	if err != nil {
+		return secret.Text{}, Session{}, err
+	}
+	fresh, hash, err := NewToken(s.Random)
+	if err != nil {
+		return secret.Text{}, Session{}, err
+	}
+	if err := s.replace(ctx, old, hash, one); err != nil {
+		return secret.Text{}, Session{}, err
+	}
+	return fresh, one, nil
+}
+
+// replace keeps a session under a new hash.
+func (s *Service) replace(ctx context.Context, old, hash Hash, one Session) error {
+	err := s.Store.Raise(ctx, old, hash, one)
+	if sallyport.KindOf(err) == sallyport.NotFound {
+		err = ended(ReasonRevoked)
+	}
+	return err
 }
 
 // Revoke ends a session everywhere, NotFound where there is none of this id. Ending it twice is no error; the first

@@ -26,7 +26,7 @@ func (s *Service) Enrol(ctx context.Context, c Client, link, password secret.Tex
 	if err != nil {
 		return Step{}, s.failed(ctx, c, "", err)
 	}
-	chosen, err := s.Credentials.HashPassword(ctx, password, true, about(m))
+	chosen, err := s.Credentials.HashPassword(ctx, password, true, aboutMember(m))
 	if err != nil {
 		return Step{}, err
 	}
@@ -50,7 +50,7 @@ func (s *Service) Generator(ctx context.Context, handle secret.Text) (credential
 }
 
 // Confirm takes the first code of the generator and ends an enrolment: the new password and generator replace what was
-// there, sessions that were open end, and a new one begins. With a wrong code comes the Step for the next attempt.
+// there, passkeys and recovery codes end (whoever enrols again may have lost them to somebody), sessions that were open end, and a new one begins. With a wrong code comes the Step for the next attempt.
 func (s *Service) Confirm(ctx context.Context, c Client, handle secret.Text, code string) (Step, error) {
 	f, err := s.take(ctx, handle, Confirming)
 	if err != nil {
@@ -75,6 +75,9 @@ func (s *Service) Confirm(ctx context.Context, c Client, handle secret.Text, cod
 	if err := s.Credentials.Enrol(ctx, m.ID, credential.Factors{Password: f.Chosen, TOTP: totp}); err != nil {
 		return Step{}, err
 	}
+	if err := s.forgetRest(ctx, m.ID); err != nil {
+		return Step{}, err
+	}
 	if _, err := s.Sessions.RevokeAll(ctx, m.ID, "the account was enrolled again"); err != nil {
 		return Step{}, err
 	}
@@ -89,9 +92,23 @@ func (s *Service) invited(ctx context.Context, id sallyport.PrincipalID) (direct
 	return m, err
 }
 
-// about lists what must not be the person's password.
-func about(m directory.Member) []string {
+// aboutMember lists what must not be the person's password.
+func aboutMember(m directory.Member) []string {
 	return []string{m.ID.Name(), m.Display, m.Email, m.Org, string(m.ID)}
 }
 
 func contains(all []string, one string) bool { return slices.Contains(all, one) }
+
+// forgetRest forgets the authenticators that an enrolment does not replace.
+func (s *Service) forgetRest(ctx context.Context, id sallyport.PrincipalID) error {
+	all, err := s.Passkeys.List(ctx, id)
+	for _, p := range all {
+		if err == nil {
+			err = s.Passkeys.Remove(ctx, id, p.ID)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return s.Recovery.ForgetCodes(ctx, id)
+}

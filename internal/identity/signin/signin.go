@@ -4,7 +4,9 @@
 //	sign-in    nothing --Password--> [flow: code] --Code--> session aal2
 //	                   \--------- no code generator and none required --------> session aal1
 //	enrolment  link --Enrol--> [flow: enrol] --Confirm--> session aal2
-//	step-up    session --StepUp--> the same session, aal2, under a new bearer value
+//	passkey    nothing --SignInPasskey--> session phr or aal3
+//	           [flow: code] --SecondPasskey--> session phr or aal3; --RecoveryCode--> session aal2
+//	step-up    session --StepUp--> the same session, aal2, under a new bearer value; --StepUpPasskey--> phr or aal3
 //
 // Each arrow checks one proof and is recorded before its result is handed out: what cannot be recorded did not happen.
 // A state in brackets is a row on the server, found by a handle of 256 bits that only the browser's cookie holds. A
@@ -29,6 +31,8 @@ import (
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/directory"
 	"sallyport/internal/identity/federation"
+	"sallyport/internal/identity/passkey"
+	"sallyport/internal/identity/recovery"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/plumbing/secret"
 )
@@ -77,8 +81,11 @@ type Store interface {
 type Service struct {
 	Directory   *directory.Service
 	Credentials *credential.Service
+	Passkeys    *passkey.Service
+	Recovery    *recovery.Service
 	Sessions    *session.Service
 	Flows       Store
+	Fresh       time.Duration       // how old a proof may be for changing one's own authenticators
 	Federation  *federation.Service // other people's identity providers; nil where there are none
 	Require     sallyport.Assurance // people with less cannot sign in; MultiFactor asks everybody for a code
 	// Assess says what is thought of an attempt after its first good proof; nil thinks nothing of any. Its error is
@@ -125,7 +132,11 @@ func (s *Service) Password(ctx context.Context, c Client, name string, password 
 	if err != nil {
 		return Step{}, s.failed(ctx, c, id, err)
 	}
-	if factors.TOTP.Sealed != nil {
+	passkeys, err := s.hasPasskey(ctx, id)
+	if err != nil {
+		return Step{}, err
+	}
+	if factors.TOTP.Sealed != nil || passkeys {
 		return s.next(ctx, Flow{Stage: NeedsCode, Member: id, Return: back, Found: found})
 	}
 	if s.Require > sallyport.SingleFactor || !factors.Password.Alone {
@@ -157,6 +168,9 @@ func (s *Service) StepUp(ctx context.Context, c Client, code string) (Step, erro
 	if err != nil {
 		return Step{}, err
 	}
+	if one.Assurance > sallyport.MultiFactor {
+		return Step{}, sallyport.E("step up", sallyport.Conflict, "this session was proved by a passkey, and a code would not renew that", "use your passkey")
+	}
 	if err := s.Credentials.VerifyTOTP(ctx, m.ID, code); err != nil {
 		return Step{}, s.failed(ctx, c, m.ID, err)
 	}
@@ -164,17 +178,7 @@ func (s *Service) StepUp(ctx context.Context, c Client, code string) (Step, erro
 	if !contains(one.Methods, "pwd") {
 		return Step{}, s.failed(ctx, c, m.ID, sallyport.E("step up", sallyport.Unknown, "this session did not begin with a password", "sign in again").Because("factor.missing"))
 	}
-	if _, err := s.assess(ctx, Attempt{Member: m, Client: c, Ceremony: "step-up", Methods: p.Methods, Has: p.Assurance, Session: one.ID}); err != nil {
-		return Step{}, s.failed(ctx, c, m.ID, err)
-	}
-	bearer, raised, err := s.Sessions.Raise(ctx, c.Bearer, p)
-	if err != nil {
-		return Step{}, err
-	}
-	if err := s.note(ctx, c, sallyport.EventSignedIn, raised, map[string]string{"ceremony": "step-up"}); err != nil {
-		return Step{}, s.undo(ctx, raised, err)
-	}
-	return Step{Bearer: bearer, Session: raised}, nil
+	return s.raise(ctx, c, one, m, p)
 }
 
 // Session returns the live session of a bearer value and its member, who must be active.

@@ -17,13 +17,18 @@ import (
 	"sallyport"
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/directory"
+	"sallyport/internal/identity/passkey"
+	"sallyport/internal/identity/recovery"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/signin"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/store/sqldb"
 )
 
-const goodPassword = "correct horse battery staple"
+const (
+	site         = "https://sallyport.example"
+	goodPassword = "correct horse battery staple"
+)
 
 // A desk is the ceremony over real rooms on a database, with a clock that the test moves and a record that it reads.
 type desk struct {
@@ -49,9 +54,17 @@ func newDesk(t *testing.T) *desk {
 	}
 	now := func() time.Time { return d.at }
 	plain := func(b []byte, _ string) ([]byte, error) { return slices.Clone(b), nil }
+	throttle := &credential.Throttle{Store: db.Throttle(), Now: now, Limits: credential.DefaultLimits()}
+	passkeys, err := passkey.New(passkey.Config{URL: site, Name: "Sallyport", Store: db.Passkey(), Seal: plain, Open: plain, Now: now, Random: rand.Reader})
+	if err != nil {
+		t.Fatal(err)
+	}
 	d.Service = &signin.Service{
+		Passkeys: passkeys, Fresh: 15 * time.Minute,
+		Recovery: &recovery.Service{Store: db.Recovery(), Delay: 24 * time.Hour, Throttle: throttle.Try, Right: throttle.Reset, Now: now, Random: rand.Reader,
+			Person: func(_ context.Context, id sallyport.PrincipalID) (sallyport.PrincipalID, error) { return id, nil }},
 		Directory: &directory.Service{Store: db.Directory(), Now: now},
-		Credentials: &credential.Service{Store: db.Credential(), Throttle: &credential.Throttle{Store: db.Throttle(), Now: now, Limits: credential.DefaultLimits()},
+		Credentials: &credential.Service{Store: db.Credential(), Throttle: throttle,
 			Hasher: hasher, Policy: credential.DefaultPolicy(), Issuer: "Sallyport", Seal: plain, Open: plain, Now: now, Random: rand.Reader},
 		Sessions: &session.Service{Store: db.Session(), Limits: session.DefaultLimits(), Now: now, Random: rand.Reader},
 		Flows:    db.SignIn(), Now: now, Random: rand.Reader,

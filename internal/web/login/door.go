@@ -1,5 +1,5 @@
 // Package login owns the pages on which people prove who they are: sign-in, enrolment, step-up, sign-out and the account
-// page, as forms in HTML 5 that need no script.
+// page, as forms in HTML 5 that need no script, except for passkeys.
 //
 //	GET  /login            the form; return=/path says where to go afterwards, again=1 asks even who is signed in
 //	POST /login            username, password, return
@@ -7,10 +7,16 @@
 //	GET  /enrol/TOKEN      an enrolment link; its token moves into a cookie, so that it leaves the address
 //	GET  /enrol            POST: password, again
 //	GET  /enrol/code       the code generator; POST: code
-//	GET  /stepup           POST: code, return
+//	GET  /login/recovery   POST: code, one of the saved ones
+//	GET  /stepup           needs=LEVEL; POST: code, return, needs
+//	GET  /recover          POST: username, why: asks for a way back in
 //	GET  /logout           POST: ends the session
 //	     /login/with/IDP   sign-in by other people's identity providers: see federated.go
-//	GET  /account          the sessions; POST /account/revoke: id; POST /account/revoke-all
+//	GET  /account          authenticators and sessions; POST /account/revoke: id; POST /account/revoke-all
+//	GET  /account/password POST: old, password, again
+//	POST /account/passkeys/rename: id, label; /account/passkeys/remove: id; /account/codes; /account/recovery/cancel: id
+//	GET  /account/session  how long the session lasts, as JSON
+//	POST /passkey/KIND/begin and /finish, of signin, second, stepup, register: JSON, for the one script of these pages
 //
 // Nothing but a POST changes anything, except that a provider's answer arrives by GET. Every POST of a page of ours is held
 // against [http.CrossOriginProtection] and answered with 303 See
@@ -26,6 +32,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"sallyport"
@@ -62,6 +69,7 @@ type Door struct {
 	config Config
 	pages  *page.Set
 	cross  *http.CrossOriginProtection
+	script page.Script
 }
 
 // New makes the door.
@@ -77,7 +85,7 @@ func New(c Config) (*Door, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Door{config: c, pages: pages, cross: http.NewCrossOriginProtection()}, nil
+	return &Door{config: c, pages: pages, cross: http.NewCrossOriginProtection(), script: page.NewScript("passkey", script)}, nil
 }
 
 // Routes adds the pages, the style sheet and the icon to mux.
@@ -94,6 +102,13 @@ func (d *Door) Routes(mux *http.ServeMux) {
 		mux.Handle(pattern, d.protect(serve))
 	}
 	d.federatedRoutes(mux)
+	for pattern, serve := range d.ownRoutes() {
+		mux.Handle(pattern, d.protect(serve))
+	}
+	for pattern, serve := range d.ceremonies() {
+		mux.Handle(pattern, d.protectUpTo(maxCeremony, serve))
+	}
+	d.script.Route(mux)
 	page.Routes(mux)
 }
 
@@ -135,7 +150,10 @@ func (d *Door) RequireStepUp(w http.ResponseWriter, r *http.Request, back string
 type handler func(w http.ResponseWriter, r *http.Request) error
 
 // protect is what every route goes through: the limit on the body, the check of the origin, the one place for errors.
-func (d *Door) protect(serve handler) http.Handler {
+func (d *Door) protect(serve handler) http.Handler { return d.protectUpTo(maxBody, serve) }
+
+// protectUpTo is protect with another limit, in bytes.
+func (d *Door) protectUpTo(limit int64, serve handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		page.Headers(w, r)
 		if err := d.cross.Check(r); err != nil {
@@ -144,7 +162,7 @@ func (d *Door) protect(serve handler) http.Handler {
 				Title: "Not from here", Text: "This form came from another site, so nothing was done. Open the page yourself and try again.", Bad: true}})
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 		if err := serve(w, r); err != nil {
 			d.fail(w, r, err)
 		}
@@ -160,6 +178,9 @@ type message struct {
 
 // fail answers an error that no form shows.
 func (d *Door) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if d.stale(w, r, err) {
+		return
+	}
 	kind := sallyport.KindOf(err)
 	if kind == sallyport.Unknown {
 		seeOther(w, r, "/login") // nobody is signed in: not an error to read about
@@ -172,10 +193,17 @@ func (d *Door) fail(w http.ResponseWriter, r *http.Request, err error) {
 	d.show(w, r, status, "message", page.View{Data: message{Title: http.StatusText(status), Text: sentence(err), Bad: true, Link: "/account", LinkText: "Your account"}})
 }
 
+// EndsHeader tells a browser's programs in how many seconds its session ends unless it is used.
+const EndsHeader = "Sallyport-Session-Ends"
+
 func (d *Door) show(w http.ResponseWriter, r *http.Request, status int, name string, v page.View) {
 	if e, ok := v.Data.(entry); ok && name == "login" { // whatever led to the page, it offers all ways
-		e.Others = d.choices(e.Return, e.Again)
+		e.Others, e.Off = d.choices(e.Return, e.Again), d.passkeysOff()
 		v.Data = e
+		v = d.withScript(v)
+	}
+	if one, ok := d.Current(r); ok && v.Who != "" {
+		w.Header().Set(EndsHeader, strconv.FormatInt(int64(one.Ends().Sub(d.config.Now()).Seconds()), 10))
 	}
 	if err := d.pages.Write(w, r, status, name, v); err != nil {
 		d.config.Log.ErrorContext(r.Context(), "page", "path", r.URL.Path, "error", err)

@@ -24,6 +24,8 @@ import (
 	"sallyport"
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/directory"
+	"sallyport/internal/identity/passkey"
+	"sallyport/internal/identity/recovery"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/signin"
 	"sallyport/internal/plumbing/secret"
@@ -51,6 +53,20 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
+	return newSiteOn(t, false)
+}
+
+// newSiteOn is a site on TLS and an address, or with local on plain HTTP and the name localhost, which passkeys need.
+func newSiteOn(t *testing.T, local bool, change ...func(*passkey.Config)) *site {
+	t.Helper()
+	mux := http.NewServeMux()
+	server := httptest.NewUnstartedServer(mux)
+	if local {
+		server.Start()
+	} else {
+		server.StartTLS()
+	}
+	t.Cleanup(server.Close)
 	s := &site{t: t, at: time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)}
 	db, err := sqldb.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {
@@ -69,14 +85,30 @@ func newSite(t *testing.T) *site {
 		}
 		return b, nil
 	}
+	s.url, s.transport = server.URL, server.Client().Transport
+	if local {
+		s.url = strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
+	}
+	throttle := &credential.Throttle{Store: db.Throttle(), Now: s.now, Limits: credential.DefaultLimits()}
+	keys := passkey.Config{URL: s.url, Name: "Sallyport", Store: db.Passkey(), Seal: flip, Open: flip, Now: s.now, Random: rand.Reader}
+	for _, c := range change {
+		c(&keys)
+	}
+	passkeys, err := passkey.New(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.in = &signin.Service{
+		Passkeys: passkeys, Fresh: 15 * time.Minute,
+		Recovery: &recovery.Service{Store: db.Recovery(), Delay: 24 * time.Hour, Throttle: throttle.Try, Right: throttle.Reset, Now: s.now, Random: rand.Reader,
+			Person: func(_ context.Context, id sallyport.PrincipalID) (sallyport.PrincipalID, error) { return id, nil }},
 		Directory: &directory.Service{Store: db.Directory(), Now: s.now},
-		Credentials: &credential.Service{Store: db.Credential(), Throttle: &credential.Throttle{Store: db.Throttle(), Now: s.now, Limits: credential.DefaultLimits()},
+		Credentials: &credential.Service{Store: db.Credential(), Throttle: throttle,
 			Hasher: hasher, Policy: credential.DefaultPolicy(), Issuer: "Sallyport", Seal: flip, Open: flip, Now: s.now, Random: rand.Reader},
 		Sessions: &session.Service{Store: db.Session(), Limits: session.DefaultLimits(), Now: s.now, Random: rand.Reader},
 		Flows:    db.SignIn(), Note: s.note, Now: s.now, Random: rand.Reader,
 	}
-	s.door, err = login.New(login.Config{SignIn: s.in, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: s.now})
+	s.door, err = login.New(login.Config{SignIn: s.in, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: s.now, Plain: local})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,11 +121,7 @@ func newSite(t *testing.T) *site {
 			t.Fatal(err)
 		}
 	}
-	mux := http.NewServeMux()
 	s.door.Routes(mux)
-	server := httptest.NewTLSServer(mux)
-	t.Cleanup(server.Close)
-	s.url, s.transport = server.URL, server.Client().Transport
 	return s
 }
 
@@ -290,12 +318,12 @@ func TestEnrolSignInStepUpSignOut(t *testing.T) {
 		t.Errorf("after signing out:\n%s", got.text)
 	}
 	b.wants(b.get("/account"), 303, "/login")
-	b.wants(b.get("/stepup?return=/x"), 303, "/login?return=%2Fstepup%3Freturn%3D%252Fx")
+	b.wants(b.get("/stepup?return=/x"), 303, "/login?return=%2Fstepup%3Fneeds%3Daal2%26return%3D%252Fx")
 
 	again := s.browser()
 	again.wants(again.signIn(" ANA ", key, "/authorize?client_id=x&state=a%2Bb"), 303, "/authorize?client_id=x&state=a%2Bb")
 	again.wants(again.get("/account"), 200, "")
-	if s.noted(sallyport.EventEnrolled) != 1 || s.noted(sallyport.EventSignedIn) != 3 || s.noted(sallyport.EventSignInFailed) != 0 || s.noted(sallyport.EventSessionRevoked) != 1 {
+	if s.noted(sallyport.EventEnrolled) != 1 || s.noted(sallyport.EventSignedIn) != 2 || s.noted(sallyport.EventSteppedUp) != 1 || s.noted(sallyport.EventSignInFailed) != 0 || s.noted(sallyport.EventSessionRevoked) != 1 {
 		t.Errorf("recorded: %+v", s.events)
 	}
 }

@@ -22,10 +22,11 @@ import (
 
 // The cookies, less their prefix.
 const (
-	sessionCookie = "sallyport"       // bearer value of the session
-	flowCookie    = "sallyport-flow"  // handle of a sign-in under way
-	linkCookie    = "sallyport-enrol" // token of an enrolment link
-	markCookie    = "sallyport-seen"  // random bits by which a browser is known again; they open nothing
+	ceremonyCookie = "sallyport-passkey" // handle of a passkey ceremony under way
+	sessionCookie  = "sallyport"         // bearer value of the session
+	flowCookie     = "sallyport-flow"    // handle of a sign-in under way
+	linkCookie     = "sallyport-enrol"   // token of an enrolment link
+	markCookie     = "sallyport-seen"    // random bits by which a browser is known again; they open nothing
 )
 
 // markLife is how long a browser is known again: Chromium keeps no cookie for longer.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,9 @@ type entry struct {
 	Name, Display, Return, Error string
 	Again                        bool     // somebody who is signed in is asked once more
 	Others                       []choice // other people's identity providers
+	Off                          string   // why there are no passkeys here
+	Needs                        string   // level of a step-up
+	Ways                         signin.Ways
 }
 
 func (d *Door) showLogin(w http.ResponseWriter, r *http.Request) error {
@@ -52,10 +56,11 @@ func (d *Door) takePassword(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *Door) showCode(w http.ResponseWriter, r *http.Request) error {
-	if err := d.config.SignIn.Waiting(r.Context(), d.cookie(r, flowCookie), signin.NeedsCode); err != nil {
+	ways, err := d.config.SignIn.Ways(r.Context(), d.cookie(r, flowCookie))
+	if err != nil {
 		return err
 	}
-	d.show(w, r, http.StatusOK, "code", page.View{Data: entry{}})
+	d.show(w, r, http.StatusOK, "code", d.withScript(page.View{Data: entry{Ways: ways, Off: d.passkeysOff()}}))
 	return nil
 }
 
@@ -73,7 +78,11 @@ func (d *Door) takeCode(w http.ResponseWriter, r *http.Request) error {
 	if step.Flow.IsZero() {
 		return d.again(w, r, err, "login", page.View{Data: entry{Error: sentence(err)}})
 	}
-	return d.again(w, r, err, "code", page.View{Data: entry{Error: sentence(err)}})
+	ways, shown := d.config.SignIn.Ways(r.Context(), step.Flow)
+	if shown != nil {
+		return shown
+	}
+	return d.again(w, r, err, "code", d.withScript(page.View{Data: entry{Ways: ways, Error: sentence(err)}}))
 }
 
 // openLink moves the token of a link from the address into a cookie. It does not use the link up: scanners of mail open
@@ -184,12 +193,28 @@ func (d *Door) takeFirstCode(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *Door) showStepUp(w http.ResponseWriter, r *http.Request) error {
-	back := localPath(r.URL.Query().Get("return"))
-	one, ok := d.RequireSession(w, r, withReturn("/stepup", back))
-	if ok {
-		d.show(w, r, http.StatusOK, "stepup", page.View{Who: one.Principal.Name(), Data: entry{Name: one.Principal.Name(), Return: back}})
+	back, level := localPath(r.URL.Query().Get("return")), needs(r)
+	one, ok := d.RequireSession(w, r, stepUpPage(level, back))
+	if !ok {
+		return nil
 	}
+	v, err := d.stepUp(r, one, level, back)
+	if err != nil {
+		return err
+	}
+	d.show(w, r, http.StatusOK, "stepup", v)
 	return nil
+}
+
+// stepUp is the page for a fresh proof. A code is offered where it would do: not for a level that only a passkey proves, and
+// not where a passkey has proved the session.
+func (d *Door) stepUp(r *http.Request, one session.Session, level sallyport.Assurance, back string) (page.View, error) {
+	ways, err := d.config.SignIn.WaysOf(r.Context(), one.Principal)
+	if max(one.Assurance, level) > sallyport.MultiFactor || !slices.Contains(one.Methods, "pwd") {
+		ways.Code = false
+	}
+	name := one.Principal.Name()
+	return d.withScript(page.View{Who: name, Data: entry{Name: name, Return: back, Needs: level.String(), Ways: ways, Off: d.passkeysOff()}}), err
 }
 
 func (d *Door) takeStepUp(w http.ResponseWriter, r *http.Request) error {
@@ -197,15 +222,21 @@ func (d *Door) takeStepUp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	back := localPath(f["return"])
-	one, ok := d.RequireSession(w, r, withReturn("/stepup", back))
+	back, level := localPath(f["return"]), needs(r)
+	one, ok := d.RequireSession(w, r, stepUpPage(level, back))
 	if !ok {
 		return nil
 	}
 	step, err := d.config.SignIn.StepUp(r.Context(), d.client(r), f["code"])
 	if err != nil {
-		name := one.Principal.Name()
-		return d.again(w, r, err, "stepup", page.View{Who: name, Data: entry{Name: name, Return: back, Error: sentence(err)}})
+		v, shown := d.stepUp(r, one, level, back)
+		if shown != nil {
+			return shown
+		}
+		e := v.Data.(entry)
+		e.Error = sentence(err)
+		v.Data = e
+		return d.again(w, r, err, "stepup", v)
 	}
 	step.Return = back
 	d.advance(w, r, step)
@@ -241,6 +272,7 @@ type account struct {
 	Name, Display, Org, Methods, Assurance string
 	Groups                                 []string
 	Sessions                               []shownSession
+	proofs
 }
 
 type shownSession struct {
@@ -261,10 +293,13 @@ func (d *Door) account(w http.ResponseWriter, r *http.Request) error {
 	if a.Display == "" {
 		a.Display = a.Name
 	}
+	if a.proofs, err = d.proofs(r, one.Principal); err != nil {
+		return err
+	}
 	for _, s := range all {
 		a.Sessions = append(a.Sessions, d.shown(s, s.ID == one.ID))
 	}
-	d.show(w, r, http.StatusOK, "account", page.View{Who: a.Name, Wide: true, Data: a})
+	d.show(w, r, http.StatusOK, "account", d.withScript(page.View{Who: a.Name, Wide: true, Data: a}))
 	return nil
 }
 
@@ -328,13 +363,13 @@ func (d *Door) again(w http.ResponseWriter, r *http.Request, err error, name str
 }
 
 func (d *Door) forget(w http.ResponseWriter) {
-	for _, c := range []string{sessionCookie, flowCookie, linkCookie} {
+	for _, c := range []string{sessionCookie, flowCookie, linkCookie, ceremonyCookie} {
 		d.set(w, c, secret.Text{}, 0)
 	}
 }
 
 func methodNames(methods []string) string {
-	names := map[string]string{"pwd": "password", "otp": "one-time code", "fed": "identity provider"}
+	names := map[string]string{"pwd": "password", "otp": "one-time code", "fed": "identity provider", "swk": "passkey", "hwk": "hardware passkey"}
 	var out []string
 	for _, m := range methods {
 		if n, ok := names[m]; ok {

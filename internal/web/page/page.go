@@ -1,7 +1,8 @@
 // Package page owns the look that all pages share: the layout in HTML, the style sheet, and the security headers that go
 // with every page (Content Security Policy Level 3, RFC 9700 section 4.16).
 //
-// A page is plain HTML without a script: the policy permits none, neither inline nor loaded. What stands on a page, and
+// A page is plain HTML without a script: the policy permits none, neither inline nor loaded. The one exception is a page
+// that names a script of our own, a file: browsers speak of passkeys to scripts only. What stands on a page, and
 // who may see it, is for the door that writes it.
 package page
 
@@ -41,6 +42,26 @@ type View struct {
 	// Leads are origins, beside those of the set, to which a form of this page may lead by way of redirects.
 	Leads []string
 	Data  any // for the page's own template
+	// Script is a file of our own that the page loads; nil permits none.
+	Script *Script
+}
+
+// A Script is a file of our own, served under a name that changes with its content.
+type Script struct {
+	Path string
+	Sum  string // subresource integrity
+	body []byte
+}
+
+// NewScript names a script by its content.
+func NewScript(name string, body []byte) Script {
+	short, long := sha256.Sum256(body), sha512.Sum384(body)
+	return Script{Path: "/static/" + name + "-" + hex.EncodeToString(short[:8]) + ".js", Sum: "sha384-" + base64.StdEncoding.EncodeToString(long[:]), body: body}
+}
+
+// Route adds the script to mux.
+func (s Script) Route(mux *http.ServeMux) {
+	serveFile(mux, s.Path, "text/javascript; charset=utf-8", s.body)
 }
 
 // New reads the pages of a door: every NAME.html in dir defines "title" and "main". formAction lists origins, beside our
@@ -92,7 +113,11 @@ func (s *Set) Write(w http.ResponseWriter, r *http.Request, status int, name str
 	}
 	Headers(w, r)
 	h := w.Header()
-	h.Set("Content-Security-Policy", s.leading(v.Leads))
+	policy := s.leading(v.Leads)
+	if v.Script != nil {
+		policy += "; script-src 'self'; connect-src 'self'"
+	}
+	h.Set("Content-Security-Policy", policy)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes()) // a reader who left is nobody's error
@@ -117,7 +142,7 @@ func Headers(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), publickey-credentials-get=(self)")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), publickey-credentials-create=(self), publickey-credentials-get=(self)")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
@@ -128,17 +153,17 @@ func Headers(w http.ResponseWriter, r *http.Request) {
 
 // Routes adds the style sheet and the icon, under names that change with their content.
 func Routes(mux *http.ServeMux) {
-	serve := func(at, file, kind string) {
-		body := read(file)
-		mux.HandleFunc("GET "+at, func(w http.ResponseWriter, r *http.Request) {
-			Headers(w, r)
-			w.Header().Set("Content-Type", kind)
-			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-			_, _ = w.Write(body)
-		})
-	}
-	serve(stylePath(), "static/style.css", "text/css; charset=utf-8")
-	serve(iconPath(), "static/icon.svg", "image/svg+xml")
+	serveFile(mux, stylePath(), "text/css; charset=utf-8", read("static/style.css"))
+	serveFile(mux, iconPath(), "image/svg+xml", read("static/icon.svg"))
+}
+
+func serveFile(mux *http.ServeMux, at, kind string, body []byte) {
+	mux.HandleFunc("GET "+at, func(w http.ResponseWriter, r *http.Request) {
+		Headers(w, r)
+		w.Header().Set("Content-Type", kind)
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+		_, _ = w.Write(body)
+	})
 }
 
 var (
