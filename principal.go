@@ -112,6 +112,8 @@ type Principal struct {
 	// Actors are who acts on behalf of ID, the present one first (RFC 8693, section 4.1); empty when ID acts itself.
 	// What they may do is what ID, each of them and Scope all permit.
 	Actors []PrincipalID
+	// Consents are the token families by which ID let the Actors act: with the end of any of them the proof ends.
+	Consents []string
 	// Key is the key that the token is bound to and that the call has proved: "jkt:" and an RFC 7638 thumbprint
 	// (DPoP, RFC 9449), or "x5t:" and a certificate's SHA-256 (RFC 8705), both base64url; "" for a bearer token.
 	Key string

@@ -56,6 +56,7 @@ type group struct {
 func groups() []group {
 	return []group{
 		{"decision", (*run).decision},
+		{"identity", (*run).identity},
 		{"chain", (*run).chain},
 		{"sealed", (*run).sealed},
 		{"records", (*run).records},

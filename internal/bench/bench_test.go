@@ -42,7 +42,7 @@ func TestEveryRow(t *testing.T) {
 			t.Errorf("row %d, %s, is not printed", i+1, row.Name)
 		}
 	}
-	want := map[string]int{"decision": 10, "chain": 7, "sealed": 5, "records": 10, "disk": 2, "start": 3}
+	want := map[string]int{"decision": 10, "identity": 4, "chain": 7, "sealed": 5, "records": 10, "disk": 2, "start": 3}
 	for _, name := range bench.Groups() {
 		if groups[name] != want[name] {
 			t.Errorf("%d rows of %s, want %d", groups[name], name, want[name])
@@ -66,7 +66,7 @@ func TestOnly(t *testing.T) {
 			t.Errorf("a row of %s", row.Group)
 		}
 	}
-	if _, err := bench.Run(t.Context(), bench.Options{Only: []string{"everything"}}); err == nil || !strings.Contains(err.Error(), "decision, chain") {
+	if _, err := bench.Run(t.Context(), bench.Options{Only: []string{"everything"}}); err == nil || !strings.Contains(err.Error(), "decision, identity, chain") {
 		t.Errorf("an unknown group gave %v, want an error that lists those there are", err)
 	}
 }

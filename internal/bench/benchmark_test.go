@@ -15,6 +15,7 @@ import (
 	"sallyport/client"
 	"sallyport/internal/authz/decision"
 	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/enforce/guard"
 )
 
 // TestFull makes a whole run of the groups that the environment names: the figures
@@ -151,5 +152,36 @@ func BenchmarkDecision(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkIdentity tells who calls, in the ways there are.
+func BenchmarkIdentity(b *testing.B) {
+	g, err := newGatehouse(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	bearer, err := g.issue("")
+	if err != nil {
+		b.Fatal(err)
+	}
+	bound, err := g.issue(g.certified)
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := guard.Proof{Bearer: bearer, Audience: issuer + "/vault", IP: "192.0.2.7"}
+	over := p
+	over.Bearer, over.Certificate = bound, g.certificate
+	now := time.Now()
+	for name, p := range map[string]guard.Proof{"remembered": p, "certificate": over} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				who, err := g.caller.Who(b.Context(), p, now)
+				if err != nil || g.facts.Snapshot().Live(who, now) != nil {
+					b.Fatal(who.ID, err)
+				}
+			}
+		})
 	}
 }

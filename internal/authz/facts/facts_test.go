@@ -397,6 +397,8 @@ func TestLive(t *testing.T) {
 		{sallyport.Principal{ID: "service:orphan"}, "person.inactive"},
 		{sallyport.Principal{ID: "user:ana", Session: "S-dead"}, "session.revoked"},
 		{sallyport.Principal{ID: "user:ana", Session: "S-1", Family: "F-dead"}, "session.revoked"},
+		{sallyport.Principal{ID: "user:ana", Consents: []string{"F-1", "F-2"}}, ""},
+		{sallyport.Principal{ID: "user:ana", Consents: []string{"F-1", "F-dead"}}, "session.revoked"},
 		{sallyport.Principal{ID: "service:over"}, "principal.ended"},
 		{sallyport.Principal{ID: "user:guest"}, ""},
 		{sallyport.Principal{ID: "user:stray"}, "sponsor.inactive"},

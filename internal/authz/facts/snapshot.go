@@ -142,7 +142,7 @@ func (s *Snapshot) Live(p sallyport.Principal, at time.Time) error {
 			return unknown(string(actor)+", who acts on behalf of "+string(p.ID)+", may not act at all", "actor.inactive")
 		}
 	}
-	if p.Session != "" && s.revoked[p.Session] || p.Family != "" && s.revoked[p.Family] {
+	if p.Session != "" && s.revoked[p.Session] || p.Family != "" && s.revoked[p.Family] || slices.ContainsFunc(p.Consents, func(id string) bool { return s.revoked[id] }) {
 		return unknown("this session was ended", "session.revoked")
 	}
 	if p.Device == "" {

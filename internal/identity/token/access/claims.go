@@ -168,7 +168,7 @@ func (c *Claims) principal() (sallyport.Principal, error) {
 	return sallyport.Principal{
 		ID: id, Person: owner, Session: c.Session, Family: c.Family, Token: c.ID, Audience: c.Audience, Scope: scope,
 		Assurance: level, Methods: c.Methods, AuthTime: time.Unix(c.AuthTime, 0).UTC(), Expires: time.Unix(c.Expires, 0).UTC(),
-		Client: c.Client, Actors: actors, Key: key, Purpose: c.Purpose,
+		Client: c.Client, Actors: actors, Consents: strings.Fields(c.Consent), Key: key, Purpose: c.Purpose,
 	}, nil
 }
 
