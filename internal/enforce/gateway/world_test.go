@@ -62,6 +62,7 @@ type site struct {
 	toy  *toy
 	addr string
 	log  *lockedBuffer
+	door *gateway.Door
 	http *http.Client
 }
 
@@ -93,6 +94,7 @@ func newSite(t testing.TB, serve func(d *gateway.Delivery, name string) error) *
 	s := &site{World: guardtest.New(t), toy: &toy{routes: routes, serve: serve, body: make(chan string, 100)}, log: &lockedBuffer{}}
 	logger := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	door := gateway.New(gateway.Door{Protocol: s.toy, Guard: s.Guard, Prefix: "/toy", Audience: audience, Logger: logger}, 64)
+	s.door = door
 	mux := http.NewServeMux()
 	mux.Handle("/toy/", door)
 	s.addr = listen(t, httpsafe.Server(mux, nil, logger))
