@@ -166,7 +166,7 @@ func (s *stage) bySAML(k *keycloak) {
 	at := b.submit(b.submit(b.get(s.external+"/login"), "/login/with/legacy"), "login-actions", "username", "bo", "password", "bo-at-keycloak")
 	s.signedIn(b, b.submitted(at, "/saml/legacy/acs"), "bo", "acme/risk")
 	m := s.member("user:bo")
-	if len(m.Identities) != 1 || m.Identities[0].Issuer != k.realm {
+	if len(m.Identities) != 1 || m.Identities[0].Issuer != "saml:"+k.realm {
 		t.Errorf("%+v", m)
 	}
 	if response == nil {

@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -43,7 +44,7 @@ func startKeycloak(t *testing.T) *keycloak {
 	k := &keycloak{t: t, url: "http://" + address}
 	k.realm = k.url + "/realms/acme"
 	command := exec.Command(filepath.Join(home, "bin", "kc.sh"), "start-dev", "--db=dev-mem", "--cache=local", "--http-host=127.0.0.1", "--http-port="+port(address), "--http-management-port="+port(management), "--log-level=warn")
-	command.Env = append(os.Environ(), "KC_BOOTSTRAP_ADMIN_USERNAME="+administrator, "KC_BOOTSTRAP_ADMIN_PASSWORD="+administratorPassword, "JAVA_OPTS_KC_HEAP=-Xms64m -Xmx512m", "JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+	command.Env = append(os.Environ(), "KC_BOOTSTRAP_ADMIN_USERNAME="+administrator, "KC_BOOTSTRAP_ADMIN_PASSWORD="+administratorPassword, "JAVA_OPTS_KC_HEAP=-Xms64m -Xmx512m", "JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1")
 	run(t, command)
 	begun := time.Now()
 	for time.Since(begun) < 3*time.Minute {
@@ -63,7 +64,9 @@ func startKeycloak(t *testing.T) *keycloak {
 // run starts a program and ends it with the test, children included.
 func run(t *testing.T, command *exec.Cmd) {
 	t.Helper()
-	command.Stderr, command.WaitDelay = t.Output(), 5*time.Second
+	if command.Stderr, command.WaitDelay = t.Output(), 5*time.Second; command.Stdout == nil {
+		command.Stdout = t.Output()
+	}
 	command.SysProcAttr = ownGroup()
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -99,10 +102,8 @@ func startNode(t *testing.T, arguments ...string) {
 	}
 	command := exec.Command("node", arguments...)
 	command.Dir = "node"
-	out, err := command.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	out, in := io.Pipe()
+	command.Stdout = in
 	run(t, command)
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {

@@ -9,6 +9,8 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/federation"
+	"sallyport/internal/identity/federation/ldap"
+	"sallyport/internal/identity/federation/saml"
 )
 
 // mostProviders bounds the buttons on the sign-in page.
@@ -170,11 +172,11 @@ func (p IdentityProvider) issuer() string {
 		return p.OIDC.Issuer
 	case federation.SAML:
 		if p.SAML.Entity == "" && p.SAML.MetadataFile != "" {
-			return "file:" + p.SAML.MetadataFile
+			return "file:" + p.SAML.MetadataFile // compared again when it is read
 		}
-		return p.SAML.Entity
+		return saml.Issuer(p.SAML.Entity)
 	case federation.LDAP:
-		return "ldap:" + p.Name
+		return ldap.Issuer(p.Name)
 	}
 	return ""
 }

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"time"
 
 	"sallyport"
@@ -37,6 +38,9 @@ func (s *Server) openFederation(context.Context) error {
 		p, err := s.identityProvider(c)
 		if err != nil {
 			return fmt.Errorf("identity provider %s: %w", c.Name, err)
+		}
+		if slices.ContainsFunc(f.Providers, func(o federation.Provider) bool { return o.Issuer == p.Issuer }) {
+			return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("the issuer of %s is another provider's too", p.Name), "two providers of one issuer could speak for each other's people")
 		}
 		f.Providers = append(f.Providers, p)
 	}
@@ -154,7 +158,7 @@ func (s *Server) speakSAML(p *federation.Provider, c SAMLProvider) error {
 	if err != nil {
 		return err
 	}
-	p.Issuer, p.Upstream, p.Test = config.Entity, client, client.Test
+	p.Issuer, p.Upstream, p.Test = saml.Issuer(config.Entity), client, client.Test
 	return nil
 }
 

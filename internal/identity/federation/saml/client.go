@@ -103,7 +103,7 @@ func (c *Client) Read(_ context.Context, a federation.Attempt, answer url.Values
 }
 
 func convert(got *saml.Assertion, end time.Time) federation.Assertion {
-	a := federation.Assertion{Issuer: got.Issuer.Value, Subject: got.Subject.NameID.Value, ID: got.ID, Expires: end, Claims: federation.Claims{}}
+	a := federation.Assertion{Issuer: Issuer(got.Issuer.Value), Subject: got.Subject.NameID.Value, ID: got.ID, Expires: end, Claims: federation.Claims{}}
 	for _, s := range got.AuthnStatements {
 		a.AuthTime, a.Session = s.AuthnInstant.UTC(), s.SessionIndex
 		if s.SessionNotOnOrAfter != nil {

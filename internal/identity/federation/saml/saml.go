@@ -44,6 +44,9 @@ type Config struct {
 	Now          func() time.Time
 }
 
+// Issuer is the first half of the identities of a provider: an OpenID Connect issuer of the same name is another.
+func Issuer(entity string) string { return "saml:" + entity }
+
 // check refuses what cannot be meant, and fills in the format.
 func (c Config) check() (Config, error) {
 	const op = "saml provider"

@@ -194,7 +194,7 @@ func TestResponsesAreRead(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if a.Issuer != testEntity || a.Subject != "G-1234" || a.Session != "_s1" || a.ID != "_a1" || a.ACR != "urn:oasis:names:tc:SAML:2.0:ac:classes:TimeSyncToken" ||
+		if a.Issuer != "saml:"+testEntity || a.Subject != "G-1234" || a.Session != "_s1" || a.ID != "_a1" || a.ACR != "urn:oasis:names:tc:SAML:2.0:ac:classes:TimeSyncToken" ||
 			!a.AuthTime.Equal(at.Add(-2*time.Minute)) || !a.Expires.Equal(at.Add(5*time.Minute)) || !a.End.Equal(at.Add(8*time.Hour)) ||
 			fmt.Sprint(a.Claims) != "map[groups:[engineers all & sundry] mail:[ana@acme.example]]" {
 			t.Errorf("%s: %+v", name, a)
