@@ -113,9 +113,18 @@ func (f *Finding) event() sallyport.Event {
 	return sallyport.Event{Type: sallyport.EventFinding, Who: f.Who, On: f.Subject, Reasons: []string{f.Rule}, Detail: d}
 }
 
+// A Verdict is what somebody who looked at a finding says of it.
+type Verdict struct {
+	Word   string // "confirmed" or "benign"
+	Why    string
+	By     sallyport.PrincipalID
+	Person sallyport.PrincipalID // behind By
+}
+
 // Close says what a finding was. It takes a person, who is not the one it is about.
-func (d *Detector) Close(ctx context.Context, id, verdict, why string, by, person sallyport.PrincipalID) (Finding, error) {
+func (d *Detector) Close(ctx context.Context, id string, v Verdict) (Finding, error) {
 	const op = "close finding"
+	verdict, why := v.Word, v.Why
 	if verdict != "confirmed" && verdict != "benign" {
 		return Finding{}, sallyport.E(op, sallyport.Invalid, "the verdict is neither confirmed nor benign", "say which, with a reason")
 	}
@@ -126,10 +135,10 @@ func (d *Detector) Close(ctx context.Context, id, verdict, why string, by, perso
 		if f.State == Closed {
 			return sallyport.E(op, sallyport.Conflict, f.ID+" is closed already", "")
 		}
-		if f.Who != "" && (f.Who == by || f.Who == person) {
+		if f.Who != "" && (f.Who == v.By || f.Who == v.Person) {
 			return sallyport.E(op, sallyport.Conflict, "nobody closes what was found about themselves", "ask somebody else to look at it")
 		}
-		f.State, f.Closed, f.Closer, f.Verdict, f.Why = Closed, d.Clock().UTC().Truncate(time.Microsecond), by, verdict, why
+		f.State, f.Closed, f.Closer, f.Verdict, f.Why = Closed, d.Clock().UTC().Truncate(time.Microsecond), v.By, verdict, why
 		return nil
 	})
 	if sallyport.KindOf(err) == sallyport.NotFound {

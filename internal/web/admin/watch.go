@@ -209,7 +209,7 @@ func (a *API) closeFinding(c *Call) (any, error) {
 		return nil, err
 	}
 	p := c.Permit.Who()
-	f, err := a.Rooms.Watch.Detector.Close(c.Context(), c.PathValue("id"), in.Verdict, in.Why, p.ID, p.Person)
+	f, err := a.Rooms.Watch.Detector.Close(c.Context(), c.PathValue("id"), detect.Verdict{Word: in.Verdict, Why: in.Why, By: p.ID, Person: p.Person})
 	if err != nil {
 		return nil, err
 	}
