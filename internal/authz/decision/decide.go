@@ -125,19 +125,28 @@ func (f *Facts) wellFormed() (netip.Addr, bool) {
 		f.Assurance >= sallyport.NoAssurance && f.Assurance <= sallyport.Hardware &&
 		len(f.Door) <= maxDoor && len(f.File) <= maxFile && len(f.Session) <= maxProof && len(f.Family) <= maxProof &&
 		utf8.ValidString(f.Door) && utf8.ValidString(f.File) &&
-		f.Risk >= 0 && f.Risk <= 100 && len(f.Actors) <= maxActors
-	for _, text := range [...]string{f.Client, f.Purpose, f.Network, f.Device.ID, f.Device.Class, f.Device.OS} {
-		ok = ok && len(text) <= maxProof && utf8.ValidString(text)
-	}
-	for _, a := range f.Actors {
-		id, err := sallyport.ParsePrincipalID(string(a))
-		ok = ok && err == nil && id == a
-	}
+		f.Risk >= 0 && f.Risk <= 100 && f.wellNamed()
 	if !ok || f.IP == "" {
 		return netip.Addr{}, ok
 	}
 	ip, err := netip.ParseAddr(f.IP)
 	return ip, err == nil
+}
+
+// wellNamed checks what others have named: clients, networks, devices, actors. What
+// could not be recorded whole is not decided on.
+func (q *Question) wellNamed() bool {
+	for _, text := range [...]string{q.Client, q.Purpose, q.Network, q.Device.ID, q.Device.Class, q.Device.OS} {
+		if len(text) > maxProof || !utf8.ValidString(text) {
+			return false
+		}
+	}
+	for _, a := range q.Actors {
+		if id, err := sallyport.ParsePrincipalID(string(a)); err != nil || id != a {
+			return false
+		}
+	}
+	return len(q.Actors) <= maxActors
 }
 
 // holds returns the reasons of the holds in b that bear on the call. Those of

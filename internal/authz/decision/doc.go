@@ -10,9 +10,10 @@
 //
 // The first rule that refuses decides, in this order; its name is the reason's id:
 //
-//	facts.unprepared    no engine, or facts that Prepare has not seen
+//	facts.unprepared    no engine, facts that Prepare has not seen, or not those of every actor
 //	action.unknown      not one of sallyport.Actions
 //	question.invalid    a time, level, address or text outside its limits
+//	agent.alone         an agent that acts for nobody
 //	principal.inactive  suspended, or never active
 //	hold:ID             a hold bears on the call: outcome Hold
 //	policy.version      the facts were gathered for another policy set
@@ -23,6 +24,14 @@
 //
 // A permit that cannot be evaluated does not permit; like every failing policy it
 // is listed in Errors.
+//
+// # On behalf of somebody
+//
+// Where actors stand between the principal and the call (RFC 8693, section 4.1), the
+// same question is asked of each of them, on their own facts: permitted is what the
+// principal, every actor and the token permit. Beside the reasons for which an actor
+// is refused stands "actor:" and its id. Grants are the principal's alone, and nobody
+// is asked for more proof: who could give it is not there.
 //
 // # Outcomes of a forbid
 //
@@ -39,5 +48,6 @@
 // # Remedies
 //
 // A remedy was tried on the same facts before it is named: stronger proof, a
-// grant, a wider token, or two or three of them together.
+// grant, a wider or bound token, an enrolled device or a fresh report of it, or
+// several of them together.
 package decision
