@@ -83,6 +83,11 @@ type Service struct {
 	People func(ctx context.Context, subject string) ([]sallyport.PrincipalID, error)
 	// Conflicts are pairs of roles that one person may not have, on whatever resources.
 	Conflicts [][2]string
+	// Machines reports whether a service or an agent is in a group, "group:ORG/NAME", or in one that it contains. Nil:
+	// only those that are named themselves are known as such.
+	Machines func(ctx context.Context, group string) (bool, error)
+	// OnSystem are the roles that a service may hold on the system, for what nothing else has, such as its log.
+	OnSystem []string
 	// Administrator is the role whose last lasting holder on a resource stays.
 	Administrator string
 }
@@ -192,6 +197,9 @@ func (s *Service) update(ctx context.Context, decide func(State) (Change, error)
 		}
 		j := s.judge(ctx)
 		if err := j.noNewViolation(old, changed); err != nil {
+			return Change{}, err
+		}
+		if err := j.noNewMachine(old, changed); err != nil {
 			return Change{}, err
 		}
 		before, err := j.administered(old)

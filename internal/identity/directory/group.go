@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -27,6 +28,22 @@ func (g Group) admits(m Member) bool {
 		return g.Guests
 	}
 	return strings.HasPrefix(g.Name, m.Org+"/")
+}
+
+// Above returns the groups with all that contain them, sorted.
+func (d Dump) Above(groups []string) []string {
+	parents := map[string][]string{}
+	for _, g := range d.Groups {
+		parents[g.Name] = g.Parents
+	}
+	seen := map[string]bool{}
+	for todo := slices.Clone(groups); len(todo) > 0; todo = todo[1:] {
+		if !seen[todo[0]] {
+			seen[todo[0]] = true
+			todo = append(todo, parents[todo[0]]...)
+		}
+	}
+	return slices.Sorted(maps.Keys(seen))
 }
 
 // CheckGroupName refuses a name that is not ORG/NAME.
