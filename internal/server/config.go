@@ -54,6 +54,8 @@ type Config struct {
 	// Networks labels addresses for the policies, by CIDR: "192.0.2.0/24": office. The narrowest counts.
 	Networks map[string]string `yaml:"networks"`
 	Proving  `yaml:",inline"`
+	// Workloads says where the keys of workloads' issuers may be fetched from, beside the public Internet.
+	Workloads Workloads `yaml:"workloads"`
 
 	// Federation are other people's identity providers.
 	Federation []IdentityProvider `yaml:"federation"`
@@ -143,6 +145,7 @@ func (c Config) below(dir string) Config {
 		}
 	}
 	c.Federation = providersBelow(c.Federation, dir)
+	c.Workloads = c.Workloads.below(dir)
 	c.Upstreams = append([]Upstream{}, c.Upstreams...)
 	for i := range c.Upstreams {
 		if p := &c.Upstreams[i].KeyFile; *p != "" && !filepath.IsAbs(*p) {

@@ -35,6 +35,7 @@ import (
 	"sallyport/internal/identity/token/dpop"
 	"sallyport/internal/identity/token/keys"
 	"sallyport/internal/identity/token/logout"
+	"sallyport/internal/identity/workload"
 )
 
 // Administrator is the role of the first administrator, on the system.
@@ -69,6 +70,7 @@ type rooms struct {
 	devices     *device.Service
 	habits      *habit.Service
 	leaver      *leaver.Service
+	workloads   *workload.Service
 	federation  *federation.Service
 	breakglass  *breakglass.Service
 }
@@ -80,11 +82,15 @@ func (s *Server) openRooms(ctx context.Context) error {
 	if err := s.openIdentity(ctx); err != nil {
 		return err
 	}
-	r.roles = &role.Service{Store: s.db.Role(), Clock: s.clock, Rand: rand.Reader, People: r.people, Administrator: Administrator}
+	r.roles = &role.Service{Store: s.db.Role(), Clock: s.clock, Rand: rand.Reader, People: r.people, Administrator: Administrator,
+		Machines: r.machines, OnSystem: []string{auditors}}
 	r.approvals = &approval.Service{Store: s.db.Approval(), Clock: s.steady.Now, Rand: rand.Reader, Person: r.person}
 	r.grants = &grant.Service{Store: s.db.Grant(), Approvals: r.approvals, Clock: s.steady.Now, Need: s.config.Need}
 	r.holds = &hold.Service{Store: s.db.Hold(), Clock: s.clock, Rand: rand.Reader, Person: r.held}
 	r.leaver = s.newLeaver()
+	if err := s.openWorkloads(); err != nil {
+		return err
+	}
 	_, err := r.grants.Recover(ctx)
 	return err
 }

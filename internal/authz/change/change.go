@@ -84,6 +84,9 @@ func (s *Service) Activate(ctx context.Context, keeper *facts.Keeper, src policy
 	if err != nil {
 		return nil, err
 	}
+	if err := checkMachines(engine); err != nil {
+		return nil, err
+	}
 	set := Set{Version: engine.Version(), Source: src, By: by, Why: why, Activated: s.Clock().UTC().Truncate(time.Microsecond)}
 	if err := s.write(ctx, set); err != nil {
 		return nil, err

@@ -30,7 +30,9 @@ func (m *memory) Update(_ context.Context, decide func(State) (Change, error)) e
 // inGroups says which groups hold a service.
 func newMachines(store Store) *Service {
 	return &Service{Store: store, Rand: rand.Reader, Clock: func() time.Time { return time.Unix(1_800_000_000, 0) },
-		People:   func(context.Context, string) ([]sallyport.PrincipalID, error) { return []sallyport.PrincipalID{"user:ana"}, nil },
+		People: func(context.Context, string) ([]sallyport.PrincipalID, error) {
+			return []sallyport.PrincipalID{"user:ana"}, nil
+		},
 		Machines: func(_ context.Context, group string) (bool, error) { return group == "group:acme/bots", nil },
 		OnSystem: []string{"exporter"}}
 }

@@ -1,6 +1,7 @@
 package jose
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -119,6 +120,9 @@ func (c Claims) Texts(path ...string) ([]string, bool) {
 	}
 	return all, true
 }
+
+// Names returns the names of the claims, sorted.
+func (c Claims) Names() []string { return slices.Sorted(maps.Keys(c.members)) }
 
 // Has tells whether there is a claim at a path of member names, whatever its type.
 func (c Claims) Has(path ...string) bool { return c.at(path) != nil }

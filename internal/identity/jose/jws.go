@@ -192,6 +192,7 @@ type Unverified struct {
 	Header  Header
 	Issuer  string
 	Subject string
+	Claims  Claims
 }
 
 // Peek reads a token without verifying it, only to find out whose keys have to verify it.
@@ -205,7 +206,7 @@ func Peek(text string) (Unverified, error) {
 	if err != nil {
 		return Unverified{}, err
 	}
-	return Unverified{Header: p.header, Issuer: c.Issuer, Subject: c.Subject}, nil
+	return Unverified{Header: p.header, Issuer: c.Issuer, Subject: c.Subject, Claims: c}, nil
 }
 
 // unusable is a defect of ours, not of the token: an expectation was left empty.

@@ -36,6 +36,7 @@ import (
 	"sallyport/internal/identity/leaver"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/token"
+	"sallyport/internal/identity/workload"
 	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/web/api"
@@ -54,6 +55,7 @@ type Rooms struct {
 	Catalog   *catalog.Service
 	Policies  *change.Service
 	Leaver    *leaver.Service
+	Workloads *workload.Service
 	History   *history.Index
 	Watch     Watch
 	Log       Log
@@ -124,7 +126,7 @@ func New(a API) *API {
 func Routes() []Route {
 	var all []Route
 	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), leaverRoutes(), catalogRoutes(), policyRoutes(), tokenRoutes(), deviceRoutes(),
-		watchRoutes(), breakGlassRoutes()} {
+		workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes()} {
 		all = append(all, routes...)
 	}
 	return all

@@ -74,6 +74,9 @@ func (a *API) addPerson(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.mayJoin(c, id, in.Groups); err != nil {
+		return nil, err
+	}
 	m, err := a.Rooms.Directory.Create(c.Context(), directory.Member{
 		ID: id, Person: in.Person, Org: in.Org, Display: in.Display, Groups: in.Groups,
 		Purpose: in.Purpose, Ends: in.Ends, Guest: in.Guest, Sponsor: in.Sponsor,
@@ -151,7 +154,7 @@ func (a *API) addToGroup(c *Call) (any, error) {
 	}
 	if in.Remove {
 		err = a.Rooms.Directory.RemoveGroup(c.Context(), id, in.Name)
-	} else {
+	} else if err = a.mayJoin(c, id, []string{in.Name}); err == nil {
 		err = a.Rooms.Directory.AddGroup(c.Context(), id, in.Name)
 	}
 	if err != nil {
