@@ -184,7 +184,7 @@ func (a *app) breedShow(b breed) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			m, err := a.shown(cmd, c, id)
+			m, err := a.lookUp(cmd, c, id)
 			if err != nil {
 				return err
 			}
@@ -204,7 +204,7 @@ func (a *app) breedShow(b breed) *cobra.Command {
 	}
 }
 
-func (a *app) shown(cmd *cobra.Command, c *client.Client, id sallyport.PrincipalID) (shownMember, error) {
+func (a *app) lookUp(cmd *cobra.Command, c *client.Client, id sallyport.PrincipalID) (shownMember, error) {
 	out := shownMember{Roles: []api.Assignment{}, Trust: []api.TrustRule{}}
 	all, err := c.People(cmd.Context())
 	if err != nil {

@@ -47,7 +47,7 @@ value. A rule names one workload for good: GitHub by repository_id, repository_o
 job_workflow_ref, ref or sub; GitLab by project_id, namespace_id and one of environment, ci_config_ref_uri, ref or sub;
 Kubernetes by namespace, serviceaccount and uid; SPIFFE and others by sub. The proof's audience must be this server.`,
 		Example: `  sallyport trust add fraud-ci --kind github --match repository_id=42 --match repository_owner_id=7 \
-    --match environment=production --as service:trainer --scope "model.push@acme/fraud" --client sallyport-hub
+    --match environment=production --as service:trainer --scope "model.push@acme/fraud" --client huggingface-hub
   sallyport trust add cluster --kind kubernetes --issuer https://cluster.example --keys jwks.json --match namespace=ml \
     --match serviceaccount=trainer --match uid=0f… --as service:trainer --scope model.pull@acme/fraud --client ci`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -175,7 +175,7 @@ func (a *app) trustTest() *cobra.Command {
 		Use: "test FILE", Short: "Say which rule accepts a proof and why the others do not; nothing is given for it", Args: arguments("FILE"),
 		Long: `Read a proof from a file, or from the standard input with "-", and hold the server's rules against it. With --offline
 no server is asked and nothing is verified: the claims are printed as a rule would name them.`,
-		Example: `  sallyport trust test token.jwt --client sallyport-hub
+		Example: `  sallyport trust test token.jwt --client huggingface-hub
   echo "$ID_TOKEN" | sallyport trust test - --offline`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := readShort(args[0])

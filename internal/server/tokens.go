@@ -62,7 +62,7 @@ func (s *Server) openTokens(ctx context.Context) error {
 // standing returns who answers for a service or an agent, as long as it may act.
 func (r *rooms) standing(ctx context.Context, id sallyport.PrincipalID) (sallyport.PrincipalID, error) {
 	m, err := r.directory.Get(ctx, id)
-	if err == nil && m.State != directory.Active {
+	if err == nil && (m.State != directory.Active || m.Ended(r.directory.Now())) {
 		err = sallyport.E("token", sallyport.NotFound, string(id)+" is not active", "")
 	}
 	return m.Person, err

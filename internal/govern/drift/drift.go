@@ -60,14 +60,22 @@ type Advice struct {
 // A Finder searches the index of the log.
 type Finder func(ctx context.Context, q history.Query) ([]history.Row, error)
 
+// A Question is whom to look at, and over what time.
+type Question struct {
+	Who   sallyport.PrincipalID
+	Since time.Time
+	Now   time.Time
+}
+
 // Look compares what a member did since a time with what it may do now.
-func Look(ctx context.Context, find Finder, snap *facts.Snapshot, who sallyport.PrincipalID, since, now time.Time) (Audit, error) {
+func Look(ctx context.Context, find Finder, snap *facts.Snapshot, q Question) (Audit, error) {
+	who, now := q.Who, q.Now
 	m, ok := snap.Member(who)
 	if !ok {
 		return Audit{}, sallyport.E("audit", sallyport.NotFound, "there is no "+string(who), "")
 	}
-	a := Audit{Who: who, Since: since}
-	uses, complete, err := read(ctx, find, who, since)
+	a := Audit{Who: who, Since: q.Since}
+	uses, complete, err := read(ctx, find, who, q.Since)
 	if err != nil {
 		return a, err
 	}

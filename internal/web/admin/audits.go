@@ -35,7 +35,8 @@ func (a *API) audit(c *Call) (any, error) {
 		return nil, sallyport.E("audit", sallyport.Invalid, "no days are asked for", fmt.Sprintf("ask for 1 to %d", maxAuditDays))
 	}
 	now := a.Guard.Clock().UTC()
-	x, err := drift.Look(c.Context(), a.Rooms.History.Find, a.Facts.Snapshot(), id, now.Add(-time.Duration(days)*24*time.Hour), now)
+	x, err := drift.Look(c.Context(), a.Rooms.History.Find, a.Facts.Snapshot(),
+		drift.Question{Who: id, Since: now.Add(-time.Duration(days) * 24 * time.Hour), Now: now})
 	if err != nil {
 		return nil, err
 	}
