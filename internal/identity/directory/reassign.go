@@ -29,3 +29,11 @@ func (s *Service) Reassign(ctx context.Context, id, to sallyport.PrincipalID) er
 		return nil
 	})
 }
+
+// Describe changes what people read of a member and where to write to it.
+func (s *Service) Describe(ctx context.Context, id sallyport.PrincipalID, display, email string) error {
+	return s.update(ctx, id, func(m *Member, _ []Group) error {
+		m.Display, m.Email = display, email
+		return m.check("describe")
+	})
+}
