@@ -19,6 +19,8 @@
 //   - token/dpop: nonces, and the proofs of possession that were seen
 //   - token/keys: the keys that sign tokens
 //   - token/logout: what clients are told when a session ends
+//   - provision: which record of which upstream provider somebody is, under an id for ever
+//   - intake: what a provider's records do to the directory
 //   - leaver: the end of an account, everywhere at once, and who answers for what it left
 //   - signin: the ceremony from first proof to session, and step-up
 //   - risk: the score of a sign-in and its reasons, pure

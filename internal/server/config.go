@@ -44,6 +44,7 @@ type Config struct {
 	Need     int    `yaml:"approvals"`
 	// SuccessorGrace is how long a service works on when who answered for it has left; "168h" by default.
 	SuccessorGrace time.Duration  `yaml:"successor_grace"`
+	SCIM           []SCIMSource   `yaml:"scim"` // providers that keep people and groups here
 	Upstreams      []Upstream     `yaml:"upstreams"`
 	Models         []ModelBinding `yaml:"models"`
 	// LogoutHosts are addresses, https://HOST[:PORT], of clients that are told when a session ends although they are not
@@ -185,6 +186,9 @@ func (c Config) check() (Config, error) {
 	}
 	if c.SuccessorGrace < 0 || c.SuccessorGrace > maxGrace {
 		return c, sallyport.E(op, sallyport.Invalid, "\"successor_grace\" is not within 0 to 90 days", "write a duration such as 168h")
+	}
+	if err := c.checkSources(); err != nil {
+		return c, err
 	}
 	if (c.CertFile == "") != (c.CertKey == "") {
 		return c, sallyport.E(op, sallyport.Invalid, "\"cert_file\" and \"cert_key_file\" go together", "")

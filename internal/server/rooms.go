@@ -26,6 +26,7 @@ import (
 	"sallyport/internal/identity/habit"
 	"sallyport/internal/identity/leaver"
 	"sallyport/internal/identity/passkey"
+	"sallyport/internal/identity/provision"
 	"sallyport/internal/identity/recovery"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/signin"
@@ -71,6 +72,7 @@ type rooms struct {
 	habits      *habit.Service
 	leaver      *leaver.Service
 	workloads   *workload.Service
+	provisioned *provision.Service
 	federation  *federation.Service
 	breakglass  *breakglass.Service
 }

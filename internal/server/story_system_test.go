@@ -137,6 +137,9 @@ func newSystem(ctx context.Context, dir string, sealed bool, files trail.Files) 
 	for _, m := range []string{fraud, base, keel, big} {
 		s.config.Models = append(s.config.Models, server.ModelBinding{Model: m, Upstream: "up", Name: "served-" + filepath.Base(m)})
 	}
+	for name, org := range map[string]string{"okta": "acme", "entra": "acme"} {
+		s.config.SCIM = append(s.config.SCIM, server.SCIMSource{Source: name, Organisation: org, Principal: "service:" + name, Domains: []string{"acme.example"}})
+	}
 	if sealed { // by a passphrase: a start then takes seconds
 		s.config.PassphraseFile = filepath.Join(dir, "passphrase")
 		if err := os.WriteFile(s.config.PassphraseFile, []byte(s.canaries.add("passphrase")+"\n"), 0o600); err != nil {

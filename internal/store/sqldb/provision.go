@@ -35,7 +35,7 @@ func (s provisionStore) Insert(ctx context.Context, r provision.Record, key stri
 
 // taken says what a conflict is about, and not whose the name is.
 func taken(err error) error {
-	if sallyport.KindOf(err) == sallyport.Conflict && sallyport.ReasonOf(err) == "" {
+	if sallyport.KindOf(err) == sallyport.Conflict && sallyport.ReasonOf(err) != "version" {
 		return sallyport.Wrap("provision", sallyport.Conflict, "the name is taken, or was once; names are never used again", err).Because("uniqueness")
 	}
 	return err

@@ -55,6 +55,7 @@ type Rooms struct {
 	Catalog   *catalog.Service
 	Policies  *change.Service
 	Leaver    *leaver.Service
+	Sources   Sources
 	Workloads *workload.Service
 	History   *history.Index
 	Watch     Watch
@@ -125,7 +126,7 @@ func New(a API) *API {
 // Routes returns every route of the API.
 func Routes() []Route {
 	var all []Route
-	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), leaverRoutes(), catalogRoutes(), policyRoutes(), tokenRoutes(), deviceRoutes(),
+	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), leaverRoutes(), sourceRoutes(), catalogRoutes(), policyRoutes(), tokenRoutes(), deviceRoutes(),
 		workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes()} {
 		all = append(all, routes...)
 	}

@@ -27,7 +27,7 @@ func (d *Door) capabilities(*call) (answer, error) {
 		"authenticationSchemes": []any{map[string]any{"type": "oauthbearertoken", "name": "OAuth 2.0 access token", "primary": true,
 			"description": "An access token of this server's authorization server for the account of the source (RFC 6750, RFC 9068)",
 			"specUri":     "https://www.rfc-editor.org/info/rfc6750"}},
-		"meta": map[string]any{"resourceType": "ServiceProviderConfig", "location": d.External + Prefix + "/ServiceProviderConfig"},
+		"meta": map[string]any{"resourceType": "ServiceProviderConfig", "location": d.Intake.Places + "/ServiceProviderConfig"},
 	}}, nil
 }
 
@@ -41,7 +41,7 @@ func (d *Door) types(c *call) (answer, error) {
 		}
 		all = append(all, map[string]any{"schemas": []string{coreURN + "ResourceType"}, "id": t.Name, "name": t.Name, "endpoint": t.Endpoint,
 			"description": t.Schema.Description, "schema": t.Schema.URN, "schemaExtensions": extensions,
-			"meta": map[string]any{"resourceType": "ResourceType", "location": d.External + Prefix + "/ResourceTypes/" + t.Name}})
+			"meta": map[string]any{"resourceType": "ResourceType", "location": d.Intake.Places + "/ResourceTypes/" + t.Name}})
 	}
 	return documents(c, all)
 }
@@ -52,7 +52,7 @@ func (d *Door) schemas(c *call) (answer, error) {
 	var all []map[string]any
 	for _, s := range []resource.Schema{users.Schema, *users.Extension, resource.Groups().Schema} {
 		all = append(all, map[string]any{"schemas": []string{coreURN + "Schema"}, "id": s.URN, "name": s.Name, "description": s.Description, "attributes": s.Attributes,
-			"meta": map[string]any{"resourceType": "Schema", "location": d.External + Prefix + "/Schemas/" + s.URN}})
+			"meta": map[string]any{"resourceType": "Schema", "location": d.Intake.Places + "/Schemas/" + s.URN}})
 	}
 	return documents(c, all)
 }

@@ -193,12 +193,10 @@ func (c *call) match() (int64, error) {
 	return n, nil
 }
 
-func tag(version int64) string { return `W/"` + strconv.FormatInt(version, 10) + `"` }
-
-// unchanged reports whether If-None-Match names the version.
-func (c *call) unchanged(version int64) bool {
+// unchanged reports whether If-None-Match names the entity tag.
+func (c *call) unchanged(tag string) bool {
 	for _, t := range strings.Split(c.Header.Get("If-None-Match"), ",") {
-		if t = strings.TrimSpace(t); t == "*" || t == tag(version) || "W/"+t == tag(version) {
+		if t = strings.TrimSpace(t); t == "*" || t == tag || "W/"+t == tag {
 			return true
 		}
 	}

@@ -8,8 +8,8 @@
 // another are not there. Not offered, and announced as such: sorting, bulk
 // operations, passwords, groups in groups, and /Me.
 //
-// The package leaves the records to identity/provision, people and groups to
-// identity/directory, their form to web/scim/resource and PATCH to web/scim/patch.
+// The package leaves what records do to people and groups to identity/intake, their
+// form to web/scim/resource and PATCH to web/scim/patch.
 package scim
 
 import (
@@ -25,14 +25,13 @@ import (
 	"strings"
 
 	"sallyport"
-	"sallyport/internal/authz/role"
 	"sallyport/internal/enforce/guard"
 	"sallyport/internal/identity/caller"
-	"sallyport/internal/identity/directory"
-	"sallyport/internal/identity/leaver"
+	"sallyport/internal/identity/intake"
 	"sallyport/internal/identity/provision"
 	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/plumbing/secret"
+	"sallyport/internal/web/scim/resource"
 )
 
 // Prefix is the path of the door.
@@ -48,14 +47,10 @@ const (
 type Config struct {
 	Guard    *guard.Guard
 	Audience string // what a token must be for
-	External string // external URL, for locations
 	// Source returns the source whose account a principal is; false for anybody else.
 	Source func(sallyport.PrincipalID) (provision.Source, bool)
 
-	Records   *provision.Service
-	Directory *directory.Service
-	Roles     *role.Service
-	Leaver    *leaver.Service
+	Intake *intake.Service
 	// Enforce brings changes of the directory into force and cuts what runs and is no longer permitted.
 	Enforce func(ctx context.Context) error
 	Logger  *slog.Logger
@@ -92,32 +87,17 @@ type route struct {
 
 func routes() []route {
 	read, change := sallyport.IdentityRead, sallyport.IdentityAdminister
-	return []route{
+	all := append(kind{resource.Users()}.routes(), kind{resource.Groups()}.routes()...)
+	return append(all, []route{
 		{"GET", "/ServiceProviderConfig", read, (*Door).capabilities},
 		{"GET", "/ResourceTypes", read, (*Door).types},
 		{"GET", "/ResourceTypes/{id}", read, (*Door).types},
 		{"GET", "/Schemas", read, (*Door).schemas},
 		{"GET", "/Schemas/{id}", read, (*Door).schemas},
 
-		{"GET", "/Users", read, (*Door).listUsers},
-		{"POST", "/Users/.search", read, (*Door).listUsers},
-		{"POST", "/Users", change, (*Door).createUser},
-		{"GET", "/Users/{id}", read, (*Door).getUser},
-		{"PUT", "/Users/{id}", change, (*Door).changeUser},
-		{"PATCH", "/Users/{id}", change, (*Door).changeUser},
-		{"DELETE", "/Users/{id}", change, (*Door).deleteUser},
-
-		{"GET", "/Groups", read, (*Door).listGroups},
-		{"POST", "/Groups/.search", read, (*Door).listGroups},
-		{"POST", "/Groups", change, (*Door).createGroup},
-		{"GET", "/Groups/{id}", read, (*Door).getGroup},
-		{"PUT", "/Groups/{id}", change, (*Door).changeGroup},
-		{"PATCH", "/Groups/{id}", change, (*Door).changeGroup},
-		{"DELETE", "/Groups/{id}", change, (*Door).deleteGroup},
-
 		{"GET", "/Me", read, (*Door).absent},
 		{"POST", "/Bulk", change, (*Door).absent},
-	}
+	}...)
 }
 
 // A call is a permitted request of a source.
@@ -298,9 +278,7 @@ func forbidden(text string) error {
 	return sallyport.E("scim", sallyport.Invalid, text, "").Because("forbidden")
 }
 
-// note records a change that a permitted call made.
-func (d *Door) note(c *call, t sallyport.EventType, on string, detail map[string]string) error {
-	detail["source"] = c.source.Name
-	_, err := d.Guard.Note(c.Context(), sallyport.Event{Type: t, Who: c.permit.Who().ID, Decision: c.permit.ID(), On: on, Detail: detail})
-	return err
+// order says by whom and by which permit a change is made.
+func (c *call) order() intake.Order {
+	return intake.Order{Source: c.source, By: c.permit.Who().ID, Decision: c.permit.ID()}
 }

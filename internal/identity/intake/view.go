@@ -1,4 +1,4 @@
-package scim
+package intake
 
 import (
 	"context"
@@ -13,16 +13,15 @@ import (
 // A view joins what a source said with what the directory has, which is the truth
 // about who may act and who is in a group.
 type view struct {
-	door     *Door
-	source   string
+	places   string                        // of records
 	members  map[string]directory.Member   // by id
 	byTarget map[string]provision.Record   // users and groups of the source, by what they are in the directory
 	in       map[string][]provision.Record // users of the source, by the group that they are in
 }
 
-func (d *Door) view(ctx context.Context, source string) (*view, error) {
-	v := &view{door: d, source: source, members: map[string]directory.Member{}, byTarget: map[string]provision.Record{}, in: map[string][]provision.Record{}}
-	dump, err := d.Directory.Dump(ctx)
+func (s *Service) view(ctx context.Context, source string) (*view, error) {
+	v := &view{places: s.Places, members: map[string]directory.Member{}, byTarget: map[string]provision.Record{}, in: map[string][]provision.Record{}}
+	dump, err := s.Directory.Dump(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +29,7 @@ func (d *Door) view(ctx context.Context, source string) (*view, error) {
 		v.members[string(m.ID)] = m
 	}
 	for _, kind := range []provision.Kind{provision.Group, provision.User} {
-		all, err := d.Records.Find(ctx, provision.Query{Source: source, Kind: kind})
+		all, err := s.Records.Find(ctx, provision.Query{Source: source, Kind: kind})
 		if err != nil {
 			return nil, err
 		}
@@ -54,7 +53,7 @@ func (v *view) record(r provision.Record) (resource.Record, error) {
 	}
 	out["id"] = r.ID
 	out["meta"] = map[string]any{"resourceType": string(r.Kind), "created": resource.Stamp(r.Created), "lastModified": resource.Stamp(r.Modified),
-		"location": v.location(r), "version": tag(r.Version)}
+		"location": v.location(r), "version": Tag(r.Version)}
 	var listed []any
 	if r.Kind == provision.Group {
 		for _, u := range v.in[r.Target] {
@@ -83,7 +82,7 @@ func some(l []any) any {
 }
 
 func (v *view) location(r provision.Record) string {
-	return v.door.External + Prefix + "/" + string(r.Kind) + "s/" + r.ID
+	return v.places + "/" + string(r.Kind) + "s/" + r.ID
 }
 
 // stored is what of a record is kept: the rest is the server's, or the directory's.
@@ -103,18 +102,4 @@ func display(r resource.Record) string {
 		}
 	}
 	return ""
-}
-
-// shown answers with one record.
-func (c *call) shown(v *view, t resource.Type, r provision.Record, status int) (answer, error) {
-	p, err := c.fromURL()
-	if err != nil {
-		return answer{}, err
-	}
-	projection, err := t.Projection(p.only, p.without)
-	if err != nil {
-		return answer{}, err
-	}
-	all, err := v.record(r)
-	return answer{status: status, body: t.Show(all, projection), version: tag(r.Version)}, err
 }

@@ -1,0 +1,221 @@
+package intake
+
+import (
+	"context"
+	"strings"
+
+	"sallyport"
+	"sallyport/internal/identity/directory"
+	"sallyport/internal/identity/provision"
+	"sallyport/internal/web/scim/resource"
+)
+
+// CreateUser makes a member of what a source says. The record is kept first: it
+// reserves the name. Where an earlier attempt died before the member was made,
+// this one goes on with its record.
+func (s *Service) CreateUser(ctx context.Context, o Order, in resource.Record) (string, error) {
+	id, err := o.Source.Account(in.Text("userName", ""))
+	if err != nil {
+		return "", err
+	}
+	r, err := s.reserve(ctx, o, in, provision.User, string(id))
+	if err != nil {
+		return "", err
+	}
+	_, err = s.Directory.Create(ctx, directory.Member{ID: id, Org: o.Source.Organisation, Display: display(in), Email: in.Email(), Source: o.Source.Name, External: r.ID})
+	if err != nil {
+		return "", s.abandon(ctx, r, err)
+	}
+	if in["active"] == false {
+		if err := s.Directory.SetState(ctx, id, directory.Suspended); err != nil {
+			return "", err
+		}
+	}
+	return r.ID, s.note(ctx, o, sallyport.EventJoined, string(id), map[string]string{"userName": sallyport.OneLine(r.Name)})
+}
+
+// reserve adds a record for a target.
+func (s *Service) reserve(ctx context.Context, o Order, in resource.Record, kind provision.Kind, target string) (provision.Record, error) {
+	body, err := stored(in)
+	if err != nil {
+		return provision.Record{}, err
+	}
+	name := in.Text("userName", "")
+	if kind == provision.Group {
+		name = in.Text("displayName", "")
+	}
+	add := provision.Record{Source: o.Source.Name, Kind: kind, Name: name, Target: target, External: in.Text("externalId", ""), Body: body}
+	r, err := s.Records.Add(ctx, add)
+	if sallyport.ReasonOf(err) != "uniqueness" {
+		return r, err
+	}
+	old, ferr := s.Records.Find(ctx, provision.Query{Source: o.Source.Name, Kind: kind, Name: name})
+	if ferr != nil || len(old) == 0 || old[0].Target != target {
+		return r, err
+	}
+	there, ferr := s.there(ctx, old[0])
+	if ferr != nil || there {
+		return r, err
+	}
+	return s.Records.Change(ctx, old[0], 0, func(now *provision.Record) error {
+		now.Body, now.External = body, add.External
+		return nil
+	})
+}
+
+// there reports whether the directory has what a record stands for.
+func (s *Service) there(ctx context.Context, r provision.Record) (bool, error) {
+	dump, err := s.Directory.Dump(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, m := range dump.Members {
+		if string(m.ID) == r.Target {
+			return true, nil
+		}
+	}
+	for _, g := range dump.Groups {
+		if g.Name == r.Target {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// abandon drops the record of what could not be made.
+func (s *Service) abandon(ctx context.Context, r provision.Record, because error) error {
+	if err := s.Records.Forget(ctx, r); err != nil {
+		return err
+	}
+	if sallyport.KindOf(because) == sallyport.Conflict {
+		return sallyport.Wrap("provision", sallyport.Conflict, "the name is taken, or was once; names are never used again", because).Because("uniqueness")
+	}
+	return because
+}
+
+// ChangeUser makes of a user what change makes of the record. match is the version
+// that it must have, 0 for any.
+func (s *Service) ChangeUser(ctx context.Context, o Order, id string, match int64, change Change) error {
+	r, err := s.Records.Get(ctx, o.Source.Name, provision.User, id)
+	if err != nil {
+		return err
+	}
+	v, err := s.view(ctx, o.Source.Name)
+	if err != nil {
+		return err
+	}
+	now, err := v.record(r)
+	if err != nil {
+		return err
+	}
+	want, err := change(now)
+	if err != nil {
+		return err
+	}
+	if err := s.mayBeCalled(o, v, r, want.Text("userName", "")); err != nil {
+		return err
+	}
+	return s.writeUser(ctx, o, kept{r, match, now, want})
+}
+
+// A kept is a record that changes: from what, to what, and from which version.
+type kept struct {
+	provision.Record
+	match     int64
+	now, want resource.Record
+}
+
+// mayBeCalled refuses a new userName that stands for somebody else's account.
+func (s *Service) mayBeCalled(o Order, v *view, r provision.Record, userName string) error {
+	if strings.EqualFold(userName, r.Name) {
+		return nil
+	}
+	id, err := o.Source.Account(userName)
+	if err != nil {
+		return err
+	}
+	if _, taken := v.members[string(id)]; taken && string(id) != r.Target {
+		return sallyport.E("provision", sallyport.Conflict, "the name is taken, or was once; names are never used again", "").Because("uniqueness")
+	}
+	return nil
+}
+
+// writeUser writes what changed. Where the account is disabled, that is what the
+// call is for: it ends everything before the answer.
+func (s *Service) writeUser(ctx context.Context, o Order, k kept) error {
+	r, now, want := k.Record, k.now, k.want
+	before, err := stored(now)
+	if err != nil {
+		return err
+	}
+	body, err := stored(want)
+	if err != nil {
+		return err
+	}
+	id := sallyport.PrincipalID(r.Target)
+	active, _ := want["active"].(bool)
+	if string(before) == string(body) && now["active"] == active && k.match == 0 {
+		return nil
+	}
+	r, err = s.Records.Change(ctx, r, k.match, func(x *provision.Record) error {
+		x.Name, x.External, x.Body = want.Text("userName", ""), want.Text("externalId", ""), body
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if now["active"] == true && !active {
+		_, err := s.Leaver.Leave(ctx, id, o.By, "disabled by "+o.Source.Name)
+		if err := s.alarm(ctx, o, id, err); err != nil {
+			return err
+		}
+	}
+	if err := s.Directory.Describe(ctx, id, display(want), want.Email()); err != nil {
+		return err
+	}
+	if now["active"] == false && active {
+		if err := s.Directory.SetState(ctx, id, directory.Active); err != nil {
+			return err
+		}
+	}
+	detail := map[string]string{"version": Tag(r.Version)}
+	if now["active"] != active {
+		detail["active"] = map[bool]string{true: "true", false: "false"}[active]
+	}
+	return s.note(ctx, o, sallyport.EventMoved, string(id), detail)
+}
+
+// alarm tells operators of a leaver whom only they can let go: nobody else would
+// administer what that person administers.
+func (s *Service) alarm(ctx context.Context, o Order, id sallyport.PrincipalID, err error) error {
+	if sallyport.KindOf(err) != sallyport.Conflict {
+		return err
+	}
+	if nerr := s.note(ctx, o, sallyport.EventAlarm, string(id), map[string]string{"what": "a leaver could not leave", "why": sallyport.OneLine(sallyport.PublicText(err))}); nerr != nil {
+		return nerr
+	}
+	return err
+}
+
+// DeleteUser ends a user for good.
+func (s *Service) DeleteUser(ctx context.Context, o Order, id string, match int64) error {
+	r, err := s.toRemove(ctx, o, provision.User, id, match)
+	if err != nil {
+		return err
+	}
+	account := sallyport.PrincipalID(r.Target)
+	_, err = s.Leaver.Remove(ctx, account, o.By, "removed by "+o.Source.Name)
+	if err := s.alarm(ctx, o, account, err); err != nil && sallyport.KindOf(err) != sallyport.NotFound {
+		return err
+	}
+	return s.Records.Remove(ctx, r, 0)
+}
+
+// toRemove returns a record of the version that it must have.
+func (s *Service) toRemove(ctx context.Context, o Order, kind provision.Kind, id string, match int64) (provision.Record, error) {
+	r, err := s.Records.Get(ctx, o.Source.Name, kind, id)
+	if err == nil && match != 0 && match != r.Version {
+		err = sallyport.E("provision", sallyport.Conflict, "the record has changed since", "read it again").Because("version")
+	}
+	return r, err
+}
