@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"mime"
 	"mime/quotedprintable"
@@ -109,7 +110,11 @@ func (m *Mailer) dial(ctx context.Context) (*smtp.Client, error) {
 		return nil, err
 	}
 	if m.Security == StartTLS {
-		if err := c.StartTLS(m.tls(host)); err != nil { // a server that does not offer it is refused
+		err = errors.New("the server does not offer STARTTLS")
+		if offered, _ := c.Extension("STARTTLS"); offered {
+			err = c.StartTLS(m.tls(host))
+		}
+		if err != nil {
 			c.Close()
 			return nil, err
 		}
