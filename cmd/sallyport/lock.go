@@ -13,7 +13,7 @@ import (
 
 // lockable are the kinds that can be held, as people say them.
 func lockable() []string {
-	return []string{"user", "service", "session", "token", "family", "model", "project", "dataset", "endpoint", "org"}
+	return []string{"user", "service", "agent", "device", "session", "token", "family", "model", "project", "dataset", "endpoint", "org"}
 }
 
 // target spells what a hold is on. A token is held with its family: everything that came from one login.
@@ -21,9 +21,9 @@ func target(cmd *cobra.Command, kind, name string) (string, error) {
 	switch kind {
 	case "token", "family":
 		return "family:" + name, nil
-	case "session":
-		return "session:" + name, nil
-	case "user", "service":
+	case "session", "device":
+		return kind + ":" + name, nil
+	case "user", "service", "agent":
 		id, err := sallyport.NewPrincipalID(sallyport.PrincipalKind(kind), strings.TrimPrefix(name, kind+":"))
 		return string(id), err
 	case "model":

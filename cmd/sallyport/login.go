@@ -161,6 +161,9 @@ func (a *app) whoami() *cobra.Command {
 			}
 			return a.answer(who, func() {
 				a.line("%s (%s), proved at %s by %s, until %s", who.ID, cmp.Or(who.Display, who.ID.Name()), who.Assurance, list(who.Methods), a.when(who.Expires))
+				if who.Bound || who.Device != "" {
+					a.line("  token          bound to a key: %s, device: %s", yesNo(who.Bound), cmp.Or(who.Device, "none that is enrolled"))
+				}
 				a.line("  groups         %s", list(who.Groups))
 				for _, r := range who.Roles {
 					until := ""

@@ -101,6 +101,38 @@ type evalRequest struct {
 	Scope     string           `json:"scope"` // "" = everything
 	Session   string           `json:"session"`
 	Granted   bool             `json:"granted"`
+	Bound     bool             `json:"bound"`
+	Client    string           `json:"client"`
+	Purpose   string           `json:"purpose"`
+	Network   string           `json:"network"`
+	Risk      int              `json:"risk"`
+	Device    *evalDevice      `json:"device"`
+}
+
+// An evalDevice is the device of a question.
+type evalDevice struct {
+	Class     string `json:"class"`      // "standard" or "admin"
+	Level     int    `json:"level"`      // 1 to 3
+	Posture   string `json:"postureAge"` // a duration; "" = it never reported
+	OS        string `json:"os"`
+	Encrypted bool   `json:"encrypted"`
+	Locked    bool   `json:"locked"`
+	Patched   bool   `json:"patched"`
+}
+
+func (d *evalDevice) device() (decision.Device, error) {
+	if d == nil {
+		return decision.Device{}, nil
+	}
+	x := decision.Device{ID: "DV-file", Class: d.Class, Level: d.Level, Posture: -time.Second, OS: d.OS, Encrypted: d.Encrypted, Locked: d.Locked, Patched: d.Patched}
+	if d.Posture == "" {
+		return x, nil
+	}
+	var err error
+	if x.Posture, err = time.ParseDuration(d.Posture); err != nil || x.Posture < 0 {
+		return x, sallyport.E("read request", sallyport.Invalid, "the device's postureAge is not a duration", "write it like 2h")
+	}
+	return x, nil
 }
 
 // evaluate decides the way a guard does, on facts from the files.
@@ -142,8 +174,12 @@ func (q evalRequest) question(now time.Time) (decision.Question, error) {
 	if at.IsZero() {
 		at = now
 	}
-	d := decision.Question{Action: q.Action, At: at.UTC(), Door: q.Door, IP: q.IP, File: q.File, Session: q.Session, Assurance: sallyport.SingleFactor, AuthTime: at.UTC(), Scope: sallyport.Scope{"*"}}
+	d := decision.Question{Action: q.Action, At: at.UTC(), Door: q.Door, IP: q.IP, File: q.File, Session: q.Session, Assurance: sallyport.SingleFactor, AuthTime: at.UTC(), Scope: sallyport.Scope{"*"},
+		Bound: q.Bound, Client: q.Client, Purpose: q.Purpose, Network: q.Network, Risk: q.Risk}
 	var err error
+	if d.Device, err = q.Device.device(); err != nil {
+		return d, err
+	}
 	if q.Assurance != "" {
 		if d.Assurance, err = sallyport.ParseAssurance(q.Assurance); err != nil {
 			return d, err

@@ -214,8 +214,11 @@ func groupsWithin(groups []directory.Group, name string) (within map[string]bool
 func (r *rooms) held(ctx context.Context, target string) (sallyport.PrincipalID, error) {
 	kind, name, _ := strings.Cut(target, ":")
 	switch kind {
-	case "user", "service":
+	case "user", "service", "agent":
 		return r.person(ctx, sallyport.PrincipalID(target))
+	case "device":
+		d, err := r.devices.Get(ctx, name, "")
+		return d.Owner, err
 	case "session":
 		x, err := r.sessions.Get(ctx, name)
 		return x.Person, err

@@ -34,16 +34,16 @@ type Kind string
 const Lock Kind = "lock"
 
 // CheckTarget refuses what cannot be held. A target has one spelling:
-// "user:ana", "service:trainer", "session:ID", "family:ID", "model:acme/fraud",
+// "user:ana", "service:trainer", "agent:helper", "session:ID", "family:ID", "device:ID", "model:acme/fraud",
 // "model:acme/fraud@v3", "project:acme/risk", "dataset:acme/claims",
 // "endpoint:acme/chat", "org:acme".
 func CheckTarget(target string) error {
 	const op = "target of hold"
 	switch kind, rest, _ := strings.Cut(target, ":"); kind {
-	case "user", "service":
+	case "user", "service", "agent":
 		_, err := sallyport.NewPrincipalID(sallyport.PrincipalKind(kind), rest)
 		return err
-	case "session", "family":
+	case "session", "family", "device":
 		return checkID(op, rest)
 	case "model", "project", "dataset", "endpoint", "org":
 		ref, err := sallyport.ParseRef(target)
@@ -53,7 +53,7 @@ func CheckTarget(target string) error {
 		return err
 	}
 	return sallyport.E(op, sallyport.Invalid, "this cannot be held",
-		"write user:, service:, session:, family:, model:, project:, dataset:, endpoint: or org: and its name")
+		"write user:, service:, agent:, session:, family:, device:, model:, project:, dataset:, endpoint: or org: and its name")
 }
 
 // OfRef is the target that stands for a resource.

@@ -9,7 +9,7 @@ import (
 
 // FuzzCheckTarget: what is taken has one spelling, which reads back as the same thing.
 func FuzzCheckTarget(f *testing.F) {
-	for _, seed := range []string{"user:ana", "service:trainer", "session:aB-9_", "family:x", "model:acme/fraud", "model:acme/fraud@v3",
+	for _, seed := range []string{"user:ana", "service:trainer", "agent:helper", "device:DV-1", "session:aB-9_", "family:x", "model:acme/fraud", "model:acme/fraud@v3",
 		"model:acme/fraud@sha256:" + strings.Repeat("0", 64), "org:acme", "project:acme/risk", "user:a:b", "model:model:a/b", "org:a/b", "system", ""} {
 		f.Add(seed)
 	}
@@ -23,11 +23,11 @@ func FuzzCheckTarget(f *testing.F) {
 			}
 		}
 		switch kind, rest, _ := strings.Cut(s, ":"); kind {
-		case "user", "service":
+		case "user", "service", "agent":
 			if id, err := sallyport.ParsePrincipalID(s); err != nil || string(id) != s {
 				t.Errorf("%q reads as principal %q, %v", s, id, err)
 			}
-		case "session", "family":
+		case "session", "family", "device":
 			if rest == "" || len(rest) > maxIDSize {
 				t.Errorf("%q is taken", s)
 			}

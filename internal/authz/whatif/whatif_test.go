@@ -10,6 +10,7 @@ import (
 	"sallyport/internal/authz/whatif"
 	"sallyport/internal/enforce/guard"
 	"sallyport/internal/enforce/guard/guardtest"
+	"sallyport/internal/identity/device"
 	"sallyport/internal/plumbing/secret"
 )
 
@@ -167,5 +168,41 @@ func TestCanFollowsTheFacts(t *testing.T) {
 	w.Drop("ana")
 	if got := can(); got == sallyport.Allow {
 		t.Errorf("after the roles are gone: %s", got)
+	}
+}
+
+// TestFromADevice: what only an enrolled device or a bound key would permit is a cell of its own.
+func TestFromADevice(t *testing.T) {
+	w := guardtest.New(t)
+	w.Rules(guardtest.Policies + `
+@id("pull.managed") @owner("t") @requirement("DV-2") forbid (principal, action == Action::"model.pull", resource) unless { context.device.level >= 2 };
+@id("push.bound") @owner("t") @requirement("TK-4") forbid (principal, action == Action::"model.push", resource) unless { context.bound };
+@id("delete.office") @owner("t") @requirement("AZ-4") forbid (principal, action == Action::"model.delete", resource) unless { context.network == "office" };`)
+	w.Device(device.Device{ID: "DV-1", Owner: "user:rob", Level: device.Software, Class: device.Standard, State: device.Active})
+	cell := func(who whatif.Asker, a sallyport.Action) whatif.Cell {
+		t.Helper()
+		x, _ := w.Facts.Snapshot().Resolve(ref(t, "acme/open"))
+		cells, err := whatif.Rights(w.Facts.Snapshot(), who, x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cells[a]
+	}
+	rob, pia, ana := asker(w, "rob", sallyport.MultiFactor), asker(w, "pia", sallyport.MultiFactor), asker(w, "ana", sallyport.MultiFactor)
+	for _, test := range []struct {
+		who    whatif.Asker
+		action sallyport.Action
+		want   whatif.Cell
+	}{
+		{rob, sallyport.ModelPull, whatif.OnDevice}, {pia, sallyport.ModelPush, whatif.OnDevice}, {ana, sallyport.ModelPull, whatif.OnRequest},
+		{pia, sallyport.ModelDelete, whatif.Denied},
+	} {
+		if got := cell(test.who, test.action); got != test.want {
+			t.Errorf("%s %s: %s, want %s", test.who.Principal.ID, test.action, got, test.want)
+		}
+	}
+	rob.Principal.Device, pia.Principal.Key, pia.IP = "DV-1", "jkt:k", "192.0.2.7"
+	if cell(rob, sallyport.ModelPull) != whatif.Allowed || cell(pia, sallyport.ModelPush) != whatif.Allowed || cell(pia, sallyport.ModelDelete) != whatif.Allowed {
+		t.Error("device, key and network of the asker do not count")
 	}
 }

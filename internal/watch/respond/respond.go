@@ -302,7 +302,7 @@ func raisable(f detect.Finding) string {
 // holdable is what can be held of a finding.
 func holdable(f detect.Finding) string {
 	switch kind, _, _ := strings.Cut(f.Subject, ":"); kind {
-	case "session", "family", "user", "service":
+	case "session", "family", "device", "user", "service", "agent":
 		return f.Subject
 	}
 	return string(f.Who)

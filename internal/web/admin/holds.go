@@ -56,7 +56,7 @@ func onTarget(c *Call, target string) error {
 	kind, _, _ := strings.Cut(target, ":")
 	name := strings.TrimPrefix(target, "model:")
 	switch kind {
-	case "user", "service", "session", "family":
+	case "user", "service", "agent", "session", "family", "device":
 		name = "system"
 	}
 	asked := c.URL.Query().Get("resource")

@@ -7,6 +7,7 @@ import (
 	"sallyport"
 	"sallyport/internal/authz/whatif"
 	"sallyport/internal/identity/token"
+	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/web/api"
 )
 
@@ -27,14 +28,14 @@ func meRoutes() []Route {
 func (a *API) asker(c *Call) whatif.Asker {
 	p := c.Permit.Who()
 	p.Scope = whatif.Everything()
-	return whatif.Asker{Principal: p, At: a.Guard.Clock()}
+	return whatif.Asker{Principal: p, At: a.Guard.Clock(), IP: httpsafe.PeerIP(c.Request)}
 }
 
 func (a *API) whoami(c *Call) (any, error) {
 	snap, p := a.Facts.Snapshot(), c.Permit.Who()
 	m, _ := snap.Member(p.ID)
 	who := api.Who{ID: p.ID, Person: p.Person, Display: m.Display, Groups: m.Groups, Assurance: p.Assurance.String(), Methods: p.Methods,
-		Session: p.Session, Expires: p.Expires, Scope: p.Scope.String(), Rights: []api.Rights{}, Roles: []api.Assignment{}}
+		Session: p.Session, Expires: p.Expires, Scope: p.Scope.String(), Client: p.Client, Actors: p.Actors, Bound: p.Bound(), Device: p.Device, Rights: []api.Rights{}, Roles: []api.Assignment{}}
 	for _, as := range snap.Assignments(p.ID) {
 		who.Roles = append(who.Roles, api.Assignment{ID: as.ID, Subject: as.Subject, Role: as.Role, Scope: as.Scope.String(), Until: as.Until})
 	}

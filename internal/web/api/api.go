@@ -39,7 +39,12 @@ type Who struct {
 	Session   string                `json:"session,omitempty"`
 	Expires   time.Time             `json:"expires"`
 	Scope     string                `json:"scope"`
-	Rights    []Rights              `json:"rights"`
+	Client    string                `json:"client,omitempty"`
+	// Actors are who acts for them in this call, the present one first.
+	Actors []sallyport.PrincipalID `json:"actors,omitempty"`
+	Bound  bool                    `json:"bound"`            // the token is of no use without a key that the call has proved
+	Device string                  `json:"device,omitempty"` // id of the enrolled device that the call came from
+	Rights []Rights                `json:"rights"`
 }
 
 // Rights is what the caller can do on one resource, in four lists of actions.
