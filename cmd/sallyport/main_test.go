@@ -57,8 +57,17 @@ func TestServer(t *testing.T) {
 	testscript.Run(t, p)
 }
 
+// corp is an identity provider that cannot be reached.
+func corp() server.IdentityProvider {
+	return server.IdentityProvider{Name: "corp", Title: "Corp", Kind: "oidc", OIDC: server.OIDCProvider{Issuer: "http://127.0.0.1:1", Client: "sallyport"},
+		Claims: server.ClaimNames{Name: "preferred_username", Email: "email", Verified: "email_verified"}, Domains: []string{"acme.example"},
+		Map:  []server.GroupMapping{{ClaimCondition: server.ClaimCondition{Claim: "groups", Is: "/ml"}, Groups: []string{"acme/ml"}}},
+		ACR:  map[string]string{"gold": "phr"},
+		Join: &server.JoinSetting{Organisation: "acme"}}
+}
+
 func startServer(e *testscript.Env) error {
-	c := server.Config{Listen: "127.0.0.1:0", Data: e.WorkDir + "/data", KeyFile: e.WorkDir + "/keys/kek.json", Admin: "adam", Organisation: "acme"}
+	c := server.Config{Listen: "127.0.0.1:0", Data: e.WorkDir + "/data", KeyFile: e.WorkDir + "/keys/kek.json", Admin: "adam", Organisation: "acme", Federation: []server.IdentityProvider{corp()}}
 	s, err := server.Start(context.Background(), c, slog.New(slog.DiscardHandler)) // Close ends it
 	if err != nil {
 		return err

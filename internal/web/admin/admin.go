@@ -33,6 +33,7 @@ import (
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/directory"
+	"sallyport/internal/identity/federation"
 	"sallyport/internal/identity/leaver"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/token"
@@ -44,25 +45,26 @@ import (
 
 // Rooms are the rooms whose records the API shows and changes.
 type Rooms struct {
-	Directory *directory.Service
-	Enrol     *credential.Service
-	Sessions  *session.Service
-	Tokens    *token.Issuer
-	Roles     *role.Service
-	Approvals *approval.Service
-	Grants    *grant.Service
-	Holds     *hold.Service
-	Catalog   *catalog.Service
-	Policies  *change.Service
-	Leaver    *leaver.Service
-	Sources   Sources
-	Workloads *workload.Service
-	History   *history.Index
-	Watch     Watch
-	Log       Log
-	Keys      Keys
-	Programs  Programs
-	Devices   *device.Service
+	Directory  *directory.Service
+	Enrol      *credential.Service
+	Sessions   *session.Service
+	Tokens     *token.Issuer
+	Roles      *role.Service
+	Approvals  *approval.Service
+	Grants     *grant.Service
+	Holds      *hold.Service
+	Catalog    *catalog.Service
+	Policies   *change.Service
+	Leaver     *leaver.Service
+	Federation *federation.Service
+	Sources    Sources
+	Workloads  *workload.Service
+	History    *history.Index
+	Watch      Watch
+	Log        Log
+	Keys       Keys
+	Programs   Programs
+	Devices    *device.Service
 }
 
 // Log is what the API shows of the trail.
@@ -126,7 +128,7 @@ func New(a API) *API {
 // Routes returns every route of the API.
 func Routes() []Route {
 	var all []Route
-	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), leaverRoutes(), sourceRoutes(), catalogRoutes(), policyRoutes(), tokenRoutes(), deviceRoutes(),
+	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), leaverRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), policyRoutes(), tokenRoutes(), deviceRoutes(),
 		workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes()} {
 		all = append(all, routes...)
 	}

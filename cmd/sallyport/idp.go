@@ -1,0 +1,119 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sallyport"
+)
+
+// maxClaims bounds a file of claims.
+const maxClaims = 256 << 10
+
+func (a *app) idp() *cobra.Command {
+	return noun(&cobra.Command{Use: "idp", Short: "Other people's identity providers: list, test, try the mapping"}, a.idpList(), a.idpTest(), a.idpMap())
+}
+
+func (a *app) idpList() *cobra.Command {
+	return &cobra.Command{
+		Use: "ls", Short: "List the identity providers that people sign in by", Args: arguments(),
+		Example: "  sallyport idp ls --json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			all, err := c.Providers(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.answer(all, func() {
+				t := table{headings: []string{"NAME", "KIND", "ISSUER", "PEOPLE", "JOIN", "GROUPS"}, none: "No identity provider is set up: see federation in the configuration."}
+				for _, p := range all {
+					t.row(p.Name, p.Kind, p.Issuer, fmt.Sprint(p.People), cmp.Or(p.Joins, "-"), cmp.Or(strings.Join(p.Groups, " "), "-"))
+				}
+				a.table(t)
+			})
+		},
+	}
+}
+
+func (a *app) idpTest() *cobra.Command {
+	return &cobra.Command{
+		Use: "test NAME", Short: "Ask a provider whether it answers, and what it presents", Args: arguments("NAME"),
+		Example: "  sallyport idp test corp",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			found, err := c.TestProvider(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.answer(found, func() {
+				for _, l := range found.Lines {
+					a.line("%s", l)
+				}
+			})
+		},
+	}
+}
+
+func (a *app) idpMap() *cobra.Command {
+	return &cobra.Command{
+		Use: "map NAME FILE", Short: "Try what a provider's rules make of claims; nothing changes", Args: arguments("NAME", "FILE"),
+		Long: `Reads a JSON object of claims, such as the payload of an ID token, and shows who that would be here, in which groups and at which
+level. FILE may be - for standard input.`,
+		Example: `  sallyport idp map corp claims.json
+  echo '{"sub": "4711", "groups": ["/ml"], "acr": "1"}' | sallyport idp map corp -`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			raw, err := readClaims(cmd, args[1])
+			if err != nil {
+				return err
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			m, err := c.MapClaims(cmd.Context(), args[0], raw)
+			if err != nil {
+				return err
+			}
+			return a.answer(m, func() {
+				who := string(m.Member)
+				if who == "" {
+					who = "nobody yet; a new member would be called " + cmp.Or(m.Name, "- (no usable name)")
+				}
+				a.line("who        %s", who)
+				a.line("groups     %s", cmp.Or(strings.Join(m.Groups, " "), "-"))
+				a.line("assurance  %s (%s)", m.Level, strings.Join(m.Methods, " "))
+				if m.Email != "" {
+					a.line("e-mail     %s, which may find a member: %t", sallyport.OneLine(m.Email), m.Trusted)
+				}
+			})
+		},
+	}
+}
+
+func readClaims(cmd *cobra.Command, path string) ([]byte, error) {
+	in := cmd.InOrStdin()
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, sallyport.Wrap("read claims", sallyport.Invalid, "the file "+path+" cannot be opened", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	raw, err := io.ReadAll(io.LimitReader(in, maxClaims+1))
+	if err != nil || len(raw) > maxClaims {
+		return nil, sallyport.Wrap("read claims", sallyport.Invalid, path+" cannot be read or is over 256 KiB", err)
+	}
+	return raw, nil
+}
