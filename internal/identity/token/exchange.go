@@ -295,17 +295,14 @@ func narrowTo(scope sallyport.Scope, repo string) (sallyport.Scope, error) {
 	if repo == "" {
 		return scope, nil
 	}
+	if _, err := sallyport.ParseRef(repo); err != nil || strings.ContainsAny(repo, " @") {
+		return nil, fault("invalid_target", "the resource is not a name such as acme/fraud", "")
+	}
 	narrow := sallyport.Scope{}
 	for _, item := range scope {
-		what, _, bound := strings.Cut(item, "@")
-		if !bound {
-			item = what + "@" + repo
-		}
-		if _, err := sallyport.ParseScope(item); err != nil {
-			return nil, fault("invalid_target", "the resource is not a name such as acme/fraud", "")
-		}
-		if on := (sallyport.Scope{item}); on.Within(sallyport.Scope{what + "@" + repo}) {
-			narrow = append(narrow, item)
+		what, on, bound := strings.Cut(item, "@")
+		if !bound || on == repo {
+			narrow = append(narrow, what+"@"+repo)
 		}
 	}
 	if len(narrow) == 0 {
