@@ -248,7 +248,9 @@ func TestDelegateRefuses(t *testing.T) {
 func TestWorkload(t *testing.T) {
 	w := newWorld(t)
 	ctx, by := t.Context(), w.by(token.HubID)
-	proof := func(text string) token.Trade { return token.Trade{Subject: secret.NewText(text), SubjectType: token.TypeID} }
+	proof := func(text string) token.Trade {
+		return token.Trade{Subject: secret.NewText(text), SubjectType: token.TypeID}
+	}
 	one, err := w.issuer.Exchange(ctx, by, proof("service:trainer 5m model.pull model.push@acme/base"), token.Want{})
 	if err != nil || one.Family.Principal != "service:trainer" || one.Family.Person != "user:ana" || !one.Refresh.IsZero() {
 		t.Fatalf("%+v, %v", one, err)

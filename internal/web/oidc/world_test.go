@@ -2,6 +2,7 @@ package oidc_test
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -48,6 +49,7 @@ type world struct {
 	t        testing.TB
 	server   *httptest.Server
 	client   *http.Client
+	mux      *http.ServeMux
 	issuer   *token.Issuer
 	codes    *codes.Service
 	proofs   *token.Proofs
@@ -107,6 +109,7 @@ func newWorld(t testing.TB) *world {
 	if err := s.Register(mux); err != nil {
 		t.Fatal(err)
 	}
+	w.mux = mux
 	w.server = httptest.NewServer(mux)
 	t.Cleanup(w.server.Close)
 	jar, err := cookiejar.New(nil)
@@ -368,4 +371,23 @@ func wantError(t *testing.T, what string, a answer, status int, code string) {
 	if a.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("%s: Cache-Control %q", what, a.header.Get("Cache-Control"))
 	}
+}
+
+func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+
+func decode(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// hs256 signs a payload with a MAC under what is public.
+func hs256(key, payload string) string {
+	input := encode([]byte(`{"alg":"HS256","kid":"k1","typ":"JWT"}`)) + "." + payload
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write([]byte(input))
+	return input + "." + encode(mac.Sum(nil))
 }
