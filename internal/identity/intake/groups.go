@@ -52,7 +52,7 @@ func (s *Service) defineGroup(ctx context.Context, o Order, r provision.Record) 
 	return s.note(ctx, o, sallyport.EventChanged, "group:"+r.Target, map[string]string{"what": "group defined"})
 }
 
-// people returns the accounts of ids. One that is not a user of the source is not
+// people returns the accounts of ids, sorted, each once. One that is not a user of the source is not
 // there.
 func (v *view) people(ids []string) ([]sallyport.PrincipalID, error) {
 	byID := make(map[string]string, len(v.byTarget))
@@ -69,7 +69,8 @@ func (v *view) people(ids []string) ([]sallyport.PrincipalID, error) {
 		}
 		all = append(all, sallyport.PrincipalID(target))
 	}
-	return all, nil
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }
 
 // A membership is who is in a group, and who is to be.
@@ -163,7 +164,6 @@ func (s *Service) writeGroup(ctx context.Context, o Order, v *view, k kept) erro
 	if err != nil {
 		return err
 	}
-	slices.Sort(members)
 	slices.Sort(before)
 	if string(old) == string(body) && slices.Equal(before, members) && k.match == 0 {
 		return nil

@@ -57,7 +57,7 @@ func (v *view) record(r provision.Record) (resource.Record, error) {
 	var listed []any
 	if r.Kind == provision.Group {
 		for _, u := range v.in[r.Target] {
-			listed = append(listed, map[string]any{"value": u.ID, "$ref": v.location(u), "display": u.Name, "type": "User"})
+			listed = append(listed, map[string]any{"value": u.ID, "$ref": v.location(u), "type": "User"})
 		}
 		resource.Set(out, "members", some(listed))
 		return out, nil

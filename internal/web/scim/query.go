@@ -165,19 +165,52 @@ func whole(v any) (int, bool) {
 	return int(f), true
 }
 
-// page answers with those of the records that match.
-func (q query) page(t resource.Type, all []resource.Record) answer {
-	total := 0
-	var shown []map[string]any
+// A page is what is shown of a list.
+type page struct {
+	total int
+	shown []map[string]any
+}
+
+// add adds those of the records that match.
+func (p *page) add(q query, t resource.Type, all []resource.Record) {
 	for _, r := range all {
 		if q.filter != nil && !q.filter.Match(r) {
 			continue
 		}
-		if total++; total >= q.start && len(shown) < q.count {
-			shown = append(shown, t.Show(r, q.shown))
+		if p.total++; p.total >= q.start && len(p.shown) < q.count {
+			p.shown = append(p.shown, t.Show(r, q.shown))
 		}
 	}
-	return answer{status: http.StatusOK, body: list(shown, total, q.start)}
+}
+
+func (p *page) answer(q query) answer {
+	return answer{status: http.StatusOK, body: list(p.shown, p.total, q.start)}
+}
+
+// searchAll looks for users and groups at once (RFC 7644, section 3.4.3). A filter
+// that means nothing for one of the two finds none of it.
+func (d *Door) searchAll(c *call) (answer, error) {
+	var p page
+	var q query
+	failed := 0
+	for _, t := range []resource.Type{resource.Users(), resource.Groups()} {
+		one, err := c.query(t)
+		if sallyport.ReasonOf(err) == "invalidFilter" {
+			if failed++; failed < 2 {
+				continue
+			}
+		}
+		if err != nil {
+			return answer{}, err
+		}
+		all, err := d.Intake.List(c.Context(), one.narrow)
+		if err != nil {
+			return answer{}, err
+		}
+		q = one
+		p.add(q, t, all)
+	}
+	return p.answer(q), nil
 }
 
 // match is the version that a change must find, from If-Match; 0 for any.

@@ -35,7 +35,9 @@ func (k kind) list(d *Door, c *call) (answer, error) {
 		return answer{}, err
 	}
 	all, err := d.Intake.List(c.Context(), q.narrow)
-	return q.page(k.Type, all), err
+	var p page
+	p.add(q, k.Type, all)
+	return p.answer(q), err
 }
 
 func (k kind) get(d *Door, c *call) (answer, error) {
@@ -47,7 +49,7 @@ func (k kind) get(d *Door, c *call) (answer, error) {
 }
 
 func (k kind) create(d *Door, c *call) (answer, error) {
-	in, err := k.Decode(c.body)
+	in, err := k.decode(c, true)
 	if err != nil {
 		return answer{}, err
 	}
@@ -79,11 +81,7 @@ func (k kind) change(d *Door, c *call) (answer, error) {
 		if c.Method == http.MethodPatch {
 			return patch.Apply(k.Type, now, c.body)
 		}
-		r, err := k.Decode(c.body)
-		if err == nil && k.users() && r["active"] == nil {
-			r["active"] = now["active"]
-		}
-		return r, err
+		return k.decode(c, now["active"])
 	})
 	if err != nil {
 		return answer{}, err
@@ -93,6 +91,19 @@ func (k kind) change(d *Door, c *call) (answer, error) {
 		a.status, a.body = http.StatusNoContent, nil
 	}
 	return a, err
+}
+
+// decode reads a whole record, of whose "active" otherwise is true where it says
+// nothing.
+func (k kind) decode(c *call, otherwise any) (resource.Record, error) {
+	r, err := k.Decode(c.body)
+	if err != nil {
+		return nil, err
+	}
+	if k.users() && r["active"] == nil {
+		r["active"] = otherwise
+	}
+	return r, k.Check(r)
 }
 
 func (k kind) remove(d *Door, c *call) (answer, error) {

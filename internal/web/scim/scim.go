@@ -65,10 +65,17 @@ type Door struct {
 // New returns the door.
 func New(c Config) *Door {
 	d := &Door{Config: c, mux: http.NewServeMux()}
+	known := map[string]bool{}
 	for _, r := range routes() {
 		d.mux.Handle(r.method+" "+Prefix+r.pattern, d.handler(r))
 	}
-	d.mux.HandleFunc("/", d.unmapped)
+	for _, r := range routes() { // what no method of a known path takes
+		if path := Prefix + r.pattern; !known[path] && !strings.HasSuffix(path, "s/.search") { // an id, to every other method
+			known[path] = true
+			d.mux.HandleFunc(path, d.unmapped(http.StatusMethodNotAllowed, "this endpoint does not take this method"))
+		}
+	}
+	d.mux.HandleFunc("/", d.unmapped(http.StatusNotFound, "there is no such endpoint"))
 	return d
 }
 
@@ -95,6 +102,7 @@ func routes() []route {
 		{"GET", "/Schemas", read, (*Door).schemas},
 		{"GET", "/Schemas/{id}", read, (*Door).schemas},
 
+		{"POST", "/.search", read, (*Door).searchAll},
 		{"GET", "/Me", read, (*Door).absent},
 		{"POST", "/Bulk", change, (*Door).absent},
 	}...)
@@ -261,12 +269,15 @@ func (d *Door) write(w http.ResponseWriter, r *http.Request, status int, body ma
 	_, _ = w.Write(text) // the client is gone: nothing is left to tell
 }
 
-func (d *Door) unmapped(w http.ResponseWriter, r *http.Request) {
-	if _, err := d.Guard.Unmapped(r.Context(), d.guardCall(r), r.Method, r.URL.EscapedPath()); err != nil {
-		d.fail(w, r, err)
-		return
+// unmapped refuses and records what no route takes.
+func (d *Door) unmapped(status int, text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if _, err := d.Guard.Unmapped(r.Context(), d.guardCall(r), r.Method, r.URL.EscapedPath()); err != nil {
+			d.fail(w, r, err)
+			return
+		}
+		d.writeError(w, r, status, "", text)
 	}
-	d.writeError(w, r, http.StatusNotFound, "", "there is no such endpoint, or it does not take this method")
 }
 
 func (d *Door) absent(c *call) (answer, error) {

@@ -224,6 +224,9 @@ func (p *patch) extension(op, urn string, a resource.Attribute, value any) error
 		delete(p.record, urn)
 	}
 	for _, key := range sortedKeys(all) {
+		if strings.EqualFold(key, "schemas") {
+			continue
+		}
 		if _, ok := resource.Find(a.Sub, key); !ok {
 			return resource.Unknown(urn + ":" + key)
 		}

@@ -60,7 +60,11 @@ func TestRefused(t *testing.T) {
 		fmt.Sprintf(`{"schemas":["%s"],"displayName":"x"}`, resource.UserURN): "invalidValue",
 		user("") + "{}": "invalidSyntax",
 	} {
-		if r, err := resource.Users().Decode([]byte(text)); err == nil || sallyport.ReasonOf(err) != reason || sallyport.KindOf(err) != sallyport.Invalid {
+		r, err := resource.Users().Decode([]byte(text))
+		if err == nil {
+			err = resource.Users().Check(r)
+		}
+		if err == nil || sallyport.ReasonOf(err) != reason || sallyport.KindOf(err) != sallyport.Invalid {
 			t.Errorf("%.80s: %v, %v; want %s", text, r, err, reason)
 		}
 	}

@@ -124,7 +124,7 @@ func user() Schema {
 		text("preferredLanguage", "The language that the person reads."),
 		text("locale", "For numbers and dates."),
 		text("timezone", "In the form of the tz database."),
-		attribute("active", filter.Flag, "Whether the person may act. False ends everything that they hold, at once."),
+		attribute("active", filter.Flag, "Whether the person may act. False ends everything that they hold, at once.", required),
 		many("emails", "Addresses to write to.", []string{"work", "home", "other"}, text("value", "The address."), text("display", "As it is shown.")),
 		many("phoneNumbers", "Numbers to call.", []string{"work", "home", "mobile", "fax", "pager", "other"}, text("value", "The number."), text("display", "As it is shown.")),
 		many("addresses", "Postal addresses.", []string{"work", "home", "other"}, text("formatted", "All of it."), text("streetAddress", "The street and number."),
@@ -140,7 +140,7 @@ func enterprise() Schema {
 		text("employeeNumber", "The person's number."), text("costCenter", "Who pays."), text("organization", "The organisation's name."),
 		text("division", "The division's name."), text("department", "The department's name."),
 		attribute("manager", filter.Complex, "To whom the person reports.", of(
-			text("value", "The manager's id.", exact), attribute("$ref", filter.Reference, "The manager's address.", readOnly, to("User")),
+			text("value", "The manager's id.", exact), attribute("$ref", filter.Reference, "The manager's address.", to("User")),
 			text("displayName", "The manager's name.", readOnly))),
 	}}
 }
@@ -149,7 +149,7 @@ func group() Schema {
 	return Schema{URN: GroupURN, Name: "Group", Description: "A group of people.", Attributes: []Attribute{
 		text("displayName", "The name of the group.", required, unique),
 		attribute("members", filter.Complex, "Who is in it: users of the same source.", func(a *Attribute) { a.Many = true }, of(
-			text("value", "The user's id.", immutable, exact), attribute("$ref", filter.Reference, "The user's address.", readOnly, to("User")),
+			text("value", "The user's id.", immutable, exact), attribute("$ref", filter.Reference, "The user's address.", immutable, to("User")),
 			text("display", "The user's name.", readOnly), text("type", "What it is.", immutable, values("User")))),
 	}}
 }
