@@ -50,3 +50,12 @@ func (c *Client) Extend(ctx context.Context, id sallyport.PrincipalID, ends time
 func (c *Client) Audit(ctx context.Context, id sallyport.PrincipalID, days int) (api.Audit, error) {
 	return get[api.Audit](ctx, c, "audit "+string(id), member(id)+"/audit", url.Values{"days": {strconv.Itoa(days)}})
 }
+
+// History rebuilds what somebody was at an instant from the log; now where at is zero.
+func (c *Client) History(ctx context.Context, id sallyport.PrincipalID, at time.Time) (api.Life, error) {
+	q := url.Values{}
+	if !at.IsZero() {
+		q.Set("at", at.UTC().Format(time.RFC3339Nano))
+	}
+	return get[api.Life](ctx, c, "history of "+string(id), member(id)+"/history", q)
+}

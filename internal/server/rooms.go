@@ -287,11 +287,21 @@ func (s *Server) makeFirst(ctx context.Context, id sallyport.PrincipalID) error 
 	if _, err := s.rooms.directory.Create(ctx, directory.Member{ID: id, Display: id.Name(), Org: org}); err != nil {
 		return err
 	}
+	first := func(detail map[string]string) error {
+		return s.noteOnly(ctx, sallyport.Event{Type: sallyport.EventChanged, On: string(id), Detail: detail})
+	}
+	if err := first(map[string]string{"what": "joined", "org": org, "owner": string(id)}); err != nil {
+		return err
+	}
 	if err := s.rooms.roles.Define(ctx, role.Role{Name: Administrator, Description: "runs Sallyport itself", Privileged: true}); err != nil {
 		return err
 	}
 	for _, scope := range []sallyport.Ref{{Kind: sallyport.SystemKind}, {Kind: sallyport.OrganisationKind, Org: org}} {
-		if _, err := s.rooms.roles.Assign(ctx, role.Assignment{Subject: string(id), Role: Administrator, Scope: scope, By: id}); err != nil {
+		given, err := s.rooms.roles.Assign(ctx, role.Assignment{Subject: string(id), Role: Administrator, Scope: scope, By: id})
+		if err != nil {
+			return err
+		}
+		if err := first(map[string]string{"what": "role assigned", "role": Administrator, "scope": scope.String(), "id": given.ID}); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"sallyport"
@@ -158,11 +159,16 @@ func (a *API) vote(c *Call) (any, error) {
 		return nil, noRequest()
 	}
 	p := c.Permit.Who()
-	r, _, err = a.Rooms.Grants.Vote(c.Context(), approval.Ballot{Request: r.ID, Voter: p.ID, Person: p.Person, Yes: in.Yes, Reason: in.Reason, Hash: in.Hash})
+	r, given, err := a.Rooms.Grants.Vote(c.Context(), approval.Ballot{Request: r.ID, Voter: p.ID, Person: p.Person, Yes: in.Yes, Reason: in.Reason, Hash: in.Hash})
 	if err != nil {
 		return nil, err
 	}
-	if err := a.note(c, sallyport.EventGrantVoted, ref.String(), map[string]string{"request": r.ID, "hash": r.Hash, "yes": yesNo(in.Yes), "reason": in.Reason, "state": string(r.State)}); err != nil {
+	detail := map[string]string{"request": r.ID, "hash": r.Hash, "yes": yesNo(in.Yes), "reason": in.Reason, "state": string(r.State)}
+	if given != nil {
+		detail["grant"], detail["who"], detail["until"] = given.ID, string(given.Principal), given.Until.Format(time.RFC3339)
+		detail["actions"] = sallyport.OneLine(fmt.Sprint(given.Actions))
+	}
+	if err := a.note(c, sallyport.EventGrantVoted, ref.String(), detail); err != nil {
 		return nil, err
 	}
 	if err := a.Facts.Sync(c.Context()); err != nil {

@@ -3,6 +3,8 @@ package admin
 import (
 	"net/url"
 	"strconv"
+	"strings"
+	"time"
 
 	"sallyport"
 	"sallyport/internal/authz/role"
@@ -84,7 +86,11 @@ func (a *API) addPerson(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return memberOut(m), a.changed(c, string(id), map[string]string{"what": "joined"})
+	detail := map[string]string{"what": "joined", "org": m.Org, "owner": string(m.Person), "groups": strings.Join(m.Groups, " "), "purpose": m.Purpose, "sponsor": string(m.Sponsor)}
+	if !m.Ends.IsZero() {
+		detail["until"] = m.Ends.Format(time.RFC3339)
+	}
+	return memberOut(m), a.changed(c, string(id), detail)
 }
 
 // target reads a principal's id from the path.
@@ -171,7 +177,7 @@ func (a *API) defineGroup(c *Call) (any, error) {
 	if err := a.Rooms.Directory.DefineGroup(c.Context(), directory.Group{Name: in.Name, Parents: in.Parents, Guests: in.Guests}); err != nil {
 		return nil, err
 	}
-	return in, a.changed(c, "group:"+in.Name, map[string]string{"what": "group defined"})
+	return in, a.changed(c, "group:"+in.Name, map[string]string{"what": "group defined", "parents": strings.Join(in.Parents, " "), "guests": strconv.FormatBool(in.Guests)})
 }
 
 func (a *API) roles(c *Call) (any, error) {
@@ -218,7 +224,11 @@ func (a *API) assign(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return assignmentOut(s), a.changed(c, s.Subject, map[string]string{"what": "role assigned", "role": s.Role, "scope": in.Scope})
+	detail := map[string]string{"what": "role assigned", "role": s.Role, "scope": in.Scope, "id": s.ID}
+	if !s.Until.IsZero() {
+		detail["until"] = s.Until.Format(time.RFC3339)
+	}
+	return assignmentOut(s), a.changed(c, s.Subject, detail)
 }
 
 func (a *API) unassign(c *Call) (any, error) {

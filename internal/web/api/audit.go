@@ -37,3 +37,33 @@ type Advice struct {
 	Unused     bool       `json:"unused"`             // nothing in its scope was used
 	Narrower   []string   `json:"narrower,omitempty"` // scopes that would have been enough
 }
+
+// A Life is what somebody was at an instant, rebuilt from the log.
+type Life struct {
+	Who     sallyport.PrincipalID `json:"who"`
+	At      time.Time             `json:"at"`
+	Known   time.Time             `json:"known,omitzero"` // of the first event about them
+	State   string                `json:"state"`
+	Owner   sallyport.PrincipalID `json:"owner,omitempty"`
+	Groups  []string              `json:"groups"`
+	Roles   []Assignment          `json:"roles"`
+	Grants  []LifeGrant           `json:"grants"`
+	Devices []string              `json:"devices"`
+	Steps   []LifeStep            `json:"steps"`
+}
+
+// A LifeGrant is a right for a time that held.
+type LifeGrant struct {
+	ID       string    `json:"id"`
+	Actions  string    `json:"actions"`
+	Resource string    `json:"resource"`
+	Until    time.Time `json:"until"`
+}
+
+// A LifeStep is one event that changed somebody.
+type LifeStep struct {
+	Seq  uint64                `json:"seq"`
+	At   time.Time             `json:"at"`
+	By   sallyport.PrincipalID `json:"by,omitempty"`
+	What string                `json:"what"`
+}
