@@ -34,7 +34,7 @@ type world struct {
 	broken error // what recording ends with
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{now: time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)}
 	var err error
@@ -86,7 +86,7 @@ type laptop struct {
 	request []byte
 }
 
-func newLaptop(t *testing.T) laptop {
+func newLaptop(t testing.TB) laptop {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -95,7 +95,7 @@ func newLaptop(t *testing.T) laptop {
 	return laptop{key, requestOf(t, key)}
 }
 
-func requestOf(t *testing.T, key crypto.Signer) []byte {
+func requestOf(t testing.TB, key crypto.Signer) []byte {
 	t.Helper()
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
 	if err != nil {
@@ -110,7 +110,7 @@ func (l laptop) proof(t *testing.T, owner sallyport.PrincipalID, c device.Challe
 	return device.Proof{Owner: owner, ID: c.ID, Request: l.request, Signed: signed(t, l.key, api.ToSign(server, c.Nonce, l.request)), Report: good()}
 }
 
-func signed(t *testing.T, key crypto.Signer, digest []byte) []byte {
+func signed(t testing.TB, key crypto.Signer, digest []byte) []byte {
 	t.Helper()
 	s, err := key.Sign(rand.Reader, digest, crypto.SHA256)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/device"
+	"sallyport/internal/identity/device/ca"
 	"sallyport/internal/store/sqldb"
 )
 
@@ -130,4 +131,37 @@ func testDeviceEnrolment(t *testing.T, open func() *sqldb.DB) {
 	if _, err := b.Take(t.Context(), second.Hash); sallyport.KindOf(err) != sallyport.NotFound {
 		t.Errorf("an expired enrolment is kept: %v", err)
 	}
+}
+
+func TestDeviceAuthority(t *testing.T) { Run(t, testDeviceAuthority) }
+
+func testDeviceAuthority(t *testing.T, open func() *sqldb.DB) {
+	a, b := open().DeviceAuthority(), open().DeviceAuthority()
+	at := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
+	record := func(id, parent string) ca.Record {
+		return ca.Record{ID: id, Parent: parent, Certificate: []byte{0, 1}, Sealed: []byte{2, 0}, Made: at}
+	}
+	want := func(all ...ca.Record) {
+		t.Helper()
+		if got, err := b.Authorities(t.Context()); err != nil || fmt.Sprint(got) != fmt.Sprint(all) {
+			t.Errorf("Authorities = %+v, %v; want %+v", got, err, all)
+		}
+	}
+	wantOneWinner(t, func(i int) bool {
+		return []ca.Store{a, b}[i%2].Succeed(t.Context(), "", []ca.Record{record("r1", ""), record("s1", "r1")}, at) == nil
+	})
+	want(record("r1", ""), record("s1", "r1"))
+	wantOneWinner(t, func(i int) bool {
+		return []ca.Store{a, b}[i%2].Succeed(t.Context(), "s1", []ca.Record{record("s2", "r1")}, at.Add(time.Hour)) == nil
+	})
+	old := record("s1", "r1")
+	old.Retired = at.Add(time.Hour)
+	want(record("r1", ""), old, record("s2", "r1"))
+	if err := a.Succeed(t.Context(), "s2", []ca.Record{record("r2", ""), record("s3", "r2")}, at.Add(2*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Forget(t.Context(), []string{"r1", "s1", "s2", "r2", "s3"}); err != nil { // what signs is not forgotten
+		t.Fatal(err)
+	}
+	want(record("r2", ""), record("s3", "r2"))
 }
