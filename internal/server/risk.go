@@ -99,6 +99,9 @@ func (r *rooms) assess(ctx context.Context, a signin.Attempt) (signin.Assessment
 
 // proves is the strongest level that somebody's proofs here can reach; none for who signs in elsewhere.
 func (r *rooms) proves(ctx context.Context, who sallyport.PrincipalID) (sallyport.Assurance, error) {
+	if keys, err := r.passkeys.Usable(ctx, who); err != nil || len(keys) > 0 {
+		return sallyport.PhishingResistant, err
+	}
 	f, err := r.credentials.Store.Factors(ctx, who)
 	switch {
 	case sallyport.KindOf(err) == sallyport.NotFound:

@@ -29,6 +29,7 @@ import (
 	"sallyport/internal/watch/notify"
 	"sallyport/internal/watch/respond"
 	"sallyport/internal/web/admin"
+	"sallyport/internal/web/login"
 )
 
 // A NotifyConfig says how notices leave the house. Without it they are in the inbox only.
@@ -355,6 +356,24 @@ func (s *Server) unassign(ctx context.Context, id string) error {
 		return err
 	}
 	return s.facts.Sync(ctx)
+}
+
+// pageNotices are what the account page shows.
+func (s *Server) pageNotices() login.Notices {
+	return login.Notices{
+		List: func(ctx context.Context, who sallyport.PrincipalID) ([]login.Notice, error) {
+			all, err := s.watch.notices.Inbox(ctx, who, false)
+			out := make([]login.Notice, len(all))
+			for i, n := range all {
+				out[i] = login.Notice{At: n.At, Text: n.Text, New: n.Read.IsZero()}
+			}
+			return out, err
+		},
+		Read: func(ctx context.Context, who sallyport.PrincipalID, upTo time.Time) error {
+			_, err := s.watch.notices.MarkRead(ctx, who, upTo)
+			return err
+		},
+	}
 }
 
 // adminWatch is what the management API shows and does of all this.

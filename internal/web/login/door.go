@@ -62,6 +62,7 @@ type Config struct {
 	// FormAction lists origins of clients to whose redirect addresses a sign-in may lead, beside loopback.
 	FormAction []string
 	Now        func() time.Time // for "last used 5 minutes ago"
+	Notices    Notices          // what happened to people's accounts
 }
 
 // A Door serves the pages. It is safe for concurrent use.
@@ -97,7 +98,7 @@ func (d *Door) Routes(mux *http.ServeMux) {
 		"GET /enrol/code": d.showGenerator, "POST /enrol/code": d.takeFirstCode,
 		"GET /stepup": d.showStepUp, "POST /stepup": d.takeStepUp,
 		"GET /logout": d.showLogout, "POST /logout": d.logout,
-		"GET /account": d.account, "POST /account/revoke": d.revoke, "POST /account/revoke-all": d.revokeAll,
+		"GET /account": d.account, "POST /account/revoke": d.revoke, "POST /account/revoke-all": d.revokeAll, "POST /account/notices": d.readNotices,
 	} {
 		mux.Handle(pattern, d.protect(serve))
 	}

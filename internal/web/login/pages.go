@@ -272,6 +272,7 @@ type account struct {
 	Name, Display, Org, Methods, Assurance string
 	Groups                                 []string
 	Sessions                               []shownSession
+	Notices                                []shownNotice
 	proofs
 }
 
@@ -294,6 +295,9 @@ func (d *Door) account(w http.ResponseWriter, r *http.Request) error {
 		a.Display = a.Name
 	}
 	if a.proofs, err = d.proofs(r, one.Principal); err != nil {
+		return err
+	}
+	if a.Notices, err = d.told(r.Context(), one.Principal); err != nil {
 		return err
 	}
 	for _, s := range all {
