@@ -175,7 +175,7 @@ func (s *Service) StepUp(ctx context.Context, c Client, code string) (Step, erro
 		return Step{}, s.failed(ctx, c, m.ID, err)
 	}
 	p := proof(m, "otp", "mfa")
-	if !contains(one.Methods, "pwd") {
+	if !contains(one.Methods, "pwd") && !contains(one.Methods, "fed") {
 		return Step{}, s.failed(ctx, c, m.ID, sallyport.E("step up", sallyport.Unknown, "this session did not begin with a password", "sign in again").Because("factor.missing"))
 	}
 	return s.raise(ctx, c, one, m, p)

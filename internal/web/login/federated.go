@@ -7,6 +7,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/federation"
+	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/signin"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/web/page"
@@ -92,6 +93,20 @@ func (d *Door) choices(back string, again bool) []choice {
 		all = append(all, choice{Name: p.Name, Title: p.Title, Return: back, Again: again, Password: p.Kind == federation.LDAP})
 	}
 	return all
+}
+
+// origin is the provider by which a session began: it can be asked for a fresh proof.
+func (d *Door) origin(one session.Session, back string) []choice {
+	if one.Upstream.IdP == "" {
+		return nil
+	}
+	all := d.choices(back, true)
+	for i := range all {
+		if p := d.config.SignIn.Federation.Providers[i]; p.Issuer == one.Upstream.IdP && p.Upstream != nil {
+			return all[i : i+1]
+		}
+	}
+	return nil
 }
 
 func (d *Door) choice(r *http.Request, back string) (choice, error) {

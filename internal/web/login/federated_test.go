@@ -114,6 +114,9 @@ func TestFederatedSignIn(t *testing.T) {
 	if err != nil || len(list) != 1 || !list[0].AuthTime.Equal(s.now().Add(-time.Hour)) || list[0].Assurance != sallyport.PhishingResistant || list[0].Upstream.Session != "s-1" {
 		t.Errorf("%+v, %v", list, err)
 	}
+	if step := b.get("/stepup?return=/x"); step.StatusCode != 200 || !strings.Contains(step.text, "Prove yourself with Corp") {
+		t.Errorf("a fresh proof: %d\n%s", step.StatusCode, step.text)
+	}
 	// She moves: the group that a rule gave goes when its claim is gone, others stay.
 	if err := s.in.Directory.DefineGroup(t.Context(), directory.Group{Name: "acme/by-hand"}); err != nil {
 		t.Fatal(err)

@@ -210,11 +210,11 @@ func (d *Door) showStepUp(w http.ResponseWriter, r *http.Request) error {
 // not where a passkey has proved the session.
 func (d *Door) stepUp(r *http.Request, one session.Session, level sallyport.Assurance, back string) (page.View, error) {
 	ways, err := d.config.SignIn.WaysOf(r.Context(), one.Principal)
-	if max(one.Assurance, level) > sallyport.MultiFactor || !slices.Contains(one.Methods, "pwd") {
+	if max(one.Assurance, level) > sallyport.MultiFactor || !slices.Contains(one.Methods, "pwd") && !slices.Contains(one.Methods, "fed") {
 		ways.Code = false
 	}
 	name := one.Principal.Name()
-	return d.withScript(page.View{Who: name, Data: entry{Name: name, Return: back, Needs: level.String(), Ways: ways, Off: d.passkeysOff()}}), err
+	return d.withScript(page.View{Who: name, Data: entry{Name: name, Return: back, Needs: level.String(), Ways: ways, Off: d.passkeysOff(), Others: d.origin(one, back)}}), err
 }
 
 func (d *Door) takeStepUp(w http.ResponseWriter, r *http.Request) error {

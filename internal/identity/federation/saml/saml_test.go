@@ -20,6 +20,7 @@ import (
 	"math/big"
 	"net/url"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +29,7 @@ import (
 	"github.com/beevik/etree"
 	"github.com/crewjam/saml"
 	dsig "github.com/russellhaering/goxmldsig"
+	"golang.org/x/mod/semver"
 
 	"sallyport"
 	"sallyport/internal/identity/federation"
@@ -473,4 +475,29 @@ func FuzzResponse(f *testing.F) {
 			t.Fatalf("taken: %+v", a)
 		}
 	})
+}
+
+// SAML7: a program built with nosaml links no SAML; any other links an XML signature library without the bypass of
+// CVE-2026-33487.
+func TestSAML7WhatIsLinked(t *testing.T) {
+	for tags, want := range map[string]bool{"": true, "nosaml": false} {
+		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags", tags, "-f", "{{with .Module}}{{.Path}} {{.Version}}{{end}}", "sallyport/cmd/sallyport").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		linked := map[string]string{}
+		for line := range strings.Lines(string(out)) {
+			if path, version, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+				linked[path] = version
+			}
+		}
+		for _, module := range []string{"github.com/crewjam/saml", "github.com/russellhaering/goxmldsig", "github.com/beevik/etree"} {
+			if _, has := linked[module]; has != want {
+				t.Errorf("with tags %q, %s is linked: %v, want %v", tags, module, has, want)
+			}
+		}
+		if version := linked["github.com/russellhaering/goxmldsig"]; want && semver.Compare(version, "v1.6.0") < 0 {
+			t.Errorf("goxmldsig %s", version)
+		}
+	}
 }
