@@ -42,6 +42,10 @@ func public() map[string]string {
 		"POST /oauth/revoke":                          "gives a token back; an unknown one is no error (RFC 7009)",
 		"GET /static/style.css":                       "looks",
 		"GET /static/icon.svg":                        "looks",
+		"GET /static/passkey.js":                      "the one script of the sign-in pages",
+		"GET /recover":                                "the form",
+		"POST /login/oidc/{idp}/callback":             "leads the browser to the same answer by GET, with its cookie",
+		"POST /passkey/signin/begin":                  "a challenge, which only a passkey answers",
 	}
 }
 
@@ -54,7 +58,7 @@ func pageRoutes(t *testing.T) []string {
 	t.Helper()
 	paths := map[string]string{}
 	var all []string
-	for _, name := range []string{"../web/login/door.go", "../web/oauth/oauth.go", "../web/oidc/oidc.go", "doors.go"} {
+	for _, name := range []string{"../web/login/door.go", "../web/login/own.go", "../web/login/passkey.go", "../web/login/federated.go", "../web/oauth/oauth.go", "../web/oidc/oidc.go", "doors.go"} {
 		src, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

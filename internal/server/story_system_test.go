@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"sallyport"
 	"sallyport/client"
 	"sallyport/internal/audit/trail"
+	"sallyport/internal/plumbing/softkey"
 	"sallyport/internal/server"
 	"sallyport/internal/web/api"
 )
@@ -51,6 +53,7 @@ type system struct {
 	logs     *sink
 	up       *upstream
 	canaries *canaries
+	maker    *softkey.Maker // of the authenticators that count as hardware
 
 	mu     sync.Mutex
 	people map[string]*person
@@ -131,9 +134,12 @@ func newSystem(ctx context.Context, dir string, sealed bool, files trail.Files) 
 	if err := os.WriteFile(key, []byte(s.up.key+"\n"), 0o600); err != nil {
 		return nil, err
 	}
-	s.config = server.Config{Listen: "127.0.0.1:0", Data: filepath.Join(dir, "data"), KeyFile: filepath.Join(dir, "keys", "kek.json"),
+	s.config = server.Config{Listen: "localhost:0", Data: filepath.Join(dir, "data"), KeyFile: filepath.Join(dir, "keys", "kek.json"),
 		Admin: "adam", Organisation: "acme",
 		Upstreams: []server.Upstream{{Name: "up", URL: s.up.URL + "/v1", KeyFile: key}}}
+	if err := s.makeKeys(dir); err != nil {
+		return nil, err
+	}
 	for _, m := range []string{fraud, base, keel, big} {
 		s.config.Models = append(s.config.Models, server.ModelBinding{Model: m, Upstream: "up", Name: "served-" + filepath.Base(m)})
 	}
@@ -156,7 +162,7 @@ func (s *system) start(ctx context.Context, files trail.Files) error {
 	logger := slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	one, err := server.StartOn(ctx, s.config, logger, s.clock.Now, files)
 	if err == nil {
-		s.server, s.config.Listen = one, one.Addr() // a restart answers where it did
+		s.server, s.config.Listen = one, strings.Replace(one.Addr(), "127.0.0.1", "localhost", 1) // a restart answers where it did
 	}
 	return err
 }

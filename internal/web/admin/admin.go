@@ -35,6 +35,7 @@ import (
 	"sallyport/internal/identity/directory"
 	"sallyport/internal/identity/federation"
 	"sallyport/internal/identity/leaver"
+	"sallyport/internal/identity/recovery"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/token"
 	"sallyport/internal/identity/workload"
@@ -128,7 +129,7 @@ func New(a API) *API {
 // Routes returns every route of the API.
 func Routes() []Route {
 	var all []Route
-	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), leaverRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), policyRoutes(), tokenRoutes(), deviceRoutes(),
+	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), policyRoutes(), tokenRoutes(), deviceRoutes(),
 		workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes()} {
 		all = append(all, routes...)
 	}

@@ -138,8 +138,21 @@ func (a *API) enrol(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.enrolment(c, id)
+}
+
+// activePerson refuses whoever cannot enrol.
+func (a *API) activePerson(c *Call, id sallyport.PrincipalID) error {
 	if m, err := a.Rooms.Directory.Get(c.Context(), id); err != nil || m.State != directory.Active || id.Kind() != sallyport.User {
-		return nil, sallyport.E("enrol", sallyport.NotFound, "there is no such active person", "add them with 'sallyport user add'")
+		return sallyport.E("enrol", sallyport.NotFound, "there is no such active person", "add them with 'sallyport user add'")
+	}
+	return nil
+}
+
+// enrolment makes a one-time link for an active person.
+func (a *API) enrolment(c *Call, id sallyport.PrincipalID) (any, error) {
+	if err := a.activePerson(c, id); err != nil {
+		return nil, err
 	}
 	link, until, err := a.Rooms.Enrol.IssueLink(c.Context(), id)
 	if err != nil {

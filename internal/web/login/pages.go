@@ -37,7 +37,7 @@ func (d *Door) showLogin(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	d.remember(w, r)
-	d.show(w, r, http.StatusOK, "login", page.View{Data: entry{Return: back, Again: q.Get("again") == "1"}})
+	d.show(w, r, http.StatusOK, "login", page.View{Data: entry{Name: clip(sallyport.OneLine(q.Get("name"))), Return: back, Again: q.Get("again") == "1"}})
 	return nil
 }
 

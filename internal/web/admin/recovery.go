@@ -1,0 +1,87 @@
+package admin
+
+import (
+	"sallyport"
+	"sallyport/internal/identity/recovery"
+	"sallyport/internal/web/api"
+)
+
+// recoveryRoutes are about people who lost their last authenticator: anybody may ask for a colleague, two who administer
+// identities approve, and after the delay one of them makes the link.
+func recoveryRoutes() []Route {
+	return []Route{
+		{"GET", "/recoveries", sallyport.IdentityRead, system, (*API).recoveries},
+		{"POST", "/recoveries", sallyport.ServerRead, system, (*API).askRecovery},
+		{"POST", "/recoveries/{id}/approve", sallyport.IdentityAdminister, system, (*API).approveRecovery},
+		{"POST", "/recoveries/{id}/cancel", sallyport.IdentityAdminister, system, (*API).cancelRecovery},
+		{"POST", "/recoveries/{id}/link", sallyport.IdentityAdminister, system, (*API).claimRecovery},
+	}
+}
+
+func recoveryOut(r recovery.Request) api.Recovery {
+	return api.Recovery{ID: r.ID, Who: r.Member, By: r.Asker, Why: r.Why, State: string(r.State), Asked: r.Asked, Ready: r.Ready, Ends: r.Ends, Approved: r.Votes}
+}
+
+func (a *API) recoveries(c *Call) (any, error) {
+	all, err := a.Rooms.Recovery.All(c.Context())
+	out := []api.Recovery{}
+	for _, r := range all {
+		out = append(out, recoveryOut(r))
+	}
+	return out, err
+}
+
+// recovered notes what became of a request. The person is the event's subject: whoever follows the trail tells them.
+func (a *API) recovered(c *Call, r recovery.Request, what string) (any, error) {
+	return recoveryOut(r), a.note(c, sallyport.EventRecovery, string(r.Member), map[string]string{"what": what, "request": r.ID, "by": string(c.Permit.Who().ID)})
+}
+
+func (a *API) askRecovery(c *Call) (any, error) {
+	var in api.Recovery
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	id, err := sallyport.ParsePrincipalID(string(in.Who))
+	if err != nil {
+		return nil, err
+	}
+	if err := a.activePerson(c, id); err != nil {
+		return nil, err
+	}
+	r, fresh, err := a.Rooms.Recovery.Ask(c.Context(), id, c.Permit.Who().ID, in.Why)
+	if err != nil {
+		return nil, err
+	}
+	if !fresh {
+		return recoveryOut(r), nil
+	}
+	return a.recovered(c, r, "asked")
+}
+
+func (a *API) approveRecovery(c *Call) (any, error) {
+	r, err := a.Rooms.Recovery.Approve(c.Context(), c.PathValue("id"), c.Permit.Who().ID)
+	if err != nil {
+		return nil, err
+	}
+	return a.recovered(c, r, "approved")
+}
+
+func (a *API) cancelRecovery(c *Call) (any, error) {
+	r, err := a.Rooms.Recovery.Cancel(c.Context(), c.PathValue("id"), c.Permit.Who().ID)
+	if err != nil {
+		return nil, err
+	}
+	return a.recovered(c, r, "cancelled")
+}
+
+// claimRecovery uses an approved request up and makes its one link.
+func (a *API) claimRecovery(c *Call) (any, error) {
+	r, err := a.Rooms.Recovery.Claim(c.Context(), c.PathValue("id"), c.Permit.Who().ID)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := a.recovered(c, r, "link issued"); err != nil {
+		return nil, err
+	}
+	return a.enrolment(c, r.Member)
+}
