@@ -48,6 +48,7 @@ import (
 type Rooms struct {
 	Directory  *directory.Service
 	Enrol      *credential.Service
+	Recovery   *recovery.Service
 	Sessions   *session.Service
 	Tokens     *token.Issuer
 	Roles      *role.Service
