@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -537,4 +539,54 @@ func TestDeviceAuthorityIsPublished(t *testing.T) {
 	}
 	sum := sha256.Sum256(root.Raw)
 	t.Logf("root %s", hex.EncodeToString(sum[:8]))
+}
+
+// TestTK9AuthorityRotatesUnderLoad rotates the device authority, roots too, while devices call over connections new and old:
+// no call fails.
+func TestTK9AuthorityRotatesUnderLoad(t *testing.T) {
+	r := tell(t)
+	l := r.As("ana").Laptop("loaded", "")
+	adam := r.As("adam").who.client
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	var calls, failed atomic.Int64
+	for i := range 4 {
+		wire := r.showing(l.Certificate)
+		wire.Transport.(*http.Transport).DisableKeepAlives = i%2 == 0
+		all.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.server.External()+"/device/v1/roots.pem", nil)
+				if err != nil {
+					failed.Add(1)
+					return
+				}
+				a, err := wire.Do(q)
+				calls.Add(1)
+				if err != nil || a.StatusCode != http.StatusOK {
+					failed.Add(1)
+				}
+				if err == nil {
+					a.Body.Close()
+				}
+			}
+		})
+	}
+	for i := range 6 {
+		if _, err := adam.RotateAuthority(t.Context(), i%2 == 0); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	all.Wait()
+	if calls.Load() < 10 || failed.Load() > 0 {
+		t.Errorf("%d of %d calls failed during six rotations", failed.Load(), calls.Load())
+	}
+	if _, err := r.As("ana").who.client.RemoveDevice(t.Context(), l.ID(), "done", false); err != nil {
+		t.Error(err)
+	}
 }
