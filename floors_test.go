@@ -306,6 +306,8 @@ func libraries() []library {
 		home("github.com/open-policy-agent/opa", "an engine stays behind policy.Engine", "internal/authz/policy/rego"),
 		home("github.com/transparency-dev/tessera", "the log's driver stays behind the trail's interface", "internal/audit/trail/tiles"),
 		home("k8s.io", "klog comes with tessera and is silenced there", "internal/audit/trail/tiles"),
+		home("github.com/go-jose/go-jose/v4/jwt", "its claim checks pass over what was left empty", "internal/identity/jose"),
+		home("github.com/go-jose/go-jose/v4", "tokens are verified in one place", "internal/identity/jose", "internal/identity/passkey"),
 		home("database/sql", "a room declares the Store it needs", "internal/store/sqldb", "internal/store/storetest"),
 		home("github.com/jackc/pgx/v5", "SQL has one home", "internal/store/sqldb", "internal/store/storetest"),
 		home("modernc.org/sqlite", "SQL has one home", "internal/store/sqldb"),

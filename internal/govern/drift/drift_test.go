@@ -50,7 +50,7 @@ func TestLook(t *testing.T) {
 	did("service:trainer", sallyport.ModelRead, "acme/open@v1", "allow", time.Hour)
 	did("service:trainer", sallyport.ModelPush, "acme/secret@v1", "deny", time.Hour)
 	did("user:ana", sallyport.ModelInfer, "acme/secret@v1", "allow", time.Hour)
-	a, err := drift.Look(t.Context(), l.find, w.Facts.Snapshot(), drift.Question{Who: "service:trainer", Since: now.Add(-30*24*time.Hour), Now: now})
+	a, err := drift.Look(t.Context(), l.find, w.Facts.Snapshot(), drift.Question{Who: "service:trainer", Since: now.Add(-30 * 24 * time.Hour), Now: now})
 	if err != nil || !a.Complete {
 		t.Fatalf("%+v, %v", a, err)
 	}
