@@ -56,8 +56,9 @@ type orgService struct {
 }
 
 type orgRole struct {
-	Name     string   `yaml:"name"`
-	Inherits []string `yaml:"inherits"`
+	Name       string   `yaml:"name"`
+	Inherits   []string `yaml:"inherits"`
+	Privileged bool     `yaml:"privileged"`
 }
 
 type orgAssign struct {
@@ -312,15 +313,15 @@ func (p *plan) roleSteps() error {
 		names = append(names, r.Name)
 	}
 	return inOrder(names, func(n string) []string { return byName[n].Inherits }, func(n string) {
-		r := api.Role{Name: n, Inherits: slices.Sorted(slices.Values(byName[n].Inherits))}
+		r := api.Role{Name: n, Inherits: slices.Sorted(slices.Values(byName[n].Inherits)), Privileged: byName[n].Privileged}
 		for _, old := range p.roles.Roles {
 			if old.Name != n {
 				continue
 			}
-			if slices.Equal(slices.Sorted(slices.Values(old.Inherits)), r.Inherits) {
+			r.Description, r.Privileged = old.Description, old.Privileged || r.Privileged
+			if slices.Equal(slices.Sorted(slices.Values(old.Inherits)), r.Inherits) && r.Privileged == old.Privileged {
 				return
 			}
-			r.Description, r.Privileged = old.Description, old.Privileged
 		}
 		p.add("role "+n, func(ctx context.Context, c *client.Client) error {
 			_, err := c.DefineRole(ctx, r)

@@ -30,8 +30,9 @@ type organisation struct {
 	Services []account
 	Agents   []account
 	Roles    []struct {
-		Name     string
-		Inherits []string
+		Name       string
+		Inherits   []string
+		Privileged bool
 	}
 	Assignments []struct {
 		Role string
