@@ -10,9 +10,8 @@ import (
 
 func (s *Server) newLeaver() *leaver.Service {
 	r := &s.rooms
-	return &leaver.Service{Store: s.db.Leaver(), Now: s.clock, Devices: func(ctx context.Context, id sallyport.PrincipalID, why string) (int, error) {
-		return r.devices.RemoveAll(ctx, id, "", why)
-	}, Grace: s.config.SuccessorGrace, Note: s.noteOnly, Logger: s.logger,
+	return &leaver.Service{Store: s.db.Leaver(), Now: s.clock, Devices: r.devices.RemoveAll,
+		Grace: s.config.SuccessorGrace, Note: s.noteOnly, Logger: s.logger,
 		Rooms: leaver.Rooms{Directory: r.directory, Sessions: r.sessions, Tokens: r.tokens, Grants: r.grants, Approvals: r.approvals, Roles: r.roles, Catalog: r.catalog}}
 }
 
@@ -27,4 +26,18 @@ func (s *Server) openLeavers(ctx context.Context) error {
 	}
 	_, err := s.rooms.leaver.Recover(ctx)
 	return err
+}
+
+// hasProof reports whether a person has set up a proof of their own: a password or
+// a passkey.
+func (s *Server) hasProof(ctx context.Context, id sallyport.PrincipalID) (bool, error) {
+	f, err := s.db.Credential().Factors(ctx, id)
+	if err == nil && f.Password.Hash != "" {
+		return true, nil
+	}
+	if err != nil && sallyport.KindOf(err) != sallyport.NotFound {
+		return false, err
+	}
+	keys, err := s.rooms.passkeys.List(ctx, id)
+	return len(keys) > 0, err
 }

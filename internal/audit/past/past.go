@@ -127,7 +127,9 @@ func (f *fold) take(e sallyport.Logged) {
 			f.step(e, "joined")
 		}
 	case sallyport.EventMoved:
-		if f.about(e) {
+		if x["what"] != "" { // by an administrator
+			f.changed(e)
+		} else if f.about(e) {
 			f.join(strings.Fields(x["joined"]))
 			for _, g := range strings.Fields(x["left"]) {
 				delete(f.groups, g)

@@ -86,7 +86,7 @@ func (s *Service) setMembers(ctx context.Context, o Order, r provision.Record, m
 		if err := s.Directory.AddGroup(ctx, id, r.Target); err != nil {
 			return err
 		}
-		if err := s.note(ctx, o, sallyport.EventMoved, string(id), map[string]string{"group": r.Target}); err != nil {
+		if err := s.note(ctx, o, sallyport.EventMoved, string(id), map[string]string{"joined": r.Target}); err != nil {
 			return err
 		}
 	}
@@ -97,7 +97,7 @@ func (s *Service) setMembers(ctx context.Context, o Order, r provision.Record, m
 		if err := s.Directory.RemoveGroup(ctx, id, r.Target); err != nil {
 			return err
 		}
-		if err := s.note(ctx, o, sallyport.EventMoved, string(id), map[string]string{"group": r.Target, "removed": "true"}); err != nil {
+		if err := s.note(ctx, o, sallyport.EventMoved, string(id), map[string]string{"left": r.Target}); err != nil {
 			return err
 		}
 	}
@@ -194,6 +194,9 @@ func (s *Service) DeleteGroup(ctx context.Context, o Order, id string, match int
 			continue
 		}
 		if err := s.Roles.Unassign(ctx, a.ID); err != nil {
+			return err
+		}
+		if err := s.note(ctx, o, sallyport.EventMoved, "assignment:"+a.ID, map[string]string{"what": "role taken away"}); err != nil {
 			return err
 		}
 	}

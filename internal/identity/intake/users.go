@@ -177,12 +177,9 @@ func (s *Service) writeUser(ctx context.Context, o Order, k kept) error {
 		if err := s.Directory.SetState(ctx, id, directory.Active); err != nil {
 			return err
 		}
+		return s.note(ctx, o, sallyport.EventChanged, string(id), map[string]string{"what": "state", "to": string(directory.Active)})
 	}
-	detail := map[string]string{"version": Tag(r.Version)}
-	if now["active"] != active {
-		detail["active"] = map[bool]string{true: "true", false: "false"}[active]
-	}
-	return s.note(ctx, o, sallyport.EventMoved, string(id), detail)
+	return s.note(ctx, o, sallyport.EventChanged, string(id), map[string]string{"what": "described", "version": Tag(r.Version)})
 }
 
 // alarm tells operators of a leaver whom only they can let go: nobody else would

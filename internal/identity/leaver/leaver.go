@@ -107,7 +107,7 @@ type Service struct {
 	// Note records an event, durably.
 	Note func(ctx context.Context, e sallyport.Event) error
 	// Devices ends the certificates of an account's devices and returns how many; may be nil.
-	Devices func(ctx context.Context, id sallyport.PrincipalID, why string) (int, error)
+	Devices func(ctx context.Context, owner, by sallyport.PrincipalID, why string) (int, error)
 	// Enforce brings the changes into force on this node and cuts what is running and no longer permitted. It returns
 	// how many calls of these accounts were cut since a time; may be nil, where nothing runs.
 	Enforce func(ctx context.Context, since time.Time, accounts []sallyport.PrincipalID) (int, error)

@@ -96,12 +96,13 @@ func (w *leaving) permissions(ctx context.Context) error {
 	return err
 }
 
+// devices ends their certificates. An account that returns keeps its devices.
 func (w *leaving) devices(ctx context.Context) error {
-	if w.Devices == nil {
+	if w.Devices == nil || w.For == Pause {
 		return nil
 	}
 	for _, id := range w.accounts {
-		n, err := w.Devices(ctx, id, w.Why)
+		n, err := w.Devices(ctx, id, w.By, w.Why)
 		if err != nil {
 			return err
 		}

@@ -60,13 +60,15 @@ type Rooms struct {
 	Leaver     *leaver.Service
 	Federation *federation.Service
 	Sources    Sources
-	Workloads  *workload.Service
-	History    *history.Index
-	Watch      Watch
-	Log        Log
-	Keys       Keys
-	Programs   Programs
-	Devices    *device.Service
+	// Enrolled reports whether a person has set up a proof.
+	Enrolled  func(ctx context.Context, id sallyport.PrincipalID) (bool, error)
+	Workloads *workload.Service
+	History   *history.Index
+	Watch     Watch
+	Log       Log
+	Keys      Keys
+	Programs  Programs
+	Devices   *device.Service
 }
 
 // Log is what the API shows of the trail.
@@ -130,7 +132,7 @@ func New(a API) *API {
 // Routes returns every route of the API.
 func Routes() []Route {
 	var all []Route
-	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), policyRoutes(), tokenRoutes(), deviceRoutes(),
+	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(), onboardRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), policyRoutes(), tokenRoutes(), deviceRoutes(),
 		workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes()} {
 		all = append(all, routes...)
 	}

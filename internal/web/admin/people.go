@@ -67,6 +67,16 @@ func (a *API) changed(c *Call, on string, detail map[string]string) error {
 	return err
 }
 
+// moved notes that somebody's groups or roles change (the mover of joiner, mover
+// and leaver) and brings it into force.
+func (a *API) moved(c *Call, on string, detail map[string]string) error {
+	if err := a.note(c, sallyport.EventMoved, on, detail); err != nil {
+		return err
+	}
+	_, err := a.enforce(c)
+	return err
+}
+
 func (a *API) addPerson(c *Call) (any, error) {
 	var in api.Member
 	if err := c.decode(&in); err != nil {
@@ -179,7 +189,7 @@ func (a *API) addToGroup(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return in, a.changed(c, string(id), map[string]string{"what": "group", "group": in.Name, "removed": strconv.FormatBool(in.Remove)})
+	return in, a.moved(c, string(id), map[string]string{"what": "group", "group": in.Name, "removed": strconv.FormatBool(in.Remove)})
 }
 
 func (a *API) defineGroup(c *Call) (any, error) {
@@ -241,7 +251,7 @@ func (a *API) assign(c *Call) (any, error) {
 	if !s.Until.IsZero() {
 		detail["until"] = s.Until.Format(time.RFC3339)
 	}
-	return assignmentOut(s), a.changed(c, s.Subject, detail)
+	return assignmentOut(s), a.moved(c, s.Subject, detail)
 }
 
 func (a *API) unassign(c *Call) (any, error) {
@@ -249,5 +259,5 @@ func (a *API) unassign(c *Call) (any, error) {
 	if err := a.Rooms.Roles.Unassign(c.Context(), id); err != nil {
 		return nil, err
 	}
-	return api.Assignment{ID: id}, a.changed(c, "assignment:"+id, map[string]string{"what": "role taken away"})
+	return api.Assignment{ID: id}, a.moved(c, "assignment:"+id, map[string]string{"what": "role taken away"})
 }
