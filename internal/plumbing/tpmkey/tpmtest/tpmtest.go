@@ -93,7 +93,7 @@ func start(in func(string) string) (func(), error) {
 		cmd.Process.Kill() // it waits for the next connection for ever
 		cmd.Wait()
 	}
-	for range 500 {
+	for range 3000 { // a loaded machine takes its time
 		if _, err := os.Stat(in("sock")); err == nil {
 			return end, nil
 		}
