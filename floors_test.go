@@ -318,7 +318,7 @@ func libraries() []library {
 		tests("github.com/google/go-cmp"),
 		tests("pgregory.net/rapid"),
 		tests("github.com/rogpeppe/go-internal"),
-		tests("net/http/httptest"),
+		home("net/http/httptest", "it is for tests", "internal/identity/federation/oidc/oidctest"),
 		banned("github.com/stretchr/testify", "tests are plain Go; go-cmp prints differences"),
 		banned("github.com/sirupsen/logrus", "log/slog, with the logger as a field"),
 		banned("github.com/pkg/errors", "errors and fmt.Errorf with %w do it"),

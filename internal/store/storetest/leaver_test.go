@@ -252,7 +252,9 @@ func TestLeavingIsFinishedAtTheNextStart(t *testing.T) {
 		ctx := t.Context()
 		h.hold()
 		broken := errors.New("the power is gone")
-		h.Devices = func(context.Context, sallyport.PrincipalID, sallyport.PrincipalID, string) (int, error) { return 0, broken }
+		h.Devices = func(context.Context, sallyport.PrincipalID, sallyport.PrincipalID, string) (int, error) {
+			return 0, broken
+		}
 		if _, err := h.Remove(ctx, "user:ana", "user:bob", "last day"); !errors.Is(err, broken) {
 			t.Errorf("Remove = %v", err)
 		}
