@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -30,7 +31,38 @@ const (
 	hub  = "https://sally.example/hf"
 )
 
-// A world is a service on a database of its own, with issuers that live on this machine.
+// db is the one database of the tests: making one takes longer than any of them.
+var db *sqldb.DB
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "workload")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		if db, err = sqldb.Open(context.Background(), "sqlite:"+filepath.Join(dir, "store.db")); err != nil {
+			panic(err)
+		}
+		defer db.Close()
+		return m.Run()
+	}())
+}
+
+// forget removes the rules that a test made.
+func forget(t *testing.T) {
+	rules, err := db.Workload().Rules(context.Background())
+	if err != nil {
+		t.Error(err)
+	}
+	for _, r := range rules {
+		if err := db.Workload().RemoveRule(context.Background(), r.Name); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A world is a service with issuers that live on this machine.
 type world struct {
 	*workload.Service
 	t  *testing.T
@@ -39,11 +71,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	db, err := sqldb.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	t.Cleanup(func() { forget(t) })
 	w := &world{t: t, at: time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)}
 	w.Service = &workload.Service{Store: db.Workload(), Issuer: ours, Audiences: []string{hub}, Now: func() time.Time { return w.at },
 		Client: httpsafe.Client(func(a netip.AddrPort) bool { return a.Addr().IsLoopback() }, 1)}
