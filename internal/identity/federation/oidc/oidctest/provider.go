@@ -10,8 +10,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"maps"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"sync"
 	"testing"
@@ -26,7 +26,7 @@ const Client = "sallyport"
 // A Provider is a running provider. Its fields may be changed between requests, under Lock.
 type Provider struct {
 	sync.Mutex
-	*httptest.Server
+	URL      string // the issuer
 	Key      *jose.Signer
 	Now      func() time.Time
 	Claims   map[string]any        // beside iss, aud, iat, exp and nonce; nil values take one of these away
@@ -36,8 +36,9 @@ type Provider struct {
 	Fetches  int                   // of the key set
 	Requests map[string]url.Values // by code: what was asked for
 
-	t    testing.TB
-	keys []jose.Key
+	t      testing.TB
+	keys   []jose.Key
+	server *http.Server
 }
 
 // New starts a provider that lives as long as the test.
@@ -45,10 +46,18 @@ func New(t testing.TB, now func() time.Time) *Provider {
 	t.Helper()
 	p := &Provider{t: t, Now: now, Claims: map[string]any{"sub": "u-1"}, Type: "JWT", Requests: map[string]url.Values{}}
 	p.Rotate()
-	p.Server = httptest.NewServer(http.HandlerFunc(p.serve))
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.URL, p.server = "http://"+l.Addr().String(), &http.Server{Handler: http.HandlerFunc(p.serve), ReadHeaderTimeout: time.Minute}
+	go func() { _ = p.server.Serve(l) }() // ends with Close
 	t.Cleanup(p.Close)
 	return p
 }
+
+// Close ends the provider: from now on it cannot be reached.
+func (p *Provider) Close() { _ = p.server.Close() }
 
 // Rotate makes a new key and forgets the old one.
 func (p *Provider) Rotate() {
