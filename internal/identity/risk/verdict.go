@@ -24,16 +24,17 @@ func Threshold(scores []int, share float64) int {
 	if len(scores) < Enough {
 		return Lowest
 	}
-	sorted := slices.Clone(scores)
-	slices.Sort(sorted)
-	most := int(float64(len(sorted)) * share)
-	for t := Lowest; t < High; t++ {
-		at, _ := slices.BinarySearch(sorted, t)
-		if len(sorted)-at <= most {
-			return t
+	var count [MostPoints + 1]int
+	for _, score := range scores {
+		count[min(max(score, 0), MostPoints)]++
+	}
+	asked, most := 0, int(float64(len(scores))*share)
+	for t := MostPoints; t >= Lowest; t-- {
+		if asked += count[t]; asked > most {
+			return min(t+1, High)
 		}
 	}
-	return High
+	return Lowest
 }
 
 // A Verdict is what a score asks for. It never refuses: only evidence that cannot be chance holds a sign-in, until

@@ -27,7 +27,7 @@ type scout struct {
 }
 
 func newScout(db *sqldb.DB, at time.Time) *scout {
-	s := &scout{at: at}
+	s := &scout{at: at, seq: uint64(at.Unix())}
 	s.Detector = &detect.Detector{Store: db.Finding(), Clock: func() time.Time { return s.at },
 		Network: func(ip string) string {
 			if ip == "198.18.0.1" { // the house's own way out
@@ -86,7 +86,7 @@ func TestMO3Tripwires(t *testing.T) {
 		}
 		return all
 	}
-	for _, test := range []struct {
+	tests := []struct {
 		rule    string
 		subject string
 		who     sallyport.PrincipalID
@@ -125,10 +125,12 @@ func TestMO3Tripwires(t *testing.T) {
 		{detect.Reported, "user:ana", "user:ana",
 			[]sallyport.Event{{Type: sallyport.EventReported, Who: "user:ana", On: "user:ana", Detail: map[string]string{"what": "phish"}}},
 			[]sallyport.Event{{Type: sallyport.EventAlarm, Who: "user:ana", On: "user:ana"}}},
-	} {
-		t.Run(test.rule+" "+test.subject, func(t *testing.T) {
-			Run(t, func(t *testing.T, open func() *sqldb.DB) {
-				s := newScout(open(), newTurnedClock().Now())
+	}
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		db, began := open(), newTurnedClock().Now()
+		for i, test := range tests {
+			t.Run(test.rule+" "+test.subject, func(t *testing.T) {
+				s := newScout(db, began.AddDate(0, 0, i))
 				if found := s.hear(t, test.benign...); len(found) != 0 {
 					t.Errorf("the benign twin is found: %+v", found[0])
 				}
@@ -145,8 +147,8 @@ func TestMO3Tripwires(t *testing.T) {
 					t.Errorf("recorded %+v", e)
 				}
 			})
-		})
-	}
+		}
+	})
 }
 
 // What a shared way out, a slow change of network and the same network under two addresses look like is no finding.
