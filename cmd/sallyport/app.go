@@ -99,7 +99,7 @@ Every command takes --json. Environment: SALLYPORT_SERVER, SALLYPORT_CA, XDG_CON
 		{"me", []*cobra.Command{a.notices(), a.reportCommand()}},
 		{"guard", []*cobra.Command{a.findings(), a.risk(), a.breakglass()}},
 		{"govern", []*cobra.Command{a.scim(), a.onboard()}},
-		{"run", []*cobra.Command{a.serve(), a.blocklist(), a.demo(), a.bench()}},
+		{"run", []*cobra.Command{a.serve(), a.doctor(), a.blocklist(), a.demo(), a.bench()}},
 	} {
 		for _, c := range g.commands {
 			c.GroupID = g.id

@@ -73,6 +73,8 @@ type Upstream struct {
 	Name    string `yaml:"name"`
 	URL     string `yaml:"url"`      // with its /v1
 	KeyFile string `yaml:"key_file"` // holds the key that the upstream wants; "" = none
+	// PlaintextBecause is why an upstream on another machine may be reached by http://; it is recorded at every start.
+	PlaintextBecause string `yaml:"plaintext_because"`
 
 	key secret.Text
 }
@@ -246,6 +248,13 @@ func (c Config) checkModels() error {
 		p, err := url.Parse(u.URL)
 		if err != nil || p.Scheme != "http" && p.Scheme != "https" || p.Host == "" || p.User != nil {
 			return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("the upstream %q has no http(s) URL without credentials", u.Name), "write its URL with /v1, and its key into a file")
+		}
+		if p.Scheme == "http" && !loopback(p.Hostname()) && u.PlaintextBecause == "" {
+			return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("the upstream %q would be reached over a network in plaintext", u.Name),
+				"write https://, or say why not in \"plaintext_because\", which is recorded")
+		}
+		if p.Scheme == "https" && u.PlaintextBecause != "" {
+			return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("the upstream %q is encrypted and gives a reason for plaintext", u.Name), "remove \"plaintext_because\"")
 		}
 		if u.Name == "" || names[u.Name] {
 			return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("the upstream name %q is empty or doubled", u.Name), "")

@@ -115,6 +115,7 @@ func (s *Server) open(ctx context.Context) error {
 		{"risk", s.openRisk},
 		{"watch", s.openWatch},
 		{"first administrator", s.openFirst},
+		{"waivers", s.noteWaivers},
 		{"doors", s.openDoors},
 		{"background work", s.openBackground},
 	} {
