@@ -1,16 +1,22 @@
 package server
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"sallyport"
+	"sallyport/internal/identity/directory"
 	"sallyport/internal/identity/federation"
+	"sallyport/internal/identity/session"
 )
 
 const providerText = `
@@ -108,5 +114,43 @@ func TestFED5OnlyListedNeighbours(t *testing.T) {
 		if hosts, err := (OIDCProvider{Issuer: "https://idp.example", Hosts: []string{bad}}).hosts(); err == nil {
 			t.Errorf("%q became %v", bad, hosts[1])
 		}
+	}
+}
+
+// ID-10: whoever is gone from a directory leaves here: the account is suspended and its sessions are over.
+func TestGoneFromTheDirectory(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "secret"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Start(t.Context(), Config{Listen: "127.0.0.1:0", Plaintext: true, Data: filepath.Join(dir, "data"), KeyFile: filepath.Join(dir, "keys", "kek"), Admin: "root", Organisation: "acme",
+		Federation: []IdentityProvider{{Name: "people", Kind: "ldap", LDAP: LDAPProvider{URL: "ldaps://127.0.0.1:1", BindDN: "cn=x", PasswordFile: filepath.Join(dir, "secret"), Base: "dc=x", Filter: "(uid={})", Poll: time.Hour}}}},
+		slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	if _, err := s.rooms.directory.Create(t.Context(), directory.Member{ID: "user:ana", Org: "acme", Identities: []directory.Identity{{Issuer: "ldap:people", Subject: "u-1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	bearer, _, err := s.rooms.sessions.Start(t.Context(), session.Proof{Principal: "user:ana", Person: "user:ana", Assurance: sallyport.MultiFactor, Methods: []string{"fed", "otp"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.sweeps) != 1 {
+		t.Fatalf("%d sweeps", len(s.sweeps))
+	}
+	if gone, err := s.rooms.signin.Sweep(t.Context(), "people", s.sweeps[0].look, s.gone); sallyport.KindOf(err) != sallyport.Unavailable || len(gone) != 0 {
+		t.Errorf("a directory that cannot be reached: %v, %v", gone, err)
+	}
+	nobody := func(context.Context, []string) (map[string]federation.Assertion, error) { return nil, nil }
+	if gone, err := s.rooms.signin.Sweep(t.Context(), "people", nobody, s.gone); err != nil || len(gone) != 1 {
+		t.Fatalf("%v, %v", gone, err)
+	}
+	if m, err := s.rooms.directory.Get(t.Context(), "user:ana"); err != nil || m.State != directory.Suspended {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if _, err := s.rooms.sessions.Lookup(t.Context(), bearer); sallyport.ReasonOf(err) != session.ReasonRevoked {
+		t.Errorf("the session: %v", err)
 	}
 }
