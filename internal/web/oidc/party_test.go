@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -588,6 +589,15 @@ func TestJOSE1IDTokens(t *testing.T) {
 	claims := claimsOf(t, id)
 	if claims["iss"] != external || claims["sub"] != "user:ana" || claims["aud"] != "web-app" || claims["nonce"] != "n-1" || claims["acr"] != "aal2" || claims["sid"] == nil || claims["at_hash"] == nil || claims["auth_time"] != float64(w.now().Unix()) {
 		t.Errorf("claims %v", claims)
+	}
+	sum := sha256.Sum256([]byte(a.json["access_token"].(string)))
+	if claims["at_hash"] != encode(sum[:16]) {
+		t.Errorf("at_hash %v is not of the access token", claims["at_hash"])
+	}
+	posted := w.request("POST", "/oauth/userinfo", "")
+	posted.Header.Set("Authorization", "Bearer "+a.json["access_token"].(string))
+	if info := w.do(posted); info.status != http.StatusOK || info.json["sub"] != "user:ana" {
+		t.Errorf("userinfo by POST: %d %s", info.status, info.body)
 	}
 	if w.accepted(id, api) || w.accepted(id, "web-app") {
 		t.Error("an ID token passes as an access token")
