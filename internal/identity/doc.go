@@ -17,6 +17,7 @@
 //   - token/codes: authorization codes, device codes, pushed requests, what people have allowed
 //   - token/clients: the programs that may ask for tokens, and how each proves who it is
 //   - token/dpop: nonces, and the proofs of possession that were seen
+//   - token/exchange: tokens for tokens and for services, and whom people let act for them
 //   - token/keys: the keys that sign tokens
 //   - token/logout: what clients are told when a session ends
 //   - provision: which record of which upstream provider somebody is, under an id for ever

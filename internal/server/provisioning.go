@@ -93,7 +93,7 @@ func (s *Server) sourceToken(ctx context.Context, name string) (text string, exp
 			Scopes:    sallyport.Scope{string(sallyport.IdentityRead), string(sallyport.IdentityAdminister)},
 			Default:   sallyport.Scope{string(sallyport.IdentityRead), string(sallyport.IdentityAdminister)},
 			Audiences: []string{s.config.External + scimPrefix}}
-		issued, err := s.rooms.tokens.Credentials(ctx, token.By{Client: client}, token.Want{})
+		issued, err := s.rooms.exchange.Credentials(ctx, token.By{Client: client}, token.Want{})
 		if err != nil {
 			return "", time.Time{}, err
 		}

@@ -34,6 +34,7 @@ import (
 	"sallyport/internal/identity/token/clients"
 	"sallyport/internal/identity/token/codes"
 	"sallyport/internal/identity/token/dpop"
+	"sallyport/internal/identity/token/exchange"
 	"sallyport/internal/identity/token/keys"
 	"sallyport/internal/identity/token/logout"
 	"sallyport/internal/identity/workload"
@@ -61,6 +62,7 @@ type rooms struct {
 	caller      *caller.Service
 	tokens      *token.Issuer
 	codes       *codes.Service
+	exchange    *exchange.Service
 	logouts     *logout.Sender
 	roles       *role.Service
 	approvals   *approval.Service

@@ -15,6 +15,7 @@ import (
 	"sallyport/internal/identity/token/access"
 	"sallyport/internal/identity/token/clients"
 	"sallyport/internal/identity/token/codes"
+	"sallyport/internal/identity/token/exchange"
 	"sallyport/internal/identity/token/keys"
 	"sallyport/internal/identity/token/logout"
 	"sallyport/internal/store/sqldb"
@@ -46,7 +47,8 @@ func (s *Server) openTokens(ctx context.Context) error {
 		return err
 	}
 	r.tokens = &token.Issuer{URL: s.config.External, Clients: r.clients, Keys: r.keys, Families: s.db.Token(), Now: s.clock, Rand: rand.Reader,
-		Record: s.noteOnly, Forget: r.verifier.Forget, Verifier: r.verifier, Standing: r.standing}
+		Record: s.noteOnly, Forget: r.verifier.Forget}
+	r.exchange = &exchange.Service{Issuer: r.tokens, Verifier: r.verifier, Standing: r.standing}
 	r.codes = &codes.Service{Issuer: r.tokens, Store: s.db.Token(), Flows: s.db.Token()}
 	hosts := make([]*url.URL, len(s.config.LogoutHosts))
 	for i, one := range s.config.LogoutHosts {
@@ -76,7 +78,7 @@ func (s *Server) openAuthorization(mux *http.ServeMux, pages *login.Door) error 
 	}
 	r := &s.rooms
 	doors, err := oidc.New(oidc.Config{
-		Config: oauth.Config{URL: s.config.External, Issuer: r.tokens, Codes: r.codes, Verifier: r.verifier, Proofs: r.proofs,
+		Config: oauth.Config{URL: s.config.External, Issuer: r.tokens, Codes: r.codes, Exchange: r.exchange, Verifier: r.verifier, Proofs: r.proofs,
 			Record: s.noteOnly, Now: s.clock, Log: s.logger},
 		Current: current(pages), SignOut: pages.SignOut, Guess: s.guess, Forgive: r.throttle.Forgive, Key: forms,
 	})
@@ -88,7 +90,7 @@ func (s *Server) openAuthorization(mux *http.ServeMux, pages *login.Door) error 
 
 // programs is what the management API does to the authorization server.
 func (s *Server) programs() admin.Programs {
-	return admin.Programs{Clients: s.rooms.clients, Inventory: s.inventory, RotateSigning: func(ctx context.Context, now bool) error {
+	return admin.Programs{Clients: s.rooms.clients, Exchange: s.rooms.exchange, Inventory: s.inventory, RotateSigning: func(ctx context.Context, now bool) error {
 		if now {
 			return s.rooms.keys.Replace(ctx)
 		}

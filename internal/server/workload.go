@@ -9,7 +9,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/directory"
-	"sallyport/internal/identity/token"
+	"sallyport/internal/identity/token/exchange"
 	"sallyport/internal/identity/workload"
 	"sallyport/internal/plumbing/secret"
 )
@@ -46,9 +46,9 @@ func (s *Server) openWorkloads() error {
 	}
 	s.rooms.workloads = &workload.Service{Store: s.db.Workload(), Issuer: s.config.External, Now: s.clock, Client: providerClient(hosts, roots),
 		Audiences: []string{s.config.External + hubPrefix, s.config.External + apiPrefix}}
-	s.rooms.tokens.Workload = func(ctx context.Context, client string, proof secret.Text) (token.Workload, error) {
+	s.rooms.exchange.Workload = func(ctx context.Context, client string, proof secret.Text) (exchange.Workload, error) {
 		p, err := s.rooms.workloads.Verify(ctx, proof, client)
-		return token.Workload{Principal: p.Principal, Scope: p.Scope, Expires: p.Expires, Rule: p.Rule}, err
+		return exchange.Workload{Principal: p.Principal, Scope: p.Scope, Expires: p.Expires, Rule: p.Rule}, err
 	}
 	return nil
 }

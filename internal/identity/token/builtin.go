@@ -25,3 +25,9 @@ func Hub(external string) clients.Client {
 		Scopes: sallyport.Scope{"*"}, Default: sallyport.Scope{"model.*", "dataset.*", "server.read"}, Audiences: []string{external + "/hf"},
 	}
 }
+
+// Audiences returns the doors behind an external URL that tokens can be for: the API, which is the default, then
+// the model doors.
+func Audiences(external string) []string {
+	return []string{external + "/api", external + "/hf", external + "/openai", external + "/vault"}
+}

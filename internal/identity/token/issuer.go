@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"sallyport"
-	"sallyport/internal/identity/token/access"
 	"sallyport/internal/identity/token/clients"
 	"sallyport/internal/identity/token/keys"
 	"sallyport/internal/plumbing/secret"
@@ -29,14 +28,6 @@ type Issuer struct {
 	Record func(ctx context.Context, e sallyport.Event) error
 	// Forget is Verifier.Forget of this node, so that a revocation holds here before the feed tells it; may be nil.
 	Forget func(revoked ...Revoked)
-
-	// Verifier reads the access tokens that are exchanged for others; without it none is.
-	Verifier *access.Verifier
-	// Standing returns the person who answers for a service or an agent that may act now. Whoever is unknown, suspended
-	// or at the end of their time is an error of kind NotFound. Without it no service gets a token.
-	Standing func(ctx context.Context, id sallyport.PrincipalID) (person sallyport.PrincipalID, err error)
-	// Workload verifies a proof that somebody else issued, by the trust rules for a client. Without it none is exchanged.
-	Workload func(ctx context.Context, client string, proof secret.Text) (Workload, error)
 }
 
 // An Approval is what a principal lets a client have.
@@ -53,14 +44,15 @@ type Approval struct {
 
 // Start adds the family of one approval by the principal who, as the current session or proof has proved them.
 func (s *Issuer) Start(ctx context.Context, who sallyport.Principal, a Approval) (Family, error) {
-	f, err := s.prepare(who, a)
+	f, err := s.NewFamily(who, a)
 	if err != nil {
 		return Family{}, err
 	}
 	return f, s.Families.StartFamily(ctx, f)
 }
 
-func (s *Issuer) prepare(who sallyport.Principal, a Approval) (Family, error) {
+// NewFamily makes the family that Start adds, and adds nothing.
+func (s *Issuer) NewFamily(who sallyport.Principal, a Approval) (Family, error) {
 	const op = "start token family"
 	if id, err := sallyport.ParsePrincipalID(string(who.ID)); err != nil || id != who.ID || who.Assurance == sallyport.NoAssurance {
 		return Family{}, sallyport.E(op, sallyport.Unknown, "nobody is signed in", "sign in first")
@@ -103,13 +95,25 @@ func (s *Issuer) Family(ctx context.Context, id string) (Family, error) {
 
 func dead() error { return fault("invalid_grant.dead", "the approval has ended", "sign in again") }
 
+// Once issues an access token of a family and nothing to renew it.
+func (s *Issuer) Once(ctx context.Context, f Family, want Want, by By) (Issued, error) {
+	issued, err := s.mint(f, want, by)
+	if err != nil {
+		return Issued{}, err
+	}
+	if err := s.Note(ctx, issuedEvent(issued, by)); err != nil {
+		return Issued{}, err
+	}
+	return issued, nil
+}
+
 // First issues the first tokens of a family. nonce goes into the ID token.
 func (s *Issuer) First(ctx context.Context, f Family, want Want, by By, nonce string) (Issued, error) {
 	issued, err := s.mint(f, want, by)
 	if err != nil {
 		return Issued{}, err
 	}
-	if err := s.record(ctx, issuedEvent(issued, by)); err != nil {
+	if err := s.Note(ctx, issuedEvent(issued, by)); err != nil {
 		return Issued{}, err
 	}
 	if issued.Identity, err = s.identify(issued, nonce); err != nil {
@@ -194,7 +198,7 @@ func (s *Issuer) Refresh(ctx context.Context, by By, raw secret.Text, want Want)
 	if again {
 		e.Detail["overlap"] = s.now().Sub(row.Used).String()
 	}
-	if err := s.record(ctx, e); err != nil {
+	if err := s.Note(ctx, e); err != nil {
 		return Issued{}, err
 	}
 	if steady(f, by) {
@@ -252,10 +256,10 @@ func (s *Issuer) Stolen(ctx context.Context, f Family, by By, what string) error
 	if err != nil {
 		return err
 	}
-	e := familyEvent(sallyport.EventTokenReused, f, by)
+	e := FamilyEvent(sallyport.EventTokenReused, f, by)
 	e.Reasons = []string{what}
 	e.Detail["revoked"] = fmt.Sprint(len(gone) > 0)
-	if err := s.record(ctx, e); err != nil {
+	if err := s.Note(ctx, e); err != nil {
 		return err
 	}
 	return fault("invalid_grant.reused", "the token was used before", "sign in again; if that was not you, tell your administrator")
@@ -268,7 +272,8 @@ func (s *Issuer) Find(ctx context.Context, raw secret.Text) (Family, bool, error
 	return f, err == nil && row.Used.IsZero() && s.now().Before(row.Expires) && f.Live(s.now()), err
 }
 
-func (s *Issuer) record(ctx context.Context, e sallyport.Event) error {
+// Note writes an event down, as Record does, at the time of now.
+func (s *Issuer) Note(ctx context.Context, e sallyport.Event) error {
 	if s.Record == nil {
 		return nil
 	}
@@ -279,7 +284,8 @@ func (s *Issuer) record(ctx context.Context, e sallyport.Event) error {
 	return nil
 }
 
-func familyEvent(t sallyport.EventType, f Family, by By) sallyport.Event {
+// FamilyEvent is an event about a family, with what the record tells of it.
+func FamilyEvent(t sallyport.EventType, f Family, by By) sallyport.Event {
 	var actors []string
 	for _, id := range f.Actors {
 		actors = append(actors, string(id))
@@ -295,7 +301,7 @@ func familyEvent(t sallyport.EventType, f Family, by By) sallyport.Event {
 }
 
 func issuedEvent(i Issued, by By) sallyport.Event {
-	e := familyEvent(sallyport.EventTokenIssued, i.Family, by)
+	e := FamilyEvent(sallyport.EventTokenIssued, i.Family, by)
 	e.On, e.Asked.Scope, e.Asked.Purpose = i.Audience, i.Scope.String(), i.Purpose
 	e.Detail["jti"], e.Detail["expires"] = i.ID, i.Expires.Format(time.RFC3339)
 	return e

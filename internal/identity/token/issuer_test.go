@@ -19,12 +19,12 @@ func TestOA20(t *testing.T) {
 	for _, after := range []time.Duration{0, 30 * time.Second, 5 * time.Minute} {
 		w := newWorld(t)
 		code := w.code()
-		issued, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
+		issued, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), redeem(code), token.Want{})
 		if err != nil || w.verify(issued.Access, api) != "" {
 			t.Fatal(err)
 		}
 		w.wait(after)
-		_, err = w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
+		_, err = w.codes.Exchange(t.Context(), w.by("sallyport-cli"), redeem(code), token.Want{})
 		wantReason(t, "the second exchange", err, "invalid_grant.reused")
 		if got := w.verify(issued.Access, api); got != "token.revoked" {
 			t.Errorf("after %v, the first access token: reason %q", after, got)
@@ -45,7 +45,7 @@ func TestOA20AtOnce(t *testing.T) {
 	results := make([]token.Issued, 10)
 	for i := range results {
 		wg.Go(func() {
-			results[i], _ = w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
+			results[i], _ = w.codes.Exchange(t.Context(), w.by("sallyport-cli"), redeem(code), token.Want{})
 		})
 	}
 	wg.Wait()
@@ -68,9 +68,9 @@ func TestOA20AtOnce(t *testing.T) {
 func TestOA21(t *testing.T) {
 	w := newWorld(t)
 	code := w.code()
-	_, err := w.codes.Exchange(t.Context(), w.by("other"), exchange(code), token.Want{})
+	_, err := w.codes.Exchange(t.Context(), w.by("other"), redeem(code), token.Want{})
 	wantReason(t, "another client's code", err, "invalid_grant.unknown")
-	issued, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
+	issued, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), redeem(code), token.Want{})
 	if err != nil {
 		t.Fatalf("the code was burned by another client: %v", err)
 	}
@@ -94,7 +94,7 @@ func TestOA22(t *testing.T) {
 		"another": strings.Repeat("a", 43), "longer": codeVerifier + "x",
 	} {
 		w := newWorld(t)
-		x := exchange(w.code())
+		x := redeem(w.code())
 		x.Verifier = secret.NewText(verifier)
 		_, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), x, token.Want{})
 		wantReason(t, name, err, "invalid_grant.verifier")
@@ -110,7 +110,7 @@ func TestOA22(t *testing.T) {
 func TestOA23(t *testing.T) {
 	for _, other := range []string{"", "http://127.0.0.1:4243/callback", redirect + "/", redirect + "?a=b", "http://[::1]:4242/callback"} {
 		w := newWorld(t)
-		x := exchange(w.code())
+		x := redeem(w.code())
 		x.RedirectURI = other
 		_, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), x, token.Want{})
 		wantReason(t, other, err, "invalid_grant.redirect")
@@ -123,7 +123,7 @@ func TestOA23(t *testing.T) {
 // TestA07 is what an attacker with a stolen code tries, in order; the rows OA20 to OA23 look at each in detail.
 func TestA07(t *testing.T) {
 	w := newWorld(t)
-	x := exchange(w.code())
+	x := redeem(w.code())
 	_, err := w.codes.Exchange(t.Context(), w.by("other"), x, token.Want{})
 	wantReason(t, "by another client", err, "invalid_grant.unknown")
 	dropped := x
@@ -228,7 +228,7 @@ func TestNothingIsIssuedWithoutARecord(t *testing.T) {
 	if got, err := w.issuer.Refresh(t.Context(), w.by("sallyport-cli"), first.Refresh, token.Want{}); sallyport.KindOf(err) != sallyport.Unavailable || !got.Access.IsZero() {
 		t.Errorf("Refresh = %v, %v, want unavailable and nothing", got, err)
 	}
-	if got, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(w.code()), token.Want{}); sallyport.KindOf(err) != sallyport.Unavailable || !got.Access.IsZero() {
+	if got, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), redeem(w.code()), token.Want{}); sallyport.KindOf(err) != sallyport.Unavailable || !got.Access.IsZero() {
 		t.Errorf("Exchange = %v, %v, want unavailable and nothing", got, err)
 	}
 	w.logDown = false
@@ -245,7 +245,7 @@ func TestOA27(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	issued, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{Audience: hub})
+	issued, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), redeem(code), token.Want{Audience: hub})
 	if err != nil || issued.Audience != hub || w.verify(issued.Access, hub) != "" {
 		t.Fatalf("a token for the hub: %v", err)
 	}
@@ -283,12 +283,12 @@ func TestOA28(t *testing.T) {
 	} {
 		_, err := w.issuer.Refresh(t.Context(), w.by("sallyport-cli"), secret.NewText(change(refresh)), token.Want{})
 		wantReason(t, "refresh", err, "invalid_grant.unknown")
-		_, err = w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(secret.NewText(change(code))), token.Want{})
+		_, err = w.codes.Exchange(t.Context(), w.by("sallyport-cli"), redeem(secret.NewText(change(code))), token.Want{})
 		wantReason(t, "code", err, "invalid_grant.unknown")
 		_, err = w.codes.PollDevice(t.Context(), w.by("sallyport-cli"), secret.NewText(change(code)), token.Want{})
 		wantReason(t, "device code", err, "invalid_grant.unknown")
 	}
-	if _, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(secret.NewText(code)), token.Want{}); err != nil {
+	if _, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), redeem(secret.NewText(code)), token.Want{}); err != nil {
 		t.Errorf("the code itself: %v", err)
 	}
 }
@@ -386,7 +386,7 @@ func TestLifetimes(t *testing.T) {
 	w := newWorld(t)
 	code := w.code()
 	w.wait(codes.CodeLifetime)
-	_, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
+	_, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), redeem(code), token.Want{})
 	wantReason(t, "an old code", err, "invalid_grant.expired")
 
 	issued := w.login()
@@ -525,7 +525,7 @@ func TestRevokedWhileIssuing(t *testing.T) {
 	}
 	_, err := w.issuer.Refresh(t.Context(), w.by("sallyport-cli"), issued.Refresh, token.Want{})
 	wantReason(t, "refresh", err, "invalid_grant.dead")
-	_, err = w.codes.Exchange(t.Context(), w.by("sallyport-cli"), exchange(code), token.Want{})
+	_, err = w.codes.Exchange(t.Context(), w.by("sallyport-cli"), redeem(code), token.Want{})
 	wantReason(t, "exchange", err, "invalid_grant.dead")
 	if got := len(registered(w)); got != 4 {
 		t.Errorf("%d clients, want 4", got)

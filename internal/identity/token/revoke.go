@@ -15,7 +15,7 @@ func (s *Issuer) Revoke(ctx context.Context, sel Selector, reason string) ([]Rev
 	}
 	for _, r := range gone {
 		e := sallyport.Event{Type: sallyport.EventTokenRevoked, Asked: &sallyport.Asked{Door: "oidc", Family: r.Family}, Reasons: []string{reason}}
-		if err := s.record(ctx, e); err != nil {
+		if err := s.Note(ctx, e); err != nil {
 			return gone, err
 		}
 	}

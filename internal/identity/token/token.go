@@ -29,8 +29,6 @@ const (
 	AccessLifetime = access.Lifetime
 	RefreshIdle    = 7 * 24 * time.Hour
 	FamilyLifetime = 30 * 24 * time.Hour
-	TradedLifetime = time.Hour      // of the family of a workload, which comes again with a new proof
-	MaxDelegation  = 24 * time.Hour // of a person's permission that an agent acts for them
 )
 
 // A Hash is the SHA-256 of an opaque code or token: all that is kept of it.
@@ -67,6 +65,12 @@ type Family struct {
 
 // Live reports whether tokens of the family may be issued and used at now.
 func (f Family) Live(now time.Time) bool { return f.Revoked.IsZero() && now.Before(f.Expires) }
+
+// Delegates reports whether a family is a person's permission that an agent acts for them. Such a family has no client:
+// no code and no refresh token leads to it.
+func (f Family) Delegates(agent sallyport.PrincipalID) bool {
+	return f.Client == "" && len(f.Actors) == 1 && (agent == "" || f.Actors[0] == agent)
+}
 
 // A Refresh is the row of one refresh token.
 type Refresh struct {

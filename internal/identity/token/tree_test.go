@@ -14,6 +14,7 @@ import (
 	"sallyport"
 	"sallyport/internal/identity/token"
 	"sallyport/internal/identity/token/clients"
+	"sallyport/internal/identity/token/exchange"
 	"sallyport/internal/plumbing/secret"
 )
 
@@ -94,7 +95,7 @@ func TestAZ19RandomTokenTrees(t *testing.T) {
 			if rapid.Bool().Draw(t, name) {
 				granted := sallyport.Scope(rapid.SliceOfN(items, 1, 3).Draw(t, "granted"))
 				who.Scope = sallyport.Scope{"*"}
-				if _, err := w.issuer.Delegate(w.t.Context(), who, sallyport.PrincipalID("agent:"+name), granted, time.Duration(rapid.IntRange(1, 3600).Draw(t, "seconds"))*time.Second); err != nil {
+				if _, err := w.exchange.Delegate(w.t.Context(), who, sallyport.PrincipalID("agent:"+name), granted, time.Duration(rapid.IntRange(1, 3600).Draw(t, "seconds"))*time.Second); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -115,9 +116,9 @@ func TestAZ19RandomTokenTrees(t *testing.T) {
 				asker = w.agentClient(rapid.SampledFrom(agents).Draw(t, "name"))
 			}
 			asker.Key = rapid.SampledFrom([]string{parent.who.Key, parent.who.Key, "", jkt(1), jkt(2)}).Draw(t, "proved")
-			trade := token.Trade{Subject: parent.raw, SubjectType: token.TypeAccess, Repo: repos.Draw(t, "repo")}
+			trade := exchange.Trade{Subject: parent.raw, SubjectType: exchange.TypeAccess, Repo: repos.Draw(t, "repo")}
 			w.wait(time.Duration(rapid.IntRange(0, 90).Draw(t, "wait")) * time.Second)
-			issued, err := w.issuer.Exchange(w.t.Context(), asker, trade, want)
+			issued, err := w.exchange.Exchange(w.t.Context(), asker, trade, want)
 			if err != nil {
 				code, _, _ := strings.Cut(sallyport.ReasonOf(err), ".")
 				refused[code]++
@@ -157,53 +158,55 @@ func TestTX4(t *testing.T) {
 	w := newWorld(t)
 	ctx, cli := t.Context(), w.by("sallyport-cli")
 	root := w.login() // model.infer model.read at the API
-	trade := func(raw secret.Text) token.Trade { return token.Trade{Subject: raw, SubjectType: token.TypeAccess} }
-	_, err := w.issuer.Exchange(ctx, cli, trade(root.Access), token.Want{Scope: sallyport.Scope{"model.pull"}})
+	trade := func(raw secret.Text) exchange.Trade {
+		return exchange.Trade{Subject: raw, SubjectType: exchange.TypeAccess}
+	}
+	_, err := w.exchange.Exchange(ctx, cli, trade(root.Access), token.Want{Scope: sallyport.Scope{"model.pull"}})
 	wantReason(t, "wider scope", err, "invalid_scope")
-	_, err = w.issuer.Exchange(ctx, cli, trade(root.Access), token.Want{Audience: hub})
+	_, err = w.exchange.Exchange(ctx, cli, trade(root.Access), token.Want{Audience: hub})
 	wantReason(t, "another door", err, "invalid_target")
 	w.wait(4 * time.Minute)
-	later, err := w.issuer.Exchange(ctx, cli, trade(root.Access), token.Want{})
+	later, err := w.exchange.Exchange(ctx, cli, trade(root.Access), token.Want{})
 	if err != nil || later.Expires.After(root.Expires) {
 		t.Errorf("a token of %v became one of %v: %v", root.Expires, later.Expires, err)
 	}
-	_, err = w.issuer.Exchange(ctx, w.by("other"), trade(root.Access), token.Want{})
+	_, err = w.exchange.Exchange(ctx, w.by("other"), trade(root.Access), token.Want{})
 	wantReason(t, "another public client", err, "invalid_grant.client")
-	_, err = w.issuer.Exchange(ctx, w.by("narrow"), trade(root.Access), token.Want{})
+	_, err = w.exchange.Exchange(ctx, w.by("narrow"), trade(root.Access), token.Want{})
 	wantReason(t, "a client without the grant", err, "unauthorized_client")
 
 	helper := w.agentClient("helper")
-	_, err = w.issuer.Exchange(ctx, helper, trade(root.Access), token.Want{})
+	_, err = w.exchange.Exchange(ctx, helper, trade(root.Access), token.Want{})
 	wantReason(t, "an agent that nobody let act", err, "access_denied.consent")
 	me := w.ana()
 	me.Scope = sallyport.Scope{"*"}
-	if _, err := w.issuer.Delegate(ctx, me, "agent:helper", sallyport.Scope{"model.infer@acme/fraud"}, time.Hour); err != nil {
+	if _, err := w.exchange.Delegate(ctx, me, "agent:helper", sallyport.Scope{"model.infer@acme/fraud"}, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	acting, err := w.issuer.Exchange(ctx, helper, trade(root.Access), token.Want{})
+	acting, err := w.exchange.Exchange(ctx, helper, trade(root.Access), token.Want{})
 	if err != nil || acting.Scope.String() != "model.infer@acme/fraud" || acting.Expires.After(root.Expires) {
 		t.Fatalf("acting: %v %v, %v", acting.Scope, acting.Expires, err)
 	}
-	_, err = w.issuer.Exchange(ctx, helper, trade(acting.Access), token.Want{})
+	_, err = w.exchange.Exchange(ctx, helper, trade(acting.Access), token.Want{})
 	wantReason(t, "the same agent once more", err, "invalid_request.hops")
 	raw := acting.Access
 	for i, name := range []string{"b", "c", "d"} {
-		if _, err := w.issuer.Delegate(ctx, me, sallyport.PrincipalID("agent:"+name), sallyport.Scope{"*"}, time.Hour); err != nil {
+		if _, err := w.exchange.Delegate(ctx, me, sallyport.PrincipalID("agent:"+name), sallyport.Scope{"*"}, time.Hour); err != nil {
 			t.Fatal(err)
 		}
-		next, err := w.issuer.Exchange(ctx, w.agentClient(name), trade(raw), token.Want{})
+		next, err := w.exchange.Exchange(ctx, w.agentClient(name), trade(raw), token.Want{})
 		if err != nil {
 			t.Fatalf("hop %d: %v", i+2, err)
 		}
 		raw = next.Access
 	}
-	if _, err := w.issuer.Delegate(ctx, me, "agent:e", sallyport.Scope{"*"}, time.Hour); err != nil {
+	if _, err := w.exchange.Delegate(ctx, me, "agent:e", sallyport.Scope{"*"}, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.issuer.Exchange(ctx, w.agentClient("e"), trade(raw), token.Want{})
+	_, err = w.exchange.Exchange(ctx, w.agentClient("e"), trade(raw), token.Want{})
 	wantReason(t, "the fifth hop", err, "invalid_request.hops")
 
-	all, err := w.issuer.Delegations(ctx, "user:ana")
+	all, err := w.exchange.Delegations(ctx, "user:ana")
 	if err != nil || len(all) != 5 {
 		t.Fatalf("%d delegations, %v", len(all), err)
 	}
@@ -238,7 +241,7 @@ func TestDelegateRefuses(t *testing.T) {
 		"an agent that left":  {me, "agent:gone", sallyport.Scope{"model.infer"}, time.Hour},
 		"somebody not proved": {sallyport.Principal{ID: "user:ana", Scope: me.Scope}, "agent:helper", sallyport.Scope{"model.infer"}, time.Hour},
 	} {
-		if _, err := w.issuer.Delegate(t.Context(), test.who, test.agent, test.scope, test.life); err == nil {
+		if _, err := w.exchange.Delegate(t.Context(), test.who, test.agent, test.scope, test.life); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
@@ -248,10 +251,10 @@ func TestDelegateRefuses(t *testing.T) {
 func TestWorkload(t *testing.T) {
 	w := newWorld(t)
 	ctx, by := t.Context(), w.by(token.HubID)
-	proof := func(text string) token.Trade {
-		return token.Trade{Subject: secret.NewText(text), SubjectType: token.TypeID}
+	proof := func(text string) exchange.Trade {
+		return exchange.Trade{Subject: secret.NewText(text), SubjectType: exchange.TypeID}
 	}
-	one, err := w.issuer.Exchange(ctx, by, proof("service:trainer 5m model.pull model.push@acme/base"), token.Want{})
+	one, err := w.exchange.Exchange(ctx, by, proof("service:trainer 5m model.pull model.push@acme/base"), token.Want{})
 	if err != nil || one.Family.Principal != "service:trainer" || one.Family.Person != "user:ana" || !one.Refresh.IsZero() {
 		t.Fatalf("%+v, %v", one, err)
 	}
@@ -260,33 +263,33 @@ func TestWorkload(t *testing.T) {
 	}
 	repo := proof("service:trainer 5m model.pull model.push@acme/base model.read@acme/other")
 	repo.Repo = "acme/base"
-	two, err := w.issuer.Exchange(ctx, by, repo, token.Want{})
+	two, err := w.exchange.Exchange(ctx, by, repo, token.Want{})
 	if err != nil || two.Scope.String() != "model.pull@acme/base model.push@acme/base" {
 		t.Errorf("for one repository: %v, %v", two.Scope, err)
 	}
 	for name, test := range map[string]struct {
-		trade token.Trade
+		trade exchange.Trade
 		want  string
 	}{
 		"no rule":           {proof("nonsense"), "invalid_grant.workload.rule"},
 		"expired":           {proof("service:trainer -1s model.pull"), "invalid_grant.expired"},
 		"suspended service": {proof("service:gone 5m model.pull"), "invalid_grant.standing"},
 		"an agent alone":    {proof("agent:helper 5m model.pull"), "invalid_request.agent"},
-		"no type":           {token.Trade{Subject: secret.NewText("x")}, "invalid_request"},
-		"nothing":           {token.Trade{SubjectType: token.TypeID}, "invalid_request"},
-		"an actor for a job": {token.Trade{Subject: secret.NewText("service:trainer 5m model.pull"), SubjectType: token.TypeID,
-			Actor: secret.NewText("agent:helper 5m *"), ActorType: token.TypeID}, "invalid_request"},
+		"no type":           {exchange.Trade{Subject: secret.NewText("x")}, "invalid_request"},
+		"nothing":           {exchange.Trade{SubjectType: exchange.TypeID}, "invalid_request"},
+		"an actor for a job": {exchange.Trade{Subject: secret.NewText("service:trainer 5m model.pull"), SubjectType: exchange.TypeID,
+			Actor: secret.NewText("agent:helper 5m *"), ActorType: exchange.TypeID}, "invalid_request"},
 	} {
-		_, err := w.issuer.Exchange(ctx, by, test.trade, token.Want{})
+		_, err := w.exchange.Exchange(ctx, by, test.trade, token.Want{})
 		wantReason(t, name, err, test.want)
 	}
 	me := w.ana()
 	me.Scope = sallyport.Scope{"*"}
-	if _, err := w.issuer.Delegate(ctx, me, "agent:helper", sallyport.Scope{"model.infer"}, time.Hour); err != nil {
+	if _, err := w.exchange.Delegate(ctx, me, "agent:helper", sallyport.Scope{"model.infer"}, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	acting, err := w.issuer.Exchange(ctx, w.by("sallyport-cli"), token.Trade{Subject: w.login().Access, SubjectType: token.TypeAccess,
-		Actor: secret.NewText("agent:helper 5m *"), ActorType: token.TypeJWT}, token.Want{})
+	acting, err := w.exchange.Exchange(ctx, w.by("sallyport-cli"), exchange.Trade{Subject: w.login().Access, SubjectType: exchange.TypeAccess,
+		Actor: secret.NewText("agent:helper 5m *"), ActorType: exchange.TypeJWT}, token.Want{})
 	if err != nil || acting.Scope.String() != "model.infer" || !slices.Equal(acting.Family.Actors, []sallyport.PrincipalID{"agent:helper"}) {
 		t.Errorf("an agent by its proof: %+v, %v", acting, err)
 	}

@@ -21,6 +21,7 @@ import (
 	"sallyport/internal/identity/token/access"
 	"sallyport/internal/identity/token/clients"
 	"sallyport/internal/identity/token/codes"
+	"sallyport/internal/identity/token/exchange"
 	"sallyport/internal/identity/token/keys"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/store/sqldb"
@@ -42,6 +43,7 @@ type world struct {
 	keys     *keys.Keys
 	issuer   *token.Issuer
 	codes    *codes.Service
+	exchange *exchange.Service
 	verifier *token.Verifier
 
 	mu      sync.Mutex
@@ -86,8 +88,9 @@ func newWorld(t testing.TB) *world {
 	}
 	w.issuer = &token.Issuer{
 		URL: external, Clients: registry, Keys: w.keys, Families: w.store, Now: w.now, Rand: rand.Reader,
-		Record: w.record, Forget: w.verifier.Forget, Verifier: w.verifier, Standing: w.standing, Workload: w.workload,
+		Record: w.record, Forget: w.verifier.Forget,
 	}
+	w.exchange = &exchange.Service{Issuer: w.issuer, Verifier: w.verifier, Standing: w.standing, Workload: w.workload}
 	w.codes = &codes.Service{Issuer: w.issuer, Store: w.store, Flows: w.store}
 	return w
 }
@@ -201,14 +204,14 @@ func (w *world) code() secret.Text {
 	return code
 }
 
-func exchange(code secret.Text) codes.Exchange {
+func redeem(code secret.Text) codes.Exchange {
 	return codes.Exchange{Code: code, RedirectURI: redirect, Verifier: secret.NewText(codeVerifier)}
 }
 
 // login goes through the code flow.
 func (w *world) login() token.Issued {
 	w.t.Helper()
-	issued, err := w.codes.Exchange(w.t.Context(), w.by("sallyport-cli"), exchange(w.code()), token.Want{})
+	issued, err := w.codes.Exchange(w.t.Context(), w.by("sallyport-cli"), redeem(w.code()), token.Want{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -224,16 +227,16 @@ func (w *world) standing(_ context.Context, id sallyport.PrincipalID) (sallyport
 }
 
 // workload trusts proofs of the form "PRINCIPAL SECONDS SCOPE…".
-func (w *world) workload(_ context.Context, client string, proof secret.Text) (token.Workload, error) {
+func (w *world) workload(_ context.Context, client string, proof secret.Text) (exchange.Workload, error) {
 	words := strings.Fields(proof.Reveal())
 	if len(words) < 3 {
-		return token.Workload{}, sallyport.E("workload", sallyport.Unknown, "no rule", "").Because("workload.rule")
+		return exchange.Workload{}, sallyport.E("workload", sallyport.Unknown, "no rule", "").Because("workload.rule")
 	}
 	life, err := time.ParseDuration(words[1])
 	if err != nil {
-		return token.Workload{}, err
+		return exchange.Workload{}, err
 	}
-	return token.Workload{Principal: sallyport.PrincipalID(words[0]), Scope: words[2:], Expires: w.now().Add(life), Rule: "test"}, nil
+	return exchange.Workload{Principal: sallyport.PrincipalID(words[0]), Scope: words[2:], Expires: w.now().Add(life), Rule: "test"}, nil
 }
 
 // verify returns the reason of the refusal, "" for a good token.

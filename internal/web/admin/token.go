@@ -9,12 +9,14 @@ import (
 	"sallyport"
 	"sallyport/internal/identity/token"
 	"sallyport/internal/identity/token/clients"
+	"sallyport/internal/identity/token/exchange"
 	"sallyport/internal/web/api"
 )
 
 // Programs is what the API does to the authorization server.
 type Programs struct {
-	Clients *clients.Registry
+	Clients  *clients.Registry
+	Exchange *exchange.Service
 	// Inventory lists every key that the server has.
 	Inventory func(ctx context.Context) ([]api.KeyEntry, error)
 	// RotateSigning makes a new key that signs tokens; with now the others are forgotten at once.
@@ -161,7 +163,7 @@ func (a *API) rotateTokenKeys(c *Call) (any, error) {
 }
 
 func (a *API) delegations(c *Call) (any, error) {
-	all, err := a.Rooms.Tokens.Delegations(c.Context(), c.Permit.Who().ID)
+	all, err := a.Rooms.Programs.Exchange.Delegations(c.Context(), c.Permit.Who().ID)
 	out := []api.Delegation{}
 	for _, f := range all {
 		out = append(out, delegation(f))
@@ -187,7 +189,7 @@ func (a *API) delegate(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := a.Rooms.Tokens.Delegate(c.Context(), c.Permit.Who(), in.Agent, scope, life)
+	f, err := a.Rooms.Programs.Exchange.Delegate(c.Context(), c.Permit.Who(), in.Agent, scope, life)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +198,7 @@ func (a *API) delegate(c *Call) (any, error) {
 
 // endDelegation takes a permission of the caller's back; what the agent has by it ends at once.
 func (a *API) endDelegation(c *Call) (any, error) {
-	all, err := a.Rooms.Tokens.Delegations(c.Context(), c.Permit.Who().ID)
+	all, err := a.Rooms.Programs.Exchange.Delegations(c.Context(), c.Permit.Who().ID)
 	if err != nil {
 		return nil, err
 	}

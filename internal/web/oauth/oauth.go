@@ -20,6 +20,7 @@ import (
 	"sallyport/internal/identity/token"
 	"sallyport/internal/identity/token/access"
 	"sallyport/internal/identity/token/codes"
+	"sallyport/internal/identity/token/exchange"
 	"sallyport/internal/plumbing/httpsafe"
 )
 
@@ -51,6 +52,7 @@ type Config struct {
 	URL      string // external, without a path: https://HOST[:PORT], or http://127.0.0.1:PORT for trials
 	Issuer   *token.Issuer
 	Codes    *codes.Service
+	Exchange *exchange.Service
 	Verifier *access.Verifier
 	Proofs   *token.Proofs
 	// Record writes refusals down; may be nil. What is issued and revoked is recorded by Issuer.
@@ -78,7 +80,7 @@ func New(cfg Config) (*Server, error) {
 	if u.Scheme != "https" && (u.Scheme != "http" || !local) {
 		return bad("the external URL does not begin with https://", "http:// is for 127.0.0.1 only")
 	}
-	if cfg.Issuer == nil || cfg.Codes == nil || cfg.Verifier == nil || cfg.Proofs == nil || cfg.Now == nil || cfg.Log == nil {
+	if cfg.Issuer == nil || cfg.Codes == nil || cfg.Exchange == nil || cfg.Verifier == nil || cfg.Proofs == nil || cfg.Now == nil || cfg.Log == nil {
 		return bad("a field of the configuration is not set", "")
 	}
 	if cfg.Issuer.URL != cfg.URL {

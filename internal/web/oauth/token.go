@@ -15,6 +15,7 @@ import (
 	"sallyport/internal/identity/token"
 	"sallyport/internal/identity/token/clients"
 	"sallyport/internal/identity/token/codes"
+	"sallyport/internal/identity/token/exchange"
 	"sallyport/internal/plumbing/secret"
 )
 
@@ -96,7 +97,7 @@ func (s *Server) writeTokens(w http.ResponseWriter, issued token.Issued, grant c
 		Refresh: issued.Refresh.Reveal(), Identity: issued.Identity.Reveal(), Scope: scopeText(issued.Family.OpenID, issued.Scope), Details: issued.Details,
 	}
 	if grant == clients.Exchange {
-		a.Issued = token.TypeAccess
+		a.Issued = exchange.TypeAccess
 	}
 	writeJSON(w, http.StatusOK, a)
 }
@@ -149,7 +150,7 @@ func (s *Server) issue(r *http.Request, by token.By, form url.Values) (token.Iss
 		}
 		return s.cfg.Codes.PollDevice(r.Context(), by, code, token.Want{Audience: want.Audience})
 	case clients.Credentials:
-		return s.cfg.Issuer.Credentials(r.Context(), by, want)
+		return s.cfg.Exchange.Credentials(r.Context(), by, want)
 	case clients.Exchange:
 		return s.exchange(r, by, form, want)
 	case "":
@@ -182,10 +183,10 @@ func readWant(form url.Values) (token.Want, error) {
 
 // exchange is RFC 8693.
 func (s *Server) exchange(r *http.Request, by token.By, form url.Values, want token.Want) (token.Issued, error) {
-	if kind := form.Get("requested_token_type"); kind != "" && kind != token.TypeAccess && kind != token.TypeJWT {
+	if kind := form.Get("requested_token_type"); kind != "" && kind != exchange.TypeAccess && kind != exchange.TypeJWT {
 		return token.Issued{}, Fault("invalid_request", "requested_token_type: only access tokens are issued here")
 	}
-	t := token.Trade{
+	t := exchange.Trade{
 		Subject: secret.NewText(form.Get("subject_token")), SubjectType: form.Get("subject_token_type"),
 		Actor: secret.NewText(form.Get("actor_token")), ActorType: form.Get("actor_token_type"),
 	}
@@ -195,7 +196,7 @@ func (s *Server) exchange(r *http.Request, by token.By, form url.Values, want to
 		}
 		t.Repo = repo
 	}
-	return s.cfg.Issuer.Exchange(r.Context(), by, t, want)
+	return s.cfg.Exchange.Exchange(r.Context(), by, t, want)
 }
 
 // answerDevice is RFC 8628, section 3.2.

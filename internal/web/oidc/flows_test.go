@@ -19,8 +19,8 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/jose"
-	"sallyport/internal/identity/token"
 	"sallyport/internal/identity/token/clients"
+	"sallyport/internal/identity/token/exchange"
 )
 
 // TestConsentIsRemembered asks once a client, not again until it wants more or the person takes it back, and always where
@@ -201,7 +201,7 @@ func TestKeylessJob(t *testing.T) {
 		return w.do(r)
 	}
 	body := func(changes map[string]string) string {
-		m := map[string]string{"grant_type": string(clients.Exchange), "subject_token_type": token.TypeID, "subject_token": "service:trainer 5m model.pull dataset.read", "resource": "acme/base"}
+		m := map[string]string{"grant_type": string(clients.Exchange), "subject_token_type": exchange.TypeID, "subject_token": "service:trainer 5m model.pull dataset.read", "resource": "acme/base"}
 		for k, v := range changes {
 			m[k] = v
 		}
@@ -212,7 +212,7 @@ func TestKeylessJob(t *testing.T) {
 		return string(text)
 	}
 	a := post(body(nil))
-	if a.status != http.StatusOK || a.json["scope"] != "model.pull@acme/base dataset.read@acme/base" || a.json["issued_token_type"] != token.TypeAccess || !w.accepted(a.json["access_token"], hub) || a.json["refresh_token"] != nil {
+	if a.status != http.StatusOK || a.json["scope"] != "model.pull@acme/base dataset.read@acme/base" || a.json["issued_token_type"] != exchange.TypeAccess || !w.accepted(a.json["access_token"], hub) || a.json["refresh_token"] != nil {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 	if a := post(body(map[string]string{"resource": "ana"})); a.json["scope"] != "model.pull dataset.read" {

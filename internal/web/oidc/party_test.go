@@ -16,8 +16,8 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/jose"
-	"sallyport/internal/identity/token"
 	"sallyport/internal/identity/token/clients"
+	"sallyport/internal/identity/token/exchange"
 	"sallyport/internal/plumbing/secret"
 )
 
@@ -606,7 +606,7 @@ func TestJOSE1IDTokens(t *testing.T) {
 		t.Errorf("userinfo with an ID token: %d", a.status)
 	}
 	wantError(t, "as a client assertion", w.post("/oauth/token", url.Values{"grant_type": {"client_credentials"}, "client_assertion_type": {clients.AssertionType}, "client_assertion": {id}}), http.StatusUnauthorized, "invalid_client")
-	wantError(t, "as a subject token of ours", w.post("/oauth/token", p.authenticated("web-app", url.Values{"grant_type": {string(clients.Exchange)}, "subject_token": {id}, "subject_token_type": {token.TypeAccess}})), http.StatusBadRequest, "invalid_grant")
+	wantError(t, "as a subject token of ours", w.post("/oauth/token", p.authenticated("web-app", url.Values{"grant_type": {string(clients.Exchange)}, "subject_token": {id}, "subject_token_type": {exchange.TypeAccess}})), http.StatusBadRequest, "invalid_grant")
 	if a := w.authorize(query("id_token_hint", a.json["access_token"].(string), "client_id", "web-app", "redirect_uri", w.redirectOf("web-app"))); !strings.Contains(a.header.Get("Location"), "error=invalid_request") {
 		t.Errorf("an access token as id_token_hint: %d %q", a.status, a.header.Get("Location"))
 	}

@@ -28,6 +28,7 @@ import (
 	"sallyport/internal/identity/token/clients"
 	"sallyport/internal/identity/token/codes"
 	"sallyport/internal/identity/token/dpop"
+	"sallyport/internal/identity/token/exchange"
 	"sallyport/internal/identity/token/keys"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/store/sqldb"
@@ -52,6 +53,7 @@ type world struct {
 	mux      *http.ServeMux
 	issuer   *token.Issuer
 	codes    *codes.Service
+	exchange *exchange.Service
 	proofs   *token.Proofs
 	store    sqldb.Tokens
 	verifier *token.Verifier
@@ -89,8 +91,9 @@ func newWorld(t testing.TB) *world {
 	}
 	w.issuer = &token.Issuer{
 		URL: external, Clients: registered(t, db, w.now), Keys: signing, Families: db.Token(), Now: w.now, Rand: rand.Reader,
-		Record: w.record, Forget: w.verifier.Forget, Verifier: w.verifier, Standing: standing, Workload: w.workload,
+		Record: w.record, Forget: w.verifier.Forget,
 	}
+	w.exchange = &exchange.Service{Issuer: w.issuer, Verifier: w.verifier, Standing: standing, Workload: w.workload}
 	w.store = db.Token()
 	w.codes = &codes.Service{Issuer: w.issuer, Store: w.store, Flows: w.store}
 	if w.proofs, err = dpop.New(secret.NewBytes([]byte(rand.Text()+rand.Text())), w.now); err != nil {
@@ -98,7 +101,7 @@ func newWorld(t testing.TB) *world {
 	}
 	throttle := &credential.Throttle{Store: db.Throttle(), Now: w.now, Limits: credential.DefaultLimits()}
 	s, err := oidc.New(oidc.Config{
-		Config: oauth.Config{URL: external, Issuer: w.issuer, Codes: w.codes, Verifier: w.verifier, Proofs: w.proofs, Record: w.record,
+		Config: oauth.Config{URL: external, Issuer: w.issuer, Codes: w.codes, Exchange: w.exchange, Verifier: w.verifier, Proofs: w.proofs, Record: w.record,
 			Now: w.now, Log: slog.New(slog.NewTextHandler(t.Output(), nil))},
 		Current: w.current, SignOut: w.signOut, Guess: throttle.Try, Forgive: throttle.Forgive, Key: secret.NewBytes([]byte(rand.Text() + rand.Text())),
 	})
@@ -212,13 +215,13 @@ func standing(_ context.Context, id sallyport.PrincipalID) (sallyport.PrincipalI
 }
 
 // workload trusts proofs of the form "PRINCIPAL LIFE SCOPE…".
-func (w *world) workload(_ context.Context, _ string, proof secret.Text) (token.Workload, error) {
+func (w *world) workload(_ context.Context, _ string, proof secret.Text) (exchange.Workload, error) {
 	words := strings.Fields(proof.Reveal())
 	if len(words) < 3 {
-		return token.Workload{}, sallyport.E("workload", sallyport.Unknown, "no rule", "").Because("workload.rule")
+		return exchange.Workload{}, sallyport.E("workload", sallyport.Unknown, "no rule", "").Because("workload.rule")
 	}
 	life, err := time.ParseDuration(words[1])
-	return token.Workload{Principal: sallyport.PrincipalID(words[0]), Scope: words[2:], Expires: w.now().Add(life), Rule: "test"}, err
+	return exchange.Workload{Principal: sallyport.PrincipalID(words[0]), Scope: words[2:], Expires: w.now().Add(life), Rule: "test"}, err
 }
 
 // signIn has name sign in now.

@@ -1,4 +1,9 @@
-package token
+// Package exchange owns tokens for tokens (RFC 8693) and for services (RFC 6749, section 4.4): what a proof of a workload, an
+// access token of ours, or a client's own proof may be exchanged for, and whom a person lets act for them.
+//
+// What comes out is never more than what went in. The package leaves the proofs of other issuers to identity/workload, and
+// how a token is made to identity/token.
+package exchange
 
 import (
 	"context"
@@ -7,10 +12,35 @@ import (
 	"time"
 
 	"sallyport"
+	"sallyport/internal/identity/token"
 	"sallyport/internal/identity/token/access"
 	"sallyport/internal/identity/token/clients"
 	"sallyport/internal/plumbing/secret"
 )
+
+// Lifetimes.
+const (
+	TradedLifetime = time.Hour      // of the family of a workload, which comes again with a new proof
+	MaxDelegation  = 24 * time.Hour // of a person's permission that an agent acts for them
+)
+
+// A Service exchanges tokens. All fields but Workload are needed; it is set before the first use. Methods are safe for
+// concurrent use; errors are those of [token.Issuer].
+type Service struct {
+	Issuer   *token.Issuer
+	Verifier *access.Verifier // reads the access tokens that are exchanged for others
+	// Standing returns the person who answers for a service or an agent that may act now. Whoever is unknown, suspended
+	// or at the end of their time is an error of kind NotFound.
+	Standing func(ctx context.Context, id sallyport.PrincipalID) (person sallyport.PrincipalID, err error)
+	// Workload verifies a proof that somebody else issued, by the trust rules for a client. Without it none is exchanged.
+	Workload func(ctx context.Context, client string, proof secret.Text) (Workload, error)
+}
+
+func (s *Service) now() time.Time { return s.Issuer.Now().UTC().Truncate(time.Microsecond) }
+
+func fault(reason, message, hint string) error {
+	return sallyport.E("token request", sallyport.Invalid, message, hint).Because(reason)
+}
 
 // The types of tokens in an exchange (RFC 8693, section 3).
 const (
@@ -43,15 +73,15 @@ type Trade struct {
 // access tokens a narrower one of the same family; and, where an agent proves itself beside it and the person has let
 // it, one with which the agent acts for the person. What comes out is never more than what went in: not in scope,
 // audience, life, assurance, binding, purpose or the number of those who act.
-func (s *Issuer) Exchange(ctx context.Context, by By, t Trade, want Want) (Issued, error) {
+func (s *Service) Exchange(ctx context.Context, by token.By, t Trade, want token.Want) (token.Issued, error) {
 	if !by.Client.Allows(clients.Exchange) {
-		return Issued{}, fault("unauthorized_client", "the client may not exchange tokens", "")
+		return token.Issued{}, fault("unauthorized_client", "the client may not exchange tokens", "")
 	}
 	if t.Subject.IsZero() {
-		return Issued{}, fault("invalid_request", "subject_token is missing", "")
+		return token.Issued{}, fault("invalid_request", "subject_token is missing", "")
 	}
 	if t.Actor.IsZero() != (t.ActorType == "") {
-		return Issued{}, fault("invalid_request", "actor_token and actor_token_type go together", "")
+		return token.Issued{}, fault("invalid_request", "actor_token and actor_token_type go together", "")
 	}
 	switch t.SubjectType {
 	case TypeAccess:
@@ -59,35 +89,35 @@ func (s *Issuer) Exchange(ctx context.Context, by By, t Trade, want Want) (Issue
 	case TypeID, TypeJWT:
 		return s.theirs(ctx, by, t, want)
 	}
-	return Issued{}, fault("invalid_request", "this subject_token_type cannot be exchanged here", "send an access_token, id_token or jwt")
+	return token.Issued{}, fault("invalid_request", "this subject_token_type cannot be exchanged here", "send an access_token, id_token or jwt")
 }
 
 // theirs exchanges the proof of a workload for a token of the service.
-func (s *Issuer) theirs(ctx context.Context, by By, t Trade, want Want) (Issued, error) {
+func (s *Service) theirs(ctx context.Context, by token.By, t Trade, want token.Want) (token.Issued, error) {
 	if !t.Actor.IsZero() {
-		return Issued{}, fault("invalid_request", "nobody can act for a workload", "")
+		return token.Issued{}, fault("invalid_request", "nobody can act for a workload", "")
 	}
 	w, err := s.workload(ctx, by, t.Subject)
 	if err != nil {
-		return Issued{}, err
+		return token.Issued{}, err
 	}
 	if w.Principal.Kind() != sallyport.Service {
-		return Issued{}, fault("invalid_request.agent", "an agent acts only for somebody: its proof is an actor_token", "send the person's access token as subject_token")
+		return token.Issued{}, fault("invalid_request.agent", "an agent acts only for somebody: its proof is an actor_token", "send the person's access token as subject_token")
 	}
 	scope, err := narrowTo(meet(w.Scope, by.Client.Scopes), t.Repo)
 	if err != nil {
-		return Issued{}, err
+		return token.Issued{}, err
 	}
 	audiences := by.Client.Audiences
 	if len(w.Audiences) > 0 {
 		audiences = slices.DeleteFunc(slices.Clone(audiences), func(a string) bool { return !slices.Contains(w.Audiences, a) })
 	}
-	return s.service(ctx, by, w.Principal, Approval{Client: by.Client, Scope: scope, Audiences: audiences,
+	return s.service(ctx, by, w.Principal, token.Approval{Client: by.Client, Scope: scope, Audiences: audiences,
 		Life: min(TradedLifetime, w.Expires.Sub(s.now()))}, want)
 }
 
 // workload verifies a proof of another issuer. A proof that is not good is invalid_grant, whatever is wrong with it.
-func (s *Issuer) workload(ctx context.Context, by By, proof secret.Text) (Workload, error) {
+func (s *Service) workload(ctx context.Context, by token.By, proof secret.Text) (Workload, error) {
 	if s.Workload == nil {
 		return Workload{}, fault("invalid_request", "no issuer of workload proofs is trusted here", "an administrator adds a trust rule")
 	}
@@ -106,23 +136,20 @@ func (s *Issuer) workload(ctx context.Context, by By, proof secret.Text) (Worklo
 }
 
 // service issues a token to a service that has proved itself, without a person and without a refresh token.
-func (s *Issuer) service(ctx context.Context, by By, id sallyport.PrincipalID, a Approval, want Want) (Issued, error) {
+func (s *Service) service(ctx context.Context, by token.By, id sallyport.PrincipalID, a token.Approval, want token.Want) (token.Issued, error) {
 	person, err := s.standing(ctx, id)
 	if err != nil {
-		return Issued{}, err
+		return token.Issued{}, err
 	}
 	a.Key, a.Purpose = by.Key, want.Purpose
-	f, err := s.Start(ctx, sallyport.Principal{ID: id, Person: person, Assurance: sallyport.SingleFactor, Methods: []string{"swk"}, AuthTime: s.now()}, a)
+	f, err := s.Issuer.Start(ctx, sallyport.Principal{ID: id, Person: person, Assurance: sallyport.SingleFactor, Methods: []string{"swk"}, AuthTime: s.now()}, a)
 	if err != nil {
-		return Issued{}, err
+		return token.Issued{}, err
 	}
-	return s.once(ctx, f, want, by)
+	return s.Issuer.Once(ctx, f, want, by)
 }
 
-func (s *Issuer) standing(ctx context.Context, id sallyport.PrincipalID) (sallyport.PrincipalID, error) {
-	if s.Standing == nil {
-		return "", fault("unauthorized_client", "services get no tokens here", "")
-	}
+func (s *Service) standing(ctx context.Context, id sallyport.PrincipalID) (sallyport.PrincipalID, error) {
 	person, err := s.Standing(ctx, id)
 	if sallyport.KindOf(err) == sallyport.NotFound {
 		return "", fault("invalid_grant.standing", string(id)+" is not active", "its owner or an administrator knows why")
@@ -130,74 +157,59 @@ func (s *Issuer) standing(ctx context.Context, id sallyport.PrincipalID) (sallyp
 	return person, err
 }
 
-// once issues an access token and nothing to renew it.
-func (s *Issuer) once(ctx context.Context, f Family, want Want, by By) (Issued, error) {
-	issued, err := s.mint(f, want, by)
-	if err != nil {
-		return Issued{}, err
-	}
-	if err := s.record(ctx, issuedEvent(issued, by)); err != nil {
-		return Issued{}, err
-	}
-	return issued, nil
-}
-
 // Credentials issues a token to a client that is a service (RFC 6749, section 4.4).
-func (s *Issuer) Credentials(ctx context.Context, by By, want Want) (Issued, error) {
+func (s *Service) Credentials(ctx context.Context, by token.By, want token.Want) (token.Issued, error) {
 	if by.Client.Public() || !by.Client.Allows(clients.Credentials) || by.Client.Principal.Kind() != sallyport.Service {
-		return Issued{}, fault("unauthorized_client", "the client cannot act for itself", "")
+		return token.Issued{}, fault("unauthorized_client", "the client cannot act for itself", "")
 	}
 	scope, audiences, err := by.Client.Resolve(want.Scope, nil, false)
 	if err != nil {
-		return Issued{}, err
+		return token.Issued{}, err
 	}
-	return s.service(ctx, by, by.Client.Principal, Approval{Client: by.Client, Scope: scope, Audiences: audiences, Life: TradedLifetime}, want)
+	return s.service(ctx, by, by.Client.Principal, token.Approval{Client: by.Client, Scope: scope, Audiences: audiences, Life: TradedLifetime}, want)
 }
 
 // ours exchanges one of our own access tokens.
-func (s *Issuer) ours(ctx context.Context, by By, t Trade, want Want) (Issued, error) {
+func (s *Service) ours(ctx context.Context, by token.By, t Trade, want token.Want) (token.Issued, error) {
 	p, err := s.shown(ctx, by, t.Subject)
 	if err != nil {
-		return Issued{}, err
+		return token.Issued{}, err
 	}
-	f, err := s.Family(ctx, p.Family)
+	f, err := s.Issuer.Family(ctx, p.Family)
 	if err != nil {
-		return Issued{}, err
+		return token.Issued{}, err
 	}
 	if p.Key != "" && p.Key != by.Key {
-		return Issued{}, fault("invalid_grant.key", "the token is bound to a key that this request does not prove", "send a DPoP proof or a client certificate of that key")
+		return token.Issued{}, fault("invalid_grant.key", "the token is bound to a key that this request does not prove", "send a DPoP proof or a client certificate of that key")
 	}
 	agent, err := s.agent(ctx, by, t)
 	if err != nil {
-		return Issued{}, err
+		return token.Issued{}, err
 	}
 	own := p.Client == by.Client.ID || !by.Client.Public() && slices.Contains(by.Client.Serves, p.Audience)
 	if agent == "" && !own {
-		return Issued{}, fault("invalid_grant.client", "the token was issued to another client", "")
+		return token.Issued{}, fault("invalid_grant.client", "the token was issued to another client", "")
 	}
-	f = f.as(p)
+	f = cut(f, p)
 	f.Client, f.Scope = by.Client.ID, meet(p.Scope, by.Client.Scopes)
 	if agent != "" {
-		if f, err = f.onBehalf(agent); err != nil {
-			return Issued{}, err
+		if f, err = onBehalf(f, agent); err != nil {
+			return token.Issued{}, err
 		}
 	}
 	if f, err = s.permitted(ctx, f); err != nil {
-		return Issued{}, err
+		return token.Issued{}, err
 	}
 	if f.Scope, err = narrowTo(f.Scope, t.Repo); err != nil {
-		return Issued{}, err
+		return token.Issued{}, err
 	}
-	return s.once(ctx, f, want, by)
+	return s.Issuer.Once(ctx, f, want, by)
 }
 
 // shown verifies an access token of ours at whatever door it is for.
-func (s *Issuer) shown(ctx context.Context, by By, raw secret.Text) (sallyport.Principal, error) {
+func (s *Service) shown(ctx context.Context, by token.By, raw secret.Text) (sallyport.Principal, error) {
 	bad := fault("invalid_grant.subject", "the subject token is not valid here", "get a new one")
-	if s.Verifier == nil {
-		return sallyport.Principal{}, bad
-	}
-	for _, audience := range slices.Concat(Audiences(s.URL), by.Client.Audiences, by.Client.Serves) {
+	for _, audience := range slices.Concat(token.Audiences(s.Issuer.URL), by.Client.Audiences, by.Client.Serves) {
 		p, err := s.Verifier.Verify(ctx, raw, audience, s.now())
 		if err == nil || sallyport.KindOf(err) != sallyport.Unknown {
 			return p, err
@@ -206,18 +218,18 @@ func (s *Issuer) shown(ctx context.Context, by By, raw secret.Text) (sallyport.P
 	return sallyport.Principal{}, bad
 }
 
-// as returns the family cut down to what one of its tokens has.
-func (f Family) as(p sallyport.Principal) Family {
+// cut returns the family cut down to what one of its tokens has.
+func cut(f token.Family, p sallyport.Principal) token.Family {
 	f.Scope, f.Audiences, f.Assurance, f.Methods, f.AuthTime = p.Scope, []string{p.Audience}, min(f.Assurance, p.Assurance), p.Methods, p.AuthTime
 	f.Actors, f.Purpose, f.OpenID, f.Key = p.Actors, p.Purpose, false, p.Key
 	if p.Expires.Before(f.Expires) {
 		f.Expires = p.Expires
 	}
-	return f.clone()
+	return f
 }
 
 // agent returns who wants to act for the subject: the agent that the client is, or the one that the actor token proves.
-func (s *Issuer) agent(ctx context.Context, by By, t Trade) (sallyport.PrincipalID, error) {
+func (s *Service) agent(ctx context.Context, by token.By, t Trade) (sallyport.PrincipalID, error) {
 	id := by.Client.Principal
 	if !t.Actor.IsZero() {
 		if t.ActorType != TypeID && t.ActorType != TypeJWT {
@@ -243,7 +255,7 @@ func (s *Issuer) agent(ctx context.Context, by By, t Trade) (sallyport.Principal
 }
 
 // onBehalf puts an agent in front of those who act.
-func (f Family) onBehalf(agent sallyport.PrincipalID) (Family, error) {
+func onBehalf(f token.Family, agent sallyport.PrincipalID) (token.Family, error) {
 	if len(f.Actors) >= access.MaxActors || slices.Contains(f.Actors, agent) {
 		return f, fault("invalid_request.hops", "too many act for one another, or the agent acts already", "")
 	}
@@ -253,17 +265,17 @@ func (f Family) onBehalf(agent sallyport.PrincipalID) (Family, error) {
 
 // permitted cuts a family down to what the person lets everybody who acts do. The token will name each permission, and
 // die with any of them.
-func (s *Issuer) permitted(ctx context.Context, f Family) (Family, error) {
+func (s *Service) permitted(ctx context.Context, f token.Family) (token.Family, error) {
 	if len(f.Actors) == 0 {
 		return f, nil
 	}
-	all, err := s.Families.Families(ctx, Selector{Principal: f.Principal})
+	all, err := s.Issuer.Families.Families(ctx, token.Selector{Principal: f.Principal})
 	if err != nil {
 		return f, err
 	}
 	var named []string
 	for _, agent := range f.Actors {
-		i := slices.IndexFunc(all, func(c Family) bool { return c.delegates(agent) && c.Live(s.now()) })
+		i := slices.IndexFunc(all, func(c token.Family) bool { return c.Delegates(agent) && c.Live(s.now()) })
 		if i < 0 {
 			return f, fault("access_denied.consent", string(f.Principal)+" has not let "+string(agent)+" act",
 				"the person runs 'sallyport delegate "+string(agent)+" --scope … --for 1h'")
