@@ -23,3 +23,8 @@ func (c *Client) TestProvider(ctx context.Context, name string) (api.ProviderTes
 func (c *Client) MapClaims(ctx context.Context, name string, claims json.RawMessage) (api.Mapped, error) {
 	return post[api.Mapped](ctx, c, request{op: "map claims of " + name, path: "/idps/" + url.PathEscape(name) + "/map"}, api.ProviderMap{Claims: claims})
 }
+
+// LinkIdentity lets whom a provider knows by a subject sign in as a person.
+func (c *Client) LinkIdentity(ctx context.Context, name string, link api.ProviderLink) (api.ProviderLink, error) {
+	return post[api.ProviderLink](ctx, c, request{op: "link " + string(link.Who), path: "/idps/" + url.PathEscape(name) + "/link"}, link)
+}

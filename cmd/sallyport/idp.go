@@ -10,13 +10,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport"
+	"sallyport/internal/web/api"
 )
 
 // maxClaims bounds a file of claims.
 const maxClaims = 256 << 10
 
 func (a *app) idp() *cobra.Command {
-	return noun(&cobra.Command{Use: "idp", Short: "Other people's identity providers: list, test, try the mapping"}, a.idpList(), a.idpTest(), a.idpMap())
+	return noun(&cobra.Command{Use: "idp", Short: "Other people's identity providers: list, test, link, try the mapping"}, a.idpList(), a.idpTest(), a.idpLink(), a.idpMap())
 }
 
 func (a *app) idpList() *cobra.Command {
@@ -61,6 +62,28 @@ func (a *app) idpTest() *cobra.Command {
 					a.line("%s", l)
 				}
 			})
+		},
+	}
+}
+
+func (a *app) idpLink() *cobra.Command {
+	return &cobra.Command{
+		Use: "link NAME USER SUBJECT", Short: "Let whom a provider knows by a subject sign in as somebody", Args: arguments("NAME", "USER", "SUBJECT"),
+		Example: "  sallyport idp link corp ana 8a7f3c1e-5a0b-4a43-9a52-3f0c8e6f1d2b",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := sallyport.ParsePrincipalID(args[1])
+			if err != nil {
+				return err
+			}
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			l, err := c.LinkIdentity(cmd.Context(), args[0], api.ProviderLink{Who: id, Subject: args[2]})
+			if err != nil {
+				return err
+			}
+			return a.answer(l, func() { a.line("%s of %s signs in as %s", sallyport.OneLine(l.Subject), args[0], l.Who) })
 		},
 	}
 }

@@ -16,6 +16,7 @@ func federationRoutes() []Route {
 	return []Route{
 		{"GET", "/idps", sallyport.IdentityRead, system, (*API).providers},
 		{"POST", "/idps/{name}/test", sallyport.IdentityAdminister, system, (*API).testProvider},
+		{"POST", "/idps/{name}/link", sallyport.IdentityAdminister, system, (*API).linkIdentity},
 		{"POST", "/idps/{name}/map", sallyport.IdentityAdminister, system, (*API).mapClaims},
 	}
 }
@@ -51,6 +52,30 @@ func (a *API) testProvider(c *Call) (any, error) {
 	}
 	lines, err := p.Test(c.Context())
 	return api.ProviderTest{Name: p.Name, Lines: lines}, err
+}
+
+// linkIdentity lets whom a provider knows by a subject sign in as a person. It is recorded before it counts.
+func (a *API) linkIdentity(c *Call) (any, error) {
+	var in api.ProviderLink
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	p, err := a.Rooms.Federation.Provider(c.PathValue("name"))
+	if err != nil {
+		return nil, err
+	}
+	m, err := a.Rooms.Directory.Get(c.Context(), in.Who)
+	if err != nil {
+		return nil, err
+	}
+	if m.ID.Kind() != sallyport.User {
+		return nil, sallyport.E("link identity", sallyport.Invalid, "only people sign in by identity providers", "name a person")
+	}
+	e := map[string]string{"what": "identity linked", "idp": p.Name, "issuer": p.Issuer, "subject": sallyport.OneLine(in.Subject)}
+	if err := a.note(c, sallyport.EventIdentityLinked, string(m.ID), e); err != nil {
+		return nil, err
+	}
+	return in, a.Rooms.Directory.Link(c.Context(), m.ID, directory.Identity{Issuer: p.Issuer, Subject: in.Subject})
 }
 
 // mapClaims shows what the rules make of claims. It changes nothing, and whoever asks may see every account anyway.

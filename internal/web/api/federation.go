@@ -30,6 +30,12 @@ type ProviderMap struct {
 	Claims json.RawMessage `json:"claims"`
 }
 
+// A ProviderLink makes an identity of a provider a member's.
+type ProviderLink struct {
+	Who     sallyport.PrincipalID `json:"who"`
+	Subject string                `json:"subject"` // as the provider writes it
+}
+
 // A Mapped is what the rules make of claims.
 type Mapped struct {
 	Provider string                `json:"provider"`
