@@ -98,7 +98,7 @@ Every command takes --json. Environment: SALLYPORT_SERVER, SALLYPORT_CA, XDG_CON
 		{"govern", []*cobra.Command{a.policy(), a.matrix(), a.user(), a.recovery(), a.group(), a.role(), a.service(), a.agentIdentity(), a.guest(), a.trust(), a.leave(), a.successor(), a.idp(), a.catalog(), a.apply(), a.clients(), a.keys(), a.routes()}},
 		{"me", []*cobra.Command{a.notices(), a.reportCommand()}},
 		{"guard", []*cobra.Command{a.findings(), a.risk(), a.breakglass()}},
-		{"govern", []*cobra.Command{a.scim(), a.onboard()}},
+		{"govern", []*cobra.Command{a.scim(), a.onboard(), a.signals()}},
 		{"run", []*cobra.Command{a.serve(), a.doctor(), a.blocklist(), a.demo(), a.bench()}},
 	} {
 		for _, c := range g.commands {

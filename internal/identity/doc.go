@@ -22,6 +22,9 @@
 //   - token/logout: what clients are told when a session ends
 //   - provision: which record of which upstream provider somebody is, under an id for ever
 //   - intake: what a provider's records do to the directory
+//   - secevent: security event tokens and the events of CAEP, pure
+//   - signals: streams by which partners hear of our people
+//   - heed: what the word of a partner does here
 //   - leaver: the end of an account, everywhere at once, and who answers for what it left
 //   - signin: the ceremony from first proof to session, and step-up
 //   - risk: the score of a sign-in and its reasons, pure

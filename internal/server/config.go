@@ -44,7 +44,8 @@ type Config struct {
 	Need     int    `yaml:"approvals"`
 	// SuccessorGrace is how long a service works on when who answered for it has left; "168h" by default.
 	SuccessorGrace time.Duration  `yaml:"successor_grace"`
-	SCIM           []SCIMSource   `yaml:"scim"` // providers that keep people and groups here
+	SCIM           []SCIMSource   `yaml:"scim"`    // providers that keep people and groups here
+	Signals        SignalsConfig  `yaml:"signals"` // with whom events about people are shared
 	Upstreams      []Upstream     `yaml:"upstreams"`
 	Models         []ModelBinding `yaml:"models"`
 	// LogoutHosts are addresses, https://HOST[:PORT], of clients that are told when a session ends although they are not
@@ -148,6 +149,7 @@ func (c Config) below(dir string) Config {
 		}
 	}
 	c.Federation = providersBelow(c.Federation, dir)
+	c.Signals = c.Signals.below(dir)
 	c.Workloads = c.Workloads.below(dir)
 	c.Upstreams = append([]Upstream{}, c.Upstreams...)
 	for i := range c.Upstreams {

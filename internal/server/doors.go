@@ -51,6 +51,9 @@ func (s *Server) openDoors(context.Context) error {
 		External: s.config.External, Logger: s.logger, Nonce: s.rooms.proofs.Nonce, Rooms: s.adminRooms()}))
 	(&device.Door{Devices: s.rooms.devices, Sync: s.facts.Sync, Logger: s.logger}).Routes(mux)
 	s.openProvisioning(mux)
+	if err := s.openSignals(mux); err != nil {
+		return err
+	}
 	mux.Handle("/log/", &admin.LogFiles{Guard: s.guard, Audience: s.config.External + apiPrefix, Fetch: s.tree.Fetch, Logger: s.logger})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)
@@ -114,7 +117,7 @@ func (s *Server) openGateways(mux *http.ServeMux) error {
 func (s *Server) adminRooms() admin.Rooms {
 	r := &s.rooms
 	return admin.Rooms{Directory: r.directory, Enrol: r.credentials, Recovery: r.recovery, Sessions: r.sessions, Tokens: r.tokens, Roles: r.roles, Approvals: r.approvals,
-		Grants: r.grants, Holds: r.holds, Catalog: r.catalog, Policies: r.policies, Leaver: r.leaver, Sources: s.adminSources(), Enrolled: s.hasProof, Federation: r.federation, Workloads: r.workloads, History: s.index, Watch: s.adminWatch(),
+		Grants: r.grants, Holds: r.holds, Catalog: r.catalog, Policies: r.policies, Leaver: r.leaver, Sources: s.adminSources(), Enrolled: s.hasProof, Signals: s.adminSignals(), Federation: r.federation, Workloads: r.workloads, History: s.index, Watch: s.adminWatch(),
 		Log:  admin.Log{Size: s.trail.Size, Read: s.readLog, Head: s.headLog, Receipt: s.trail.Receipt},
 		Keys: admin.Keys{Rotate: s.vault.RotateKeys, Retire: s.vault.Retire}, Programs: s.programs(), Devices: r.devices}
 }

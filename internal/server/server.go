@@ -64,6 +64,7 @@ type Server struct {
 	vault   *vault.Vault
 	places  *place.Atlas
 	habits  *tail.Follower
+	signals signalsAtWork
 	watch   watch
 	rooms   rooms
 	http    *http.Server
@@ -356,6 +357,8 @@ func (s *Server) openBackground(context.Context) error {
 		func() { s.remember(ctx) },
 		func() { s.followTokens(ctx) },
 		func() { s.sendLogouts(ctx) },
+		func() { s.signals.follower.Run(ctx) },
+		func() { s.signals.doors.Run(ctx) },
 	} {
 		s.running.Go(work)
 	}
@@ -381,6 +384,7 @@ func (s *Server) tend(ctx context.Context) {
 			"forget old guesses":   s.rooms.throttle.Prune, "mark the time": s.steady.Mark, "forget old sessions": s.rooms.sessions.Prune,
 			"tend devices":          s.rooms.devices.Tend,
 			"end what leavers left": s.rooms.leaver.Tend,
+			"tend signals":          s.signals.streams.Tend,
 		} {
 			if err := work(ctx); err != nil && ctx.Err() == nil {
 				s.logger.WarnContext(ctx, "upkeep failed", "what", name, "err", err)

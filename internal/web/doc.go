@@ -8,6 +8,7 @@
 //   - oidc: its pages for people: consent, devices, signing out
 //   - api: the words of the management API, shared with its clients
 //   - admin: the management API, behind the guard like every door
+//   - signals: partners hear of our people, and tell of theirs (SSF, CAEP)
 //   - scim: upstream providers keep people and groups (SCIM 2.0)
 //   - scim/filter, scim/resource, scim/patch: its filters, records and changes, pure
 //   - device: what enrolled devices do over their certificates: renewal, reports of their state

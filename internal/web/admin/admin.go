@@ -60,6 +60,7 @@ type Rooms struct {
 	Leaver     *leaver.Service
 	Federation *federation.Service
 	Sources    Sources
+	Signals    Signals
 	// Enrolled reports whether a person has set up a proof.
 	Enrolled  func(ctx context.Context, id sallyport.PrincipalID) (bool, error)
 	Workloads *workload.Service
@@ -132,7 +133,7 @@ func New(a API) *API {
 // Routes returns every route of the API.
 func Routes() []Route {
 	var all []Route
-	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(), onboardRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), policyRoutes(), tokenRoutes(), deviceRoutes(),
+	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(), onboardRoutes(), signalRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), policyRoutes(), tokenRoutes(), deviceRoutes(),
 		workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes()} {
 		all = append(all, routes...)
 	}

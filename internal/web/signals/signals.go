@@ -163,24 +163,31 @@ func (d *Doors) managed(serve func(*Doors, *call) (int, any, error)) http.Handle
 		} else {
 			status, v, err = serve(d, one)
 		}
-		d.finish(w, r, x.Permit, status, v, err)
+		d.finish(w, r, x.Permit, outcome{status, v, err})
 	}
 }
 
+// An outcome is what a call came to.
+type outcome struct {
+	status int
+	body   any
+	err    error
+}
+
 // finish records the end of a call before its answer leaves.
-func (d *Doors) finish(w http.ResponseWriter, r *http.Request, p *guard.Permit, status int, v any, err error) {
+func (d *Doors) finish(w http.ResponseWriter, r *http.Request, p *guard.Permit, o outcome) {
 	w.Header().Set("Sallyport-Decision", p.ID())
-	if err != nil {
-		status = httpsafe.Status(err)
+	if o.err != nil {
+		o.status = httpsafe.Status(o.err)
 	}
-	if derr := p.Done(sallyport.Delivered{Status: status}); derr != nil {
-		err = derr
+	if err := p.Done(sallyport.Delivered{Status: o.status}); err != nil {
+		o.err = err
 	}
-	if err != nil {
-		d.fail(w, r, err)
+	if o.err != nil {
+		d.fail(w, r, o.err)
 		return
 	}
-	d.answer(w, r, status, v)
+	d.answer(w, r, o.status, o.body)
 }
 
 // A refusal is the body of an answer that is none (RFC 8935, section 2.3).

@@ -52,6 +52,8 @@ forbid (principal, action in Action::"use", resource) when { resource has class 
 permit (principal, action in [Action::"server.read", Action::"model.list"], resource is System);
 @id("reviewer.log") @owner("test") @requirement("T") @text("Reviewers read the log.")
 permit (principal in Role::"reviewer", action in [Action::"audit.read", Action::"hold.place"], resource);
+@id("reviewer.people") @owner("test") @requirement("T") @text("Reviewers look at people.")
+permit (principal in Role::"reviewer", action == Action::"identity.read", resource is Organisation);
 `
 
 // A World is a guard with everything around it. Its methods may be called from
