@@ -89,7 +89,7 @@ func (s *Server) placed(addr netip.Addr) habit.Place {
 // assess is the hook of the ceremony.
 func (r *rooms) assess(ctx context.Context, a signin.Attempt) (signin.Assessment, error) {
 	found, err := r.habits.Assess(ctx, habit.Attempt{Who: a.Member.ID, Address: a.Client.Address, Agent: a.Client.UserAgent,
-		Device: a.Client.Device, StepUp: a.Session != ""})
+		Device: a.Client.Device, Breached: a.Breached, StepUp: a.Session != ""})
 	if err != nil {
 		return signin.Assessment{}, err
 	}

@@ -149,22 +149,28 @@ func (s *Service) HashPassword(ctx context.Context, password secret.Text, withCo
 	return Password{Hash: hash, Alone: length(password) >= s.Policy.Single, Set: s.now()}, nil
 }
 
-// unbreached refuses a password that stands on the operator's list, as it was typed or in the form that is hashed.
-func (s *Service) unbreached(password secret.Text) error {
+// Known tells whether a password stands on the operator's list of breached ones, as it was typed or in the form that is
+// hashed. Lists grow: one that was chosen well may stand on it later.
+func (s *Service) Known(password secret.Text) (bool, error) {
 	if s.Breached == nil {
-		return nil
+		return false, nil
 	}
 	clear, _ := normalise(password)
 	for _, form := range []string{password.Reveal(), clear} {
-		known, err := s.Breached([]byte(form))
-		if err != nil {
-			return err
-		}
-		if known {
-			return sallyport.E("choose password", sallyport.Invalid, "the password is known from a breach", "use another, and change it wherever else you use it").Because(ReasonBreached)
+		if known, err := s.Breached([]byte(form)); known || err != nil {
+			return known, err
 		}
 	}
-	return nil
+	return false, nil
+}
+
+// unbreached refuses a password that is known.
+func (s *Service) unbreached(password secret.Text) error {
+	known, err := s.Known(password)
+	if err == nil && known {
+		err = sallyport.E("choose password", sallyport.Invalid, "the password is known from a breach", "use another, and change it wherever else you use it").Because(ReasonBreached)
+	}
+	return err
 }
 
 // Enrol replaces a person's authenticators and gives them a fresh count of guesses. A TOTP without a secret leaves the

@@ -17,6 +17,7 @@ type Attempt struct {
 	Methods  []string            // RFC 8176 names of the proofs so far
 	Has      sallyport.Assurance // what the proofs so far are worth
 	Session  string              // id of the session that is stepped up, "" otherwise
+	Breached bool                // the password was right, and is known from a breach
 }
 
 // An Assessment is what is thought of an Attempt. The zero value finds nothing unusual.
@@ -24,6 +25,7 @@ type Assessment struct {
 	Score   int                 // risk, 0 to 100
 	Reasons []string            // names without spaces, the heaviest first
 	Needs   sallyport.Assurance // the session must reach it; it can raise what is needed, never lower it
+	Renew   bool                // another password comes before the session
 	Hold    bool                // nobody is signed in by this attempt, whatever the proofs
 	Device  string              // kept with the session, like Network and Country
 	Network string
@@ -48,12 +50,13 @@ func (a Assessment) Rating() session.Rating {
 // a risk that is not there.
 func (s *Service) assess(ctx context.Context, a Attempt) (Assessment, error) {
 	if s.Assess == nil {
-		return Assessment{Device: a.Client.Device}, nil
+		return Assessment{Device: a.Client.Device, Renew: a.Breached}, nil
 	}
 	found, err := s.Assess(ctx, a)
 	if err != nil {
 		return Assessment{}, sallyport.Wrap("sign in", sallyport.Unavailable, "the risk cannot be assessed at this moment; try again later", err).Because(ReasonUnassessed)
 	}
+	found.Renew = found.Renew || a.Breached
 	if found.Device == "" {
 		found.Device = a.Client.Device
 	}

@@ -6,6 +6,7 @@
 //	enrolment  link --Enrol--> [flow: enrol] --Confirm--> session aal2
 //	passkey    nothing --SignInPasskey--> session phr or aal3
 //	           [flow: code] --SecondPasskey--> session phr or aal3; --RecoveryCode--> session aal2
+//	renewal    [flow: renew] --Renew--> session: in the place of any session after a password that is known from a breach
 //	step-up    session --StepUp--> the same session, aal2, under a new bearer value; --StepUpPasskey--> phr or aal3
 //
 // Each arrow checks one proof and is recorded before its result is handed out: what cannot be recorded did not happen.
@@ -52,6 +53,7 @@ const (
 	Done       Stage = ""      // there is a session
 	NeedsCode  Stage = "code"  // the password was right, the code is next
 	Confirming Stage = "enrol" // the password is chosen, the generator's first code is next
+	Renewing   Stage = "renew" // all proofs were right, another password comes before the session
 )
 
 // A Flow is what is kept between two proofs.
@@ -64,7 +66,14 @@ type Flow struct {
 	Chosen   credential.Password // enrolment: stored at the end
 	Sealed   []byte              // enrolment: the generator's sealed secret
 	Found    Assessment          // after the first proof
+	Proved   Proved              // renewal: what the session will be worth
 	Expires  time.Time
+}
+
+// A Proved is what all proofs of a sign-in came to.
+type Proved struct {
+	Assurance sallyport.Assurance
+	Methods   []string // RFC 8176
 }
 
 // A Store keeps flows. Methods are safe for concurrent use.
@@ -128,7 +137,11 @@ func (s *Service) Password(ctx context.Context, c Client, name string, password 
 	if err != nil {
 		return Step{}, s.failed(ctx, c, id, err)
 	}
-	found, err := s.assess(ctx, Attempt{Member: m, Client: c, Ceremony: "password", Methods: []string{"pwd"}, Has: sallyport.SingleFactor})
+	breached, err := s.Credentials.Known(password)
+	if err != nil {
+		return Step{}, err
+	}
+	found, err := s.assess(ctx, Attempt{Member: m, Client: c, Ceremony: "password", Methods: []string{"pwd"}, Has: sallyport.SingleFactor, Breached: breached})
 	if err != nil {
 		return Step{}, s.failed(ctx, c, id, err)
 	}
@@ -231,6 +244,9 @@ func (s *Service) RevokeAll(ctx context.Context, c Client, why string) error {
 func (s *Service) start(ctx context.Context, c Client, m directory.Member, p session.Proof, f Flow) (Step, error) {
 	if err := f.Found.strong(p.Assurance); err != nil {
 		return Step{}, s.failed(ctx, c, m.ID, err)
+	}
+	if f.Found.Renew {
+		return s.next(ctx, Flow{Stage: Renewing, Member: m.ID, Return: f.Return, Found: f.Found, Proved: Proved{p.Assurance, p.Methods}})
 	}
 	p.Principal, p.Person, p.Source, p.Agent, p.Rating = m.ID, m.Person, c.Source, c.Agent, f.Found.Rating()
 	if old, err := s.Sessions.Lookup(ctx, c.Bearer); err == nil {

@@ -165,7 +165,7 @@ func scanSession(row scanner) (one session.Session, err error) {
 
 type flowStore struct{ db *DB }
 
-const flowColumns = "hash, stage, member, return_to, attempts, chosen_hash, chosen_alone, chosen_at, sealed, expires, rating"
+const flowColumns = "hash, stage, member, return_to, attempts, chosen_hash, chosen_alone, chosen_at, sealed, expires, rating, proved"
 
 // PutFlow implements [signin.Store].
 func (s flowStore) PutFlow(ctx context.Context, f signin.Flow, now time.Time) error {
@@ -173,12 +173,16 @@ func (s flowStore) PutFlow(ctx context.Context, f signin.Flow, now time.Time) er
 	if err != nil {
 		return err
 	}
+	proved, err := json.Marshal(f.Proved)
+	if err != nil {
+		return err
+	}
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
 		if _, err := exec(ctx, tx, "DELETE FROM signin_flow WHERE expires <= $1", toMicros(now)); err != nil {
 			return err
 		}
-		_, err := exec(ctx, tx, "INSERT INTO signin_flow ("+flowColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-			f.Hash[:], string(f.Stage), string(f.Member), f.Return, f.Attempts, f.Chosen.Hash, toFlag(f.Chosen.Alone), toMicros(f.Chosen.Set), f.Sealed, toMicros(f.Expires), string(rating))
+		_, err := exec(ctx, tx, "INSERT INTO signin_flow ("+flowColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+			f.Hash[:], string(f.Stage), string(f.Member), f.Return, f.Attempts, f.Chosen.Hash, toFlag(f.Chosen.Alone), toMicros(f.Chosen.Set), f.Sealed, toMicros(f.Expires), string(rating), string(proved))
 		return err
 	})
 }
@@ -202,10 +206,13 @@ func (s flowStore) TakeFlow(ctx context.Context, h session.Hash) (f signin.Flow,
 
 func scanFlow(row scanner) (f signin.Flow, err error) {
 	var alone, set, expires int64
-	var rating []byte
-	err = row.Scan(scanHash{&f.Hash}, &f.Stage, &f.Member, &f.Return, &f.Attempts, &f.Chosen.Hash, &alone, &set, &f.Sealed, &expires, &rating)
+	var rating, proved []byte
+	err = row.Scan(scanHash{&f.Hash}, &f.Stage, &f.Member, &f.Return, &f.Attempts, &f.Chosen.Hash, &alone, &set, &f.Sealed, &expires, &rating, &proved)
 	if err == nil && len(rating) > 0 {
 		err = json.Unmarshal(rating, &f.Found)
+	}
+	if err == nil && len(proved) > 0 {
+		err = json.Unmarshal(proved, &f.Proved)
 	}
 	f.Chosen.Alone, f.Chosen.Set, f.Expires = alone != 0, fromMicros(set), fromMicros(expires)
 	return f, err

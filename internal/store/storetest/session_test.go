@@ -113,7 +113,8 @@ func testFlow(t *testing.T, open func() *sqldb.DB) {
 	a, b := open().SignIn(), open().SignIn()
 	at := time.Date(2026, 11, 20, 9, 0, 0, 1000, time.UTC)
 	f := signin.Flow{Hash: session.Hash{1}, Stage: signin.Confirming, Member: "user:ana", Return: "/a?b=c", Attempts: 2,
-		Chosen: credential.Password{Hash: "$x", Alone: true, Set: at}, Sealed: []byte{0, 9}, Expires: at.Add(time.Minute)}
+		Chosen: credential.Password{Hash: "$x", Alone: true, Set: at}, Sealed: []byte{0, 9}, Expires: at.Add(time.Minute),
+		Proved: signin.Proved{Assurance: sallyport.MultiFactor, Methods: []string{"pwd", "otp"}}}
 	old := signin.Flow{Hash: session.Hash{2}, Stage: signin.NeedsCode, Member: "user:bo", Expires: at}
 	for _, f := range []signin.Flow{f, old} {
 		if err := a.PutFlow(t.Context(), f, at.Add(-time.Second)); err != nil {

@@ -4,6 +4,7 @@
 //	GET  /login            the form; return=/path says where to go afterwards, again=1 asks even who is signed in
 //	POST /login            username, password, return
 //	GET  /login/code       POST: code
+//	GET  /login/renew      another password before anything else; POST: password, again
 //	GET  /enrol/TOKEN      an enrolment link; its token moves into a cookie, so that it leaves the address
 //	GET  /enrol            POST: password, again
 //	GET  /enrol/code       the code generator; POST: code
@@ -94,6 +95,7 @@ func (d *Door) Routes(mux *http.ServeMux) {
 	for pattern, serve := range map[string]handler{
 		"GET /login": d.showLogin, "POST /login": d.takePassword,
 		"GET /login/code": d.showCode, "POST /login/code": d.takeCode,
+		"GET " + renewPage: d.showRenew, "POST " + renewPage: d.takeRenewed,
 		"GET /enrol/{token}": d.openLink, "GET /enrol": d.showEnrol, "POST /enrol": d.takeChosen,
 		"GET /enrol/code": d.showGenerator, "POST /enrol/code": d.takeFirstCode,
 		"GET /stepup": d.showStepUp, "POST /stepup": d.takeStepUp,

@@ -349,6 +349,9 @@ func (d *Door) advance(w http.ResponseWriter, r *http.Request, step signin.Step)
 	case signin.Confirming:
 		d.set(w, flowCookie, step.Flow, flowLife)
 		seeOther(w, r, "/enrol/code")
+	case signin.Renewing:
+		d.set(w, flowCookie, step.Flow, flowLife)
+		seeOther(w, r, renewPage)
 	default:
 		d.set(w, flowCookie, secret.Text{}, 0)
 		d.set(w, sessionCookie, step.Bearer, 0)

@@ -77,8 +77,13 @@ func (d *Door) settle(do func(http.ResponseWriter, *http.Request, finish) (signi
 			d.failJSON(w, r, err)
 			return nil
 		}
-		d.set(w, sessionCookie, step.Bearer, 0)
-		writeJSON(w, http.StatusOK, answered{Next: onward(step.Return)})
+		next := onward(step.Return)
+		if step.Next == signin.Renewing {
+			next = renewPage
+		} else {
+			d.set(w, sessionCookie, step.Bearer, 0)
+		}
+		writeJSON(w, http.StatusOK, answered{Next: next})
 		return nil
 	}
 }
