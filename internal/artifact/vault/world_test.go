@@ -29,6 +29,7 @@ import (
 	"sallyport/internal/identity/directory"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 )
 
 // A world is a vault with everything it stands on: a database, keys beside the
@@ -84,7 +85,7 @@ func (w *world) start(t testing.TB) {
 	t.Helper()
 	ctx := context.Background()
 	var err error
-	if w.db, err = sqldb.Open(ctx, "sqlite:"+filepath.Join(w.data, "sallyport.db")); err != nil {
+	if w.db, err = sqldbtest.Open(ctx, filepath.Join(w.data, "sallyport.db")); err != nil {
 		t.Fatal(err)
 	}
 	if w.blobs, err = blob.NewDir(filepath.Join(w.data, "blobs"), w.hooks); err != nil {

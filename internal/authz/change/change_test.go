@@ -16,7 +16,7 @@ import (
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/policy/cedar"
 	"sallyport/internal/enforce/guard/guardtest"
-	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 )
 
 // A trail keeps what is noted, and can be told to refuse.
@@ -43,7 +43,7 @@ func compile(src policy.Source) (policy.Engine, error) { return cedar.Compile(sr
 // service is a service over a real store.
 func service(t *testing.T) (*change.Service, *trail) {
 	t.Helper()
-	db, err := sqldb.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "db"))
+	db, err := sqldbtest.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
 	if err != nil {
 		t.Fatal(err)
 	}

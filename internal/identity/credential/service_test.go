@@ -20,7 +20,7 @@ import (
 	"sallyport"
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/plumbing/secret"
-	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 )
 
 const goodPassword = "correct horse battery staple"
@@ -43,7 +43,7 @@ func newDesk(t *testing.T) *desk {
 // open is a restart of the server: everything but the database is new.
 func (d *desk) open(pepper string, older ...string) {
 	d.t.Helper()
-	db, err := sqldb.Open(d.t.Context(), "sqlite:"+d.path)
+	db, err := sqldbtest.Open(d.t.Context(), d.path)
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"sallyport/internal/identity/device/ca"
 	"sallyport/internal/identity/device/tpm"
 	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 	"sallyport/internal/web/api"
 )
 
@@ -38,7 +39,7 @@ func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{now: time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)}
 	var err error
-	if w.db, err = sqldb.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "d.db")); err != nil {
+	if w.db, err = sqldbtest.Open(t.Context(), filepath.Join(t.TempDir(), "d.db")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.db.Close() })

@@ -10,13 +10,13 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/directory"
-	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 )
 
 // newService is a directory on a database of its own, with the groups and members of a small organisation.
 func newService(t *testing.T) *directory.Service {
 	t.Helper()
-	db, err := sqldb.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"))
+	db, err := sqldbtest.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"sallyport"
 	"sallyport/internal/identity/federation"
 	"sallyport/internal/plumbing/secret"
-	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 )
 
 // An upstream takes every answer that names its request, as a verified one. What real ones verify has its own tests.
@@ -49,7 +49,7 @@ type desk struct {
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	db, err := sqldb.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"))
+	db, err := sqldbtest.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/recovery"
 	"sallyport/internal/plumbing/secret"
-	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 )
 
 // A desk is the room on a database, with a clock that the test moves. "user:ana2" is a second account of ana.
@@ -29,7 +29,7 @@ type desk struct {
 func newDesk(t *testing.T) *desk {
 	t.Helper()
 	d := &desk{t: t, at: time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC), path: filepath.Join(t.TempDir(), "store.db")}
-	db, err := sqldb.Open(t.Context(), "sqlite:"+d.path)
+	db, err := sqldbtest.Open(t.Context(), d.path)
 	if err != nil {
 		t.Fatal(err)
 	}

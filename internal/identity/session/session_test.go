@@ -16,7 +16,7 @@ import (
 	"sallyport"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/plumbing/secret"
-	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 )
 
 // A desk is a session service on a database, with a clock that the test moves.
@@ -37,7 +37,7 @@ func newDesk(t *testing.T) *desk {
 // node is one more server on the same database.
 func (d *desk) node() *session.Service {
 	d.t.Helper()
-	db, err := sqldb.Open(d.t.Context(), "sqlite:"+d.path)
+	db, err := sqldbtest.Open(d.t.Context(), d.path)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -261,7 +261,7 @@ func second2(_ []string, err error) error { return err }
 func TestOutageIsNotSignedOut(t *testing.T) {
 	d := newDesk(t)
 	bearer, _ := d.start("user:ana")
-	db, err := sqldb.Open(t.Context(), "sqlite:"+d.path)
+	db, err := sqldbtest.Open(t.Context(), d.path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ import (
 	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 )
 
 const (
@@ -41,7 +42,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		defer os.RemoveAll(dir)
-		if db, err = sqldb.Open(context.Background(), "sqlite:"+filepath.Join(dir, "store.db")); err != nil {
+		if db, err = sqldbtest.Open(context.Background(), filepath.Join(dir, "store.db")); err != nil {
 			panic(err)
 		}
 		defer db.Close()

@@ -30,6 +30,7 @@ import (
 	"sallyport/internal/identity/signin"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 	"sallyport/internal/web/login"
 )
 
@@ -68,7 +69,7 @@ func newSiteOn(t *testing.T, local bool, change ...func(*passkey.Config)) *site 
 	}
 	t.Cleanup(server.Close)
 	s := &site{t: t, at: time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)}
-	db, err := sqldb.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"))
+	db, err := sqldbtest.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,7 @@ import (
 	"sallyport/internal/identity/token/keys"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 	"sallyport/internal/web/oauth"
 	"sallyport/internal/web/oidc"
 )
@@ -76,7 +77,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := sqldb.Open(t.Context(), "sqlite:"+path)
+	db, err := sqldbtest.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +149,7 @@ var migrated = sync.OnceValues(func() ([]byte, error) {
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "store.db")
-	db, err := sqldb.Open(context.Background(), "sqlite:"+path)
+	db, err := sqldbtest.Open(context.Background(), path)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,7 @@ import (
 	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 )
 
 const base = "https://gate.test/hf"
@@ -61,7 +62,7 @@ func newSite(t testing.TB) *site {
 	if err := os.Mkdir(data, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	db := must[*sqldb.DB](t)(sqldb.Open(t.Context(), "sqlite:"+filepath.Join(data, "sallyport.db")))
+	db := must[*sqldb.DB](t)(sqldbtest.Open(t.Context(), filepath.Join(data, "sallyport.db")))
 	blobs := must[*blob.Dir](t)(blob.NewDir(filepath.Join(data, "blobs"), blob.Hooks{}))
 	t.Cleanup(func() { _ = blobs.Close(); _ = db.Close() })
 	wrapper := must[*keyring.Local](t)(keyring.CreateLocal(keyring.LocalConfig{Path: filepath.Join(dir, "keys"), DataDir: data, Random: rand.Reader, Now: time.Now}))

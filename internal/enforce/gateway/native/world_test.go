@@ -35,6 +35,7 @@ import (
 	"sallyport/internal/enforce/guard"
 	"sallyport/internal/identity/directory"
 	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 	"sallyport/internal/web/api"
 )
 
@@ -73,7 +74,7 @@ func newWorld(t testing.TB) *world {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
 	must(t, os.Mkdir(data, 0o700))
-	db, err := sqldb.Open(t.Context(), "sqlite:"+filepath.Join(data, "store.db"))
+	db, err := sqldbtest.Open(t.Context(), filepath.Join(data, "store.db"))
 	must(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	blobs, err := blob.NewDir(filepath.Join(data, "blobs"), blob.Hooks{})

@@ -22,7 +22,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/identity/device/ca"
-	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 )
 
 const domain = "acme.example"
@@ -35,7 +35,7 @@ type world struct {
 }
 
 func (w *world) config(t *testing.T) ca.Config {
-	db, err := sqldb.Open(t.Context(), "sqlite:"+w.store)
+	db, err := sqldbtest.Open(t.Context(), w.store)
 	if err != nil {
 		t.Fatal(err)
 	}

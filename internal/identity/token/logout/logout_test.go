@@ -19,6 +19,7 @@ import (
 	"sallyport/internal/identity/token/keys"
 	"sallyport/internal/identity/token/logout"
 	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 )
 
 const external = "https://sallyport.example"
@@ -39,7 +40,7 @@ type scene struct {
 
 func newScene(t *testing.T) *scene {
 	s := &scene{t: t, at: time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC), status: http.StatusOK}
-	db, err := sqldb.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "store.db"))
+	db, err := sqldbtest.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
