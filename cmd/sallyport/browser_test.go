@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha1"
 	"crypto/tls"
@@ -20,6 +21,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"sallyport/internal/plumbing/softkey"
 )
 
 // browser is a program of its own in the scripts: the person behind $PERSON with a browser and an authenticator app. It
@@ -103,25 +106,27 @@ func newVisit(address string, m *memory) (*visit, error) {
 
 // follow fills in page after page until one has no form that it knows.
 func (v *visit) follow(address string) error {
-	path, body, err := v.get(address)
+	at, body, err := v.get(address)
 	for err == nil {
 		switch {
+		case at.Path == "/stepup":
+			at, body, err = v.passkey(at.Query().Get("return"))
 		case strings.Contains(body, `action="/enrol"`):
 			v.m.Name, v.m.Password = text(body, "account"), "the password of "+text(body, "account")+" is long"
-			path, body, err = v.post(path, body, "/enrol", map[string]string{"password": v.m.Password, "again": v.m.Password})
+			at, body, err = v.post(body, "/enrol", map[string]string{"password": v.m.Password, "again": v.m.Password})
 		case strings.Contains(body, `action="/enrol/code"`):
 			v.m.Key = strings.ReplaceAll(text(body, "secret"), " ", "")
-			path, body, err = v.post(path, body, "/enrol/code", map[string]string{"code": v.code()})
+			at, body, err = v.post(body, "/enrol/code", map[string]string{"code": v.code()})
 		case strings.Contains(body, `action="/login"`):
-			path, body, err = v.post(path, body, "/login", map[string]string{"username": v.m.Name, "password": v.m.Password})
+			at, body, err = v.post(body, "/login", map[string]string{"username": v.m.Name, "password": v.m.Password})
 		case strings.Contains(body, `action="/login/code"`):
-			path, body, err = v.post(path, body, "/login/code", map[string]string{"code": v.code()})
+			at, body, err = v.post(body, "/login/code", map[string]string{"code": v.code()})
 		case strings.Contains(body, `action="/oauth/consent"`):
-			path, body, err = v.post(path, body, "/oauth/consent", map[string]string{"decision": "approve"})
+			at, body, err = v.post(body, "/oauth/consent", map[string]string{"decision": "approve"})
 		case strings.Contains(body, `action="/activate"`):
-			path, body, err = v.post(path, body, "/activate", nil)
+			at, body, err = v.post(body, "/activate", nil)
 		case strings.Contains(body, `action="/activate/decide"`):
-			path, body, err = v.post(path, body, "/activate/decide", map[string]string{"decision": "approve"})
+			at, body, err = v.post(body, "/activate/decide", map[string]string{"decision": "approve"})
 		default:
 			return nil
 		}
@@ -129,12 +134,29 @@ func (v *visit) follow(address string) error {
 	return err
 }
 
-func (v *visit) get(address string) (string, string, error) { return read(v.http.Get(address)) }
+func (v *visit) get(address string) (*url.URL, string, error) { return read(v.http.Get(address)) }
+
+// passkey proves the person by a passkey, which is made for the purpose: none outlives this program.
+func (v *visit) passkey(back string) (*url.URL, string, error) {
+	b := softkey.Browser{HTTP: v.http, URL: v.home.Scheme + "://" + v.home.Host, Key: &softkey.Key{}}
+	if err := b.Register(context.Background(), "a key"); err != nil {
+		return nil, "", err
+	}
+	next, err := b.StepUp(context.Background(), back)
+	if err != nil {
+		return nil, "", err
+	}
+	to, err := v.home.Parse(next)
+	if err != nil {
+		return nil, "", err
+	}
+	return v.get(to.String())
+}
 
 var inputs = regexp.MustCompile(`<input [^>]*>`)
 
 // post sends the form of a page with its fields and those that the person fills in.
-func (v *visit) post(path, body, action string, fill map[string]string) (string, string, error) {
+func (v *visit) post(body, action string, fill map[string]string) (*url.URL, string, error) {
 	at := strings.Index(body, `action="`+action+`"`)
 	form, _, _ := strings.Cut(body[at:], "</form>")
 	fields := url.Values{}
@@ -148,11 +170,11 @@ func (v *visit) post(path, body, action string, fill map[string]string) (string,
 	}
 	to, err := v.home.Parse(action)
 	if err != nil {
-		return "", "", err
+		return nil, "", err
 	}
 	r, err := http.NewRequest(http.MethodPost, to.String(), strings.NewReader(fields.Encode()))
 	if err != nil {
-		return "", "", err
+		return nil, "", err
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.Header.Set("Origin", strings.TrimSuffix(v.home.String(), "/"))
@@ -160,16 +182,16 @@ func (v *visit) post(path, body, action string, fill map[string]string) (string,
 	return read(v.http.Do(r))
 }
 
-func read(answer *http.Response, err error) (string, string, error) {
+func read(answer *http.Response, err error) (*url.URL, string, error) {
 	if err != nil {
-		return "", "", err
+		return nil, "", err
 	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
 	if err == nil && answer.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s answers %s: %s", answer.Request.URL.Path, answer.Status, body)
 	}
-	return answer.Request.URL.Path, string(body), err
+	return answer.Request.URL, string(body), err
 }
 
 func attr(tag, name string) string {

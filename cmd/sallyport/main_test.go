@@ -67,7 +67,7 @@ func corp() server.IdentityProvider {
 }
 
 func startServer(e *testscript.Env) error {
-	c := server.Config{Listen: "127.0.0.1:0", Data: e.WorkDir + "/data", KeyFile: e.WorkDir + "/keys/kek.json", Admin: "adam", Organisation: "acme", Federation: []server.IdentityProvider{corp()}}
+	c := server.Config{Listen: "localhost:0", Data: e.WorkDir + "/data", KeyFile: e.WorkDir + "/keys/kek.json", Admin: "adam", Organisation: "acme", Federation: []server.IdentityProvider{corp()}}
 	s, err := server.Start(context.Background(), c, slog.New(slog.DiscardHandler)) // Close ends it
 	if err != nil {
 		return err

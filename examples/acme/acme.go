@@ -1,8 +1,8 @@
 // Package acme owns an organisation to try Sallyport on: people, roles, models,
 // datasets and endpoints (acme.yaml), the policies over them (policies), and tables
 // of who may do what (decisions) that run as tests. In strict are policies that an
-// organisation turns on when its people have passkeys and enrolled devices, with a
-// table of their own. It leaves importing the organisation and deciding to Sallyport.
+// organisation turns on when those who govern it have passkeys and its people have
+// enrolled devices, with a table of their own. It leaves importing the organisation and deciding to Sallyport.
 package acme
 
 import "embed"

@@ -53,11 +53,23 @@ func (p *person) loginBy(ctx context.Context, b *softkey.Browser) error {
 	return p.login(ctx)
 }
 
+// firstLogin signs the command line in for the first time. Those who take restricted weights register a passkey for it.
+func (p *person) firstLogin(ctx context.Context) error {
+	if p.id != "user:ana" && p.id != "user:eva" {
+		return p.login(ctx)
+	}
+	b, err := p.passkey(ctx, false)
+	if err != nil {
+		return err
+	}
+	return p.loginBy(ctx, b)
+}
+
 // ID-3: the passkey that somebody proved themselves with is what every decision about them says, over the real server.
 func TestPasskeyIsInEveryDecision(t *testing.T) {
 	r := tellAnew(t, trail.Files{})
 	for name, want := range map[bool]sallyport.Assurance{false: sallyport.PhishingResistant, true: sallyport.Hardware} {
-		who := map[bool]string{false: "ana", true: "rita"}[name]
+		who := map[bool]string{false: "nora", true: "rita"}[name]
 		t.Run(fmt.Sprint(want), func(t *testing.T) {
 			p := r.As(who).who
 			if me, err := p.client.Who(t.Context()); err != nil || me.Assurance != "aal2" {
@@ -118,4 +130,35 @@ func TestRecoveryTakesTwoAndADay(t *testing.T) {
 	if open, err := adam.Recoveries(ctx); err != nil || len(open) != 0 {
 		t.Errorf("open: %v, %v", open, err)
 	}
+}
+
+// ID-3: restricted weights are asked for with password and code: the answer is no refusal but how to go on. With a passkey
+// they are there.
+func TestRestrictedWeightsWantAPasskey(t *testing.T) {
+	r := tellAnew(t, trail.Files{})
+	r.As("rita").Approve(r.As("tess").Request(sallyport.ModelPull, keel, "5m"))
+	r.WantStatus(200)
+	for _, ask := range []func(*story, string) *story{(*story).Pull, (*story).PullVault} {
+		ask(r.As("tess"), keel).Want(stepUp, "proof.restricted-weights")
+		if said := r.last.header.Get("WWW-Authenticate"); !strings.Contains(said, `error="insufficient_user_authentication"`) || !strings.Contains(said, `acr_values="phr"`) {
+			t.Errorf("the client is told %q", said)
+		}
+		if _, why := r.decided(r.last.decision); len(why.Remedies) != 1 || why.Remedies[0].Command != "sallyport login --assurance phr" {
+			t.Errorf("the ways out are %+v", why.Remedies)
+		}
+	}
+	tess := r.As("tess").who
+	b, err := tess.passkey(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.As("tess").Pull(keel)
+	r.Want(stepUp, "proof.restricted-weights") // having one is not showing it
+	if err := tess.loginBy(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	r.As("tess").Pull(keel)
+	r.Want(allowed, "weights.granted")
+	r.As("tess").PullVault(keel)
+	r.Want(allowed, "weights.granted")
 }

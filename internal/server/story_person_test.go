@@ -61,7 +61,7 @@ func (s *system) person(ctx context.Context, name string) (*person, error) {
 	if err := p.enrol(ctx, link.Link); err != nil {
 		return nil, err
 	}
-	if err := p.login(ctx); err != nil {
+	if err := p.firstLogin(ctx); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()

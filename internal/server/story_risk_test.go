@@ -66,7 +66,7 @@ func TestRE7ReportsActAtOnce(t *testing.T) {
 		t.Error("the download went on to its end")
 	}
 	r.As("ana").Pull(big)
-	r.Want(stepUp, "risk.prove-again")
+	r.Want(stepUp, "risk.ask-again", "risk.prove-again")
 	r.As("ana").Infer(big)
 	r.Want(allowed) // what is not sensitive goes on
 
