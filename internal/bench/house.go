@@ -9,15 +9,13 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"sallyport"
 	"sallyport/client"
 	"sallyport/examples/acme"
+	"sallyport/internal/demo/people"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/server"
 	"sallyport/internal/web/api"
@@ -106,23 +104,14 @@ func (h *house) furnish(ctx context.Context) error {
 
 // signIn enrols a person by their link and signs their command line in.
 func (h *house) signIn(ctx context.Context, name, link string) (*client.Client, error) {
-	trust, err := h.trust()
+	p, err := people.New(name, people.House{Server: h.server.External(), CAFile: h.server.CA(), Plaintext: h.config.Plaintext, Dir: filepath.Join(h.dir, "people")})
 	if err != nil {
 		return nil, err
 	}
-	b, err := newBrowser(&http.Transport{TLSClientConfig: trust})
-	if err != nil {
+	if err := p.Enrol(ctx, link); err != nil {
 		return nil, err
 	}
-	if err := b.enrol(ctx, link); err != nil {
-		return nil, err
-	}
-	c, err := client.New(client.Config{Server: h.server.External(), CAFile: h.server.CA(), Plaintext: h.config.Plaintext,
-		Store: &client.Store{Dir: filepath.Join(h.dir, "logins-"+name)}})
-	if err != nil {
-		return nil, err
-	}
-	return c, c.Login(ctx, client.LoginOptions{Open: func(ctx context.Context, address string) error { return b.consent(ctx, address) }})
+	return p.Client, p.Login(ctx, sallyport.NoAssurance)
 }
 
 // trust is the TLS configuration of a client of the server, nil for plaintext.
@@ -164,12 +153,4 @@ func request(method, host, path string, header map[string]string, body []byte) [
 	b.WriteString("\r\n")
 	b.Write(body)
 	return b.Bytes()
-}
-
-func newForm(ctx context.Context, address string, form url.Values) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(form.Encode()))
-	if err == nil {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	return req, err
 }

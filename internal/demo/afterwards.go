@@ -15,11 +15,12 @@ import (
 
 	"sallyport"
 	"sallyport/client"
+	"sallyport/internal/demo/people"
 	"sallyport/verify"
 )
 
-func (s *story) whyOwn(ctx context.Context, ana *person) (seen, error) {
-	w, err := ana.client.Why(ctx, s.denied)
+func (s *story) whyOwn(ctx context.Context, ana *people.Person) (seen, error) {
+	w, err := ana.Client.Why(ctx, s.denied)
 	if err != nil {
 		return seen{}, err
 	}
@@ -29,8 +30,8 @@ func (s *story) whyOwn(ctx context.Context, ana *person) (seen, error) {
 	return s.latest(ctx, ana, sallyport.ServerRead, fmt.Sprintf("%q; what would help: %s", w.Policies[0].Text, w.Remedies[0].Command))
 }
 
-func (s *story) whyOthers(ctx context.Context, nora *person) (seen, error) {
-	_, err := nora.client.Why(ctx, s.denied)
+func (s *story) whyOthers(ctx context.Context, nora *people.Person) (seen, error) {
+	_, err := nora.Client.Why(ctx, s.denied)
 	e, err := refusal(err)
 	if err == nil && e.Status != http.StatusNotFound {
 		err = errors.New(e.Message)
@@ -38,8 +39,8 @@ func (s *story) whyOthers(ctx context.Context, nora *person) (seen, error) {
 	return seen{outcome: "not-found", note: e.Message}, err
 }
 
-func (s *story) whyAuditor(ctx context.Context, alba *person) (seen, error) {
-	w, err := alba.client.Why(ctx, s.denied)
+func (s *story) whyAuditor(ctx context.Context, alba *people.Person) (seen, error) {
+	w, err := alba.Client.Why(ctx, s.denied)
 	if err != nil {
 		return seen{}, err
 	}
@@ -49,8 +50,8 @@ func (s *story) whyAuditor(ctx context.Context, alba *person) (seen, error) {
 	return s.latest(ctx, alba, sallyport.ServerRead, fmt.Sprintf("made again: %s, as recorded; facts in entry %d, owner of the policy: %s", w.Replay.Again, w.Facts.Seq, w.Policies[0].Owner))
 }
 
-func (s *story) can(ctx context.Context, rita *person) (seen, error) {
-	a, err := rita.client.Can(ctx, client.Can{Action: sallyport.ModelPull, Resource: guarded, As: "user:ana"})
+func (s *story) can(ctx context.Context, rita *people.Person) (seen, error) {
+	a, err := rita.Client.Can(ctx, client.Can{Action: sallyport.ModelPull, Resource: guarded, As: "user:ana"})
 	if err != nil {
 		return seen{}, err
 	}
@@ -60,8 +61,8 @@ func (s *story) can(ctx context.Context, rita *person) (seen, error) {
 	return s.latest(ctx, rita, sallyport.ServerRead, "no; she may ask for it")
 }
 
-func (s *story) matrix(ctx context.Context, rita *person) (seen, error) {
-	m, err := rita.client.Matrix(ctx, sallyport.MultiFactor, "")
+func (s *story) matrix(ctx context.Context, rita *people.Person) (seen, error) {
+	m, err := rita.Client.Matrix(ctx, sallyport.MultiFactor, "")
 	if err != nil {
 		return seen{}, err
 	}
@@ -83,7 +84,7 @@ func (s *story) entry(ctx context.Context, decision string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	found, err := alba.client.Search(ctx, client.Search{Decision: decision, Types: []string{string(sallyport.EventDecided)}, Most: 1})
+	found, err := alba.Client.Search(ctx, client.Search{Decision: decision, Types: []string{string(sallyport.EventDecided)}, Most: 1})
 	if err == nil && len(found) != 1 {
 		err = fmt.Errorf("the log has no decision %q", decision)
 	}
@@ -93,12 +94,12 @@ func (s *story) entry(ctx context.Context, decision string) (uint64, error) {
 	return found[0].Seq, nil
 }
 
-func (s *story) receipt(ctx context.Context, _ *person) (seen, error) {
+func (s *story) receipt(ctx context.Context, _ *people.Person) (seen, error) {
 	seq, err := s.entry(ctx, s.denied)
 	if err != nil {
 		return seen{}, err
 	}
-	receipt, err := s.cast["alba"].client.Receipt(ctx, seq)
+	receipt, err := s.cast["alba"].Client.Receipt(ctx, seq)
 	if err != nil {
 		return seen{}, err
 	}
@@ -113,7 +114,7 @@ func (s *story) receipt(ctx context.Context, _ *person) (seen, error) {
 }
 
 // flips changes one byte of the record of a denial, in a copy of the log.
-func (s *story) flips(ctx context.Context, _ *person) (seen, error) {
+func (s *story) flips(ctx context.Context, _ *people.Person) (seen, error) {
 	seq, err := s.entry(ctx, s.denied)
 	if err != nil {
 		return seen{}, err
@@ -186,18 +187,18 @@ func (s *story) secrets() (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	refresh, err := ana.refreshToken()
+	refresh, err := ana.RefreshToken()
 	if err != nil {
 		return nil, err
 	}
 	half := len(model) / 2
 	return map[string][]byte{
 		"weights": model[half : half+64], "card": card[len(card)/2 : len(card)/2+64], "upstream's key": bytes.TrimSpace(key),
-		"password": []byte(ana.password.Reveal()), "authenticator's key": []byte(ana.app.key), "refresh token": []byte(refresh.Reveal()),
+		"password": []byte(ana.Password.Reveal()), "authenticator's key": []byte(ana.App.Key), "refresh token": []byte(refresh.Reveal()),
 	}, nil
 }
 
-func (s *story) plunders(_ context.Context, _ *person) (seen, error) {
+func (s *story) plunders(_ context.Context, _ *people.Person) (seen, error) {
 	wanted, err := s.secrets()
 	if err != nil {
 		return seen{}, err
@@ -238,7 +239,7 @@ func (s *story) plunders(_ context.Context, _ *person) (seen, error) {
 }
 
 // restarts stops the server and starts it over the same files. Nobody signs in again.
-func (s *story) restarts(ctx context.Context, _ *person) (seen, error) {
+func (s *story) restarts(ctx context.Context, _ *people.Person) (seen, error) {
 	took, err := s.restart(ctx)
 	if err != nil {
 		return seen{}, err
@@ -260,7 +261,7 @@ func (s *story) restarts(ctx context.Context, _ *person) (seen, error) {
 	if hex.EncodeToString(digest[:]) != pushed {
 		return seen{}, fmt.Errorf("jetty's weights are not those that were pushed: %d %.200s", a.status, a.body)
 	}
-	grants, err := ana.client.Grants(ctx, false)
+	grants, err := ana.Client.Grants(ctx, false)
 	if err != nil || len(grants) != 1 {
 		return seen{}, fmt.Errorf("ana has %d grants: %w", len(grants), err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sallyport/client"
+	"sallyport/internal/demo/people"
 )
 
 // decisionHeader names the decision behind an answer.
@@ -24,8 +25,8 @@ const maxBody = 128 << 20
 
 // A call is one request as a stock client would send it.
 type call struct {
-	who    *person     // nil: somebody without a token
-	door   client.Door // whose token is shown
+	who    *people.Person // nil: somebody without a token
+	door   client.Door    // whose token is shown
 	method string
 	path   string
 	body   string
@@ -57,7 +58,7 @@ func (s *story) send(ctx context.Context, c call) (*http.Response, error) {
 	}
 	r.Header.Set("Accept-Encoding", "identity")
 	if c.who != nil {
-		t, err := c.who.token(ctx, c.door)
+		t, err := c.who.Token(ctx, c.door)
 		if err != nil {
 			return nil, err
 		}
@@ -78,12 +79,12 @@ func (s *story) ask(ctx context.Context, c call) (answer, error) {
 }
 
 // hub asks for a file as Hugging Face clients do.
-func hub(p *person, model, file string) call {
+func hub(p *people.Person, model, file string) call {
 	return call{who: p, door: client.Hub, path: "/hf/" + model + "/resolve/main/" + file}
 }
 
 // chat asks a model as OpenAI clients do.
-func chat(p *person, model string, stream bool, tokens int) call {
+func chat(p *people.Person, model string, stream bool, tokens int) call {
 	return call{who: p, door: client.OpenAI, method: http.MethodPost, path: "/openai/v1/chat/completions",
 		body: fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":"The harbour at night"}],"max_tokens":%d,"stream":%t,"ignore_eos":true,"seed":7}`, model, tokens, stream)}
 }

@@ -8,11 +8,12 @@ import (
 	"strings"
 
 	"sallyport"
+	"sallyport/internal/demo/people"
 	"sallyport/internal/web/api"
 )
 
 // locks places a hold on ana while she downloads and streams.
-func (s *story) locks(ctx context.Context, rita *person) (seen, error) {
+func (s *story) locks(ctx context.Context, rita *people.Person) (seen, error) {
 	ana, err := s.who("ana")
 	if err != nil {
 		return seen{}, err
@@ -24,7 +25,7 @@ func (s *story) locks(ctx context.Context, rita *person) (seen, error) {
 	if s.download, err = s.begin(running, hub(ana, guarded, weights), 64<<10); err != nil {
 		return seen{}, err
 	}
-	if s.hold, err = rita.client.Lock(ctx, api.Lock{Target: "user:ana", Why: "her laptop was seen at the harbour"}); err != nil {
+	if s.hold, err = rita.Client.Lock(ctx, api.Lock{Target: "user:ana", Why: "her laptop was seen at the harbour"}); err != nil {
 		return seen{}, err
 	}
 	after := int64(0)
@@ -50,7 +51,7 @@ func (s *story) reported(decision string) (api.Cut, error) {
 	return api.Cut{}, fmt.Errorf("the lock did not report decision %q", decision)
 }
 
-func (s *story) downloadBroke(ctx context.Context, _ *person) (seen, error) {
+func (s *story) downloadBroke(ctx context.Context, _ *people.Person) (seen, error) {
 	if s.download == nil {
 		return seen{}, errors.New("nothing was running")
 	}
@@ -73,7 +74,7 @@ func (s *story) downloadBroke(ctx context.Context, _ *person) (seen, error) {
 	return out, err
 }
 
-func (s *story) streamTold(ctx context.Context, _ *person) (seen, error) {
+func (s *story) streamTold(ctx context.Context, _ *people.Person) (seen, error) {
 	if s.stream == nil {
 		return seen{}, errors.New("nothing was running")
 	}
@@ -93,7 +94,7 @@ func (s *story) streamTold(ctx context.Context, _ *person) (seen, error) {
 	return out, err
 }
 
-func (s *story) chatsHeld(ctx context.Context, ana *person) (seen, error) {
+func (s *story) chatsHeld(ctx context.Context, ana *people.Person) (seen, error) {
 	a, err := s.ask(ctx, chat(ana, guarded, false, 4))
 	if err != nil {
 		return seen{}, err
@@ -101,8 +102,8 @@ func (s *story) chatsHeld(ctx context.Context, ana *person) (seen, error) {
 	return s.answered(ctx, a, http.StatusForbidden, "")
 }
 
-func (s *story) unlocksOwn(ctx context.Context, rita *person) (seen, error) {
-	_, err := rita.client.Unlock(ctx, s.hold.ID, api.Lock{Target: s.hold.Target, Why: "false alarm"})
+func (s *story) unlocksOwn(ctx context.Context, rita *people.Person) (seen, error) {
+	_, err := rita.Client.Unlock(ctx, s.hold.ID, api.Lock{Target: s.hold.Target, Why: "false alarm"})
 	e, err := refusal(err)
 	if err != nil {
 		return seen{}, err
@@ -112,8 +113,8 @@ func (s *story) unlocksOwn(ctx context.Context, rita *person) (seen, error) {
 	return got, err
 }
 
-func (s *story) unlocks(ctx context.Context, ravi *person) (seen, error) {
-	h, err := ravi.client.Unlock(ctx, s.hold.ID, api.Lock{Target: s.hold.Target, Why: "her laptop is back"})
+func (s *story) unlocks(ctx context.Context, ravi *people.Person) (seen, error) {
+	h, err := ravi.Client.Unlock(ctx, s.hold.ID, api.Lock{Target: s.hold.Target, Why: "her laptop is back"})
 	if err != nil {
 		return seen{}, err
 	}
@@ -123,11 +124,11 @@ func (s *story) unlocks(ctx context.Context, ravi *person) (seen, error) {
 	return s.latest(ctx, ravi, sallyport.HoldLift, h.ID+" is lifted")
 }
 
-func (s *story) revokes(ctx context.Context, rita *person) (seen, error) {
+func (s *story) revokes(ctx context.Context, rita *people.Person) (seen, error) {
 	if s.request.Grant == nil {
 		return seen{}, errors.New("ana has no grant")
 	}
-	g, err := rita.client.RevokeGrant(ctx, s.request.Grant.ID, s.request.Grant.Resource)
+	g, err := rita.Client.RevokeGrant(ctx, s.request.Grant.ID, s.request.Grant.Resource)
 	if err != nil {
 		return seen{}, err
 	}

@@ -8,19 +8,20 @@ import (
 	"strings"
 
 	"sallyport"
+	"sallyport/internal/demo/people"
 	"sallyport/internal/web/api"
 )
 
 // join puts somebody into the cast, with a browser and a command line.
-func (s *story) join(name string) (*person, error) {
-	p, err := newPerson(name, s.stage)
+func (s *story) join(name string) (*people.Person, error) {
+	p, err := people.New(name, s.house())
 	if err == nil {
 		s.cast[name] = p
 	}
 	return p, err
 }
 
-func (s *story) firstEnrols(ctx context.Context, _ *person) (seen, error) {
+func (s *story) firstEnrols(ctx context.Context, _ *people.Person) (seen, error) {
 	if s.server.FirstLink == "" {
 		return seen{}, errors.New("the first start gave no link")
 	}
@@ -28,26 +29,26 @@ func (s *story) firstEnrols(ctx context.Context, _ *person) (seen, error) {
 	if err != nil {
 		return seen{}, err
 	}
-	return seen{outcome: "enrolled"}, adam.enrol(ctx, s.server.FirstLink)
+	return seen{outcome: "enrolled"}, adam.Enrol(ctx, s.server.FirstLink)
 }
 
-func (s *story) linkAgain(ctx context.Context, _ *person) (seen, error) {
-	b, err := newBrowser(s.server.CA())
+func (s *story) linkAgain(ctx context.Context, _ *people.Person) (seen, error) {
+	b, err := people.NewBrowser(s.server.CA())
 	if err != nil {
 		return seen{}, err
 	}
-	at, err := b.open(ctx, s.server.FirstLink)
+	at, err := b.Open(ctx, s.server.FirstLink)
 	if err == nil {
-		return seen{}, fmt.Errorf("the link leads to %s", at.at.Path)
+		return seen{}, fmt.Errorf("the link leads to %s", at.At.Path)
 	}
 	if at == nil {
 		return seen{}, err
 	}
-	return seen{outcome: "refused", note: at.main}, nil
+	return seen{outcome: "refused", note: at.Main}, nil
 }
 
-func (s *story) adamSignsIn(ctx context.Context, adam *person) (seen, error) {
-	return seen{outcome: "signed-in"}, adam.login(ctx, sallyport.NoAssurance)
+func (s *story) adamSignsIn(ctx context.Context, adam *people.Person) (seen, error) {
+	return seen{outcome: "signed-in"}, adam.Login(ctx, sallyport.NoAssurance)
 }
 
 // invite enrols somebody who is in the directory, and signs their command line in.
@@ -56,49 +57,52 @@ func (s *story) invite(ctx context.Context, id sallyport.PrincipalID) error {
 	if err != nil {
 		return err
 	}
-	e, err := adam.client.Enrol(ctx, id)
+	e, err := adam.Client.Enrol(ctx, id)
 	if err != nil {
 		return err
 	}
-	p, err := newPerson(id.Name(), s.stage)
+	p, err := people.New(id.Name(), s.house())
 	if err != nil {
 		return err
 	}
-	if err := p.enrol(ctx, e.Link); err != nil {
+	if err := p.Enrol(ctx, e.Link); err != nil {
 		return fmt.Errorf("%s enrols: %w", id, err)
 	}
-	if err := p.login(ctx, sallyport.NoAssurance); err != nil {
+	if err := p.Login(ctx, sallyport.NoAssurance); err != nil {
 		return fmt.Errorf("%s signs in: %w", id, err)
+	}
+	if err := p.AddPasskey(ctx, "a laptop's"); err != nil {
+		return fmt.Errorf("%s adds a passkey: %w", id, err)
 	}
 	s.cast[id.Name()] = p
 	return nil
 }
 
-func (s *story) auditorJoins(ctx context.Context, _ *person) (seen, error) {
+func (s *story) auditorJoins(ctx context.Context, _ *people.Person) (seen, error) {
 	adam, err := s.who("adam")
 	if err != nil {
 		return seen{}, err
 	}
-	if err := beforeAnybody(ctx, adam.client); err != nil {
+	if err := beforeAnybody(ctx, adam.Client); err != nil {
 		return seen{}, err
 	}
 	if err := s.invite(ctx, "user:alba"); err != nil {
 		return seen{}, err
 	}
-	head, err := s.cast["alba"].client.Head(ctx)
+	head, err := s.cast["alba"].Client.Head(ctx)
 	s.firstHead = []byte(head.Checkpoint)
 	return seen{outcome: "signed-in"}, err
 }
 
-func (s *story) setsUp(ctx context.Context, adam *person) (seen, error) {
-	n, err := acme().establish(ctx, adam.client)
+func (s *story) setsUp(ctx context.Context, adam *people.Person) (seen, error) {
+	n, err := acme().establish(ctx, adam.Client)
 	if err != nil {
 		return seen{}, err
 	}
 	return s.latest(ctx, adam, sallyport.IdentityAdminister, fmt.Sprintf("%d changes, each a decision of its own", n))
 }
 
-func (s *story) everybodyEnrols(ctx context.Context, _ *person) (seen, error) {
+func (s *story) everybodyEnrols(ctx context.Context, _ *people.Person) (seen, error) {
 	var names []string
 	for _, m := range acme().people {
 		if err := s.invite(ctx, m.ID); err != nil {
@@ -109,14 +113,14 @@ func (s *story) everybodyEnrols(ctx context.Context, _ *person) (seen, error) {
 	return seen{outcome: "signed-in", note: strings.Join(names, ", ")}, nil
 }
 
-func (s *story) activates(ctx context.Context, adam *person) (seen, error) {
-	old, err := adam.client.Policy(ctx)
+func (s *story) activates(ctx context.Context, adam *people.Person) (seen, error) {
+	old, err := adam.Client.Policy(ctx)
 	if err != nil {
 		return seen{}, err
 	}
 	next := api.PolicySet{Schema: old.Schema, Policies: maps.Clone(old.Policies), Why: "what the demo shows"}
 	next.Policies["demo.cedar"] = morePolicies
-	active, err := adam.client.Activate(ctx, next)
+	active, err := adam.Client.Activate(ctx, next)
 	if err != nil {
 		return seen{}, err
 	}

@@ -11,37 +11,39 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"sallyport"
 	"sallyport/client"
+	"sallyport/internal/demo/people"
 	"sallyport/internal/web/api"
 )
 
 // askFor asks for harbour's weights, for a time.
-func (s *story) askFor(ctx context.Context, p *person, r *api.Request, duration, why string) (seen, error) {
+func (s *story) askFor(ctx context.Context, p *people.Person, r *api.Request, duration, why string) (seen, error) {
 	var err error
-	*r, err = p.client.Ask(ctx, api.Ask{Action: sallyport.ModelPull, Resource: guarded, For: duration, Why: why})
+	*r, err = p.Client.Ask(ctx, api.Ask{Action: sallyport.ModelPull, Resource: guarded, For: duration, Why: why})
 	if err != nil {
 		return seen{}, err
 	}
 	return s.latest(ctx, p, sallyport.GrantRequest, r.ID+" for "+r.For)
 }
 
-func (s *story) asks(ctx context.Context, ana *person) (seen, error) {
+func (s *story) asks(ctx context.Context, ana *people.Person) (seen, error) {
 	return s.askFor(ctx, ana, &s.request, "1h", "move harbour to the lab")
 }
 
-func (s *story) reviewerAsks(ctx context.Context, rita *person) (seen, error) {
+func (s *story) reviewerAsks(ctx context.Context, rita *people.Person) (seen, error) {
 	return s.askFor(ctx, rita, &s.second, "1h", "curious")
 }
 
-func (s *story) asksShort(ctx context.Context, eva *person) (seen, error) {
+func (s *story) asksShort(ctx context.Context, eva *people.Person) (seen, error) {
 	return s.askFor(ctx, eva, &s.short, "2s", "a quick look")
 }
 
-func (s *story) approvesOwn(ctx context.Context, ana *person) (seen, error) {
-	_, err := ana.client.Vote(ctx, s.request, true, "I know what I am doing")
+func (s *story) approvesOwn(ctx context.Context, ana *people.Person) (seen, error) {
+	_, err := ana.Client.Vote(ctx, s.request, true, "I know what I am doing")
 	e, err := refusal(err)
 	if err != nil {
 		return seen{}, err
@@ -49,8 +51,8 @@ func (s *story) approvesOwn(ctx context.Context, ana *person) (seen, error) {
 	return s.decided(ctx, e.Decision, "")
 }
 
-func (s *story) aliasApproves(ctx context.Context, alias *person) (seen, error) {
-	_, err := alias.client.Vote(ctx, s.second, true, "she is fine")
+func (s *story) aliasApproves(ctx context.Context, alias *people.Person) (seen, error) {
+	_, err := alias.Client.Vote(ctx, s.second, true, "she is fine")
 	e, err := refusal(err)
 	if err == nil && e.Status != http.StatusConflict {
 		err = errors.New(e.Message)
@@ -64,8 +66,8 @@ func (s *story) aliasApproves(ctx context.Context, alias *person) (seen, error) 
 }
 
 // approve finds a request in the inbox and approves it.
-func (s *story) approve(ctx context.Context, p *person, r *api.Request) (seen, error) {
-	inbox, err := p.client.Inbox(ctx)
+func (s *story) approve(ctx context.Context, p *people.Person, r *api.Request) (seen, error) {
+	inbox, err := p.Client.Inbox(ctx)
 	if err != nil {
 		return seen{}, err
 	}
@@ -73,7 +75,7 @@ func (s *story) approve(ctx context.Context, p *person, r *api.Request) (seen, e
 		if waiting.ID != r.ID {
 			continue
 		}
-		if *r, err = p.client.Vote(ctx, waiting, true, "agreed"); err != nil {
+		if *r, err = p.Client.Vote(ctx, waiting, true, "agreed"); err != nil {
 			return seen{}, err
 		}
 		if r.Grant == nil {
@@ -84,18 +86,42 @@ func (s *story) approve(ctx context.Context, p *person, r *api.Request) (seen, e
 	return seen{}, fmt.Errorf("request %s is not among the %d of his inbox", r.ID, len(inbox))
 }
 
-func (s *story) approves(ctx context.Context, ravi *person) (seen, error) {
+func (s *story) approves(ctx context.Context, ravi *people.Person) (seen, error) {
 	return s.approve(ctx, ravi, &s.request)
 }
 
-func (s *story) approvesShort(ctx context.Context, ravi *person) (seen, error) {
+func (s *story) approvesShort(ctx context.Context, ravi *people.Person) (seen, error) {
 	return s.approve(ctx, ravi, &s.short)
 }
 
+// wantsPasskey must be told what is missing, in a form that programs understand (RFC 9470).
+func (s *story) wantsPasskey(ctx context.Context, ana *people.Person) (seen, error) {
+	a, err := s.ask(ctx, hub(ana, guarded, weights))
+	if err != nil {
+		return seen{}, err
+	}
+	if said := strings.Join(a.header.Values("WWW-Authenticate"), ", "); !strings.Contains(said, `acr_values="phr"`) {
+		return seen{}, fmt.Errorf("the client is not told what is wanted: %d %q", a.status, said)
+	}
+	return s.answered(ctx, a, a.status, a.header.Get("X-Error-Message"))
+}
+
+// provesByPasskey does what the step-up said: 'sallyport login --assurance phr', and a passkey in the browser.
+func (s *story) provesByPasskey(ctx context.Context, p *people.Person) (seen, error) {
+	if err := p.Login(ctx, sallyport.PhishingResistant); err != nil {
+		return seen{}, err
+	}
+	me, err := p.Client.Who(ctx)
+	if err == nil && me.Assurance != sallyport.PhishingResistant.String() {
+		err = fmt.Errorf("she is at %s", me.Assurance)
+	}
+	return seen{outcome: "raised", note: "every decision says " + me.Assurance + " from here on"}, err
+}
+
 // pulls compares what arrives with the files that were pushed.
-func (s *story) pulls(ctx context.Context, ana *person) (seen, error) {
+func (s *story) pulls(ctx context.Context, ana *people.Person) (seen, error) {
 	began, to := time.Now(), s.path("pulled")
-	m, err := ana.client.Pull(ctx, guarded, to, client.PullOptions{Progress: func(at client.Progress) {
+	m, err := ana.Client.Pull(ctx, guarded, to, client.PullOptions{Progress: func(at client.Progress) {
 		s.out.progress("     pull %s: %s of %s", at.File, mebibytes(at.Done), mebibytes(at.Total))
 	}})
 	if err != nil {
@@ -133,7 +159,7 @@ func sum(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
-func (s *story) ranged(ctx context.Context, ana *person) (seen, error) {
+func (s *story) ranged(ctx context.Context, ana *people.Person) (seen, error) {
 	file, err := os.ReadFile(filepath.Join(s.files(guarded), weights))
 	if err != nil {
 		return seen{}, err
@@ -153,7 +179,7 @@ func (s *story) ranged(ctx context.Context, ana *person) (seen, error) {
 }
 
 // expires downloads under a grant that is shorter than the download.
-func (s *story) expires(ctx context.Context, eva *person) (seen, error) {
+func (s *story) expires(ctx context.Context, eva *people.Person) (seen, error) {
 	t, err := s.begin(ctx, hub(eva, guarded, weights), 1)
 	if err != nil {
 		return seen{}, err

@@ -22,12 +22,12 @@ func (s *story) environment(ctx context.Context) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	clear(ana.tokens)
-	hf, err := ana.token(ctx, client.Hub)
+	ana.Forget()
+	hf, err := ana.Token(ctx, client.Hub)
 	if err != nil {
 		return nil, err
 	}
-	chat, err := ana.token(ctx, client.OpenAI)
+	chat, err := ana.Token(ctx, client.OpenAI)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (s *story) writePeople() error {
 	b.WriteString("The people of the demo. Their codes: oathtool --totp -b KEY, or add the key to an authenticator app.\n\n")
 	for _, name := range slices.Sorted(maps.Keys(s.cast)) {
 		p := s.cast[name]
-		fmt.Fprintf(&b, "%-9s password: %s   key: %s\n", name, p.password.Reveal(), p.app.key)
+		fmt.Fprintf(&b, "%-9s password: %s   key: %s\n", name, p.Password.Reveal(), p.App.Key)
 	}
 	return os.WriteFile(s.path("people.txt"), []byte(b.String()), 0o600)
 }

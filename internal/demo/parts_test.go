@@ -4,58 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"sallyport"
+	"sallyport/internal/demo/people"
 )
-
-// TestAuthenticator holds the app against RFC 6238, appendix B, and wants no code twice.
-func TestAuthenticator(t *testing.T) {
-	app := authenticator{key: "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"}
-	seen := map[string]bool{}
-	for range 2 {
-		code, err := app.code(t.Context())
-		if err != nil || len(code) != 6 || seen[code] {
-			t.Fatalf("code %q, %v", code, err)
-		}
-		seen[code] = true
-	}
-	if now := uint64(time.Now().Unix() / 30); app.last > now+1 || app.last < now {
-		t.Errorf("the last code is of step %d, now is %d", app.last, now)
-	}
-	app.last += 100
-	ctx, stop := context.WithTimeout(t.Context(), time.Millisecond)
-	defer stop()
-	if code, err := app.code(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a code of the far future: %q, %v", code, err)
-	}
-	if _, err := new(authenticator).code(t.Context()); err == nil {
-		t.Error("an app without a key shows codes")
-	}
-}
-
-func TestPage(t *testing.T) {
-	p := &page{at: &url.URL{Path: "/x"}, texts: map[string]string{}}
-	err := p.parse(strings.NewReader(`<!doctype html><html><head><meta charset="utf-8"><title>T</title></head><body><nav><a id="who" href="/a">ana</a></nav>
-<main><h1>Hello &amp; welcome</h1><code id="secret">AB CD</code><br>
-<form method="post" action="/one"><input type="hidden" name="mark" value="m&quot;1"><input id="c" name="code" required autofocus></form>
-<form method="post" action="/two"><input name="id" value="7"><button name="go" value="yes">Go</button></form></main></body></html>`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(p.forms) != 2 || p.forms[0].action != "/one" || p.forms[0].fields.Get("mark") != `m"1` || !p.forms[0].fields.Has("code") || p.forms[1].fields.Get("id") != "7" {
-		t.Errorf("forms %+v", p.forms)
-	}
-	if p.texts["who"] != "ana" || p.texts["secret"] != "AB CD" || p.main != "Hello & welcome AB CD Go" {
-		t.Errorf("texts %v, main %q", p.texts, p.main)
-	}
-	if _, err := new(browser).send(t.Context(), p, "/three", nil); err == nil || !strings.Contains(err.Error(), "no form for /three") {
-		t.Errorf("a form that is not there: %v", err)
-	}
-}
 
 func TestReport(t *testing.T) {
 	var out strings.Builder
@@ -107,8 +62,8 @@ func TestReportAsJSON(t *testing.T) {
 
 // TestStepsThatGoWrong plays steps that do not do what they say.
 func TestStepsThatGoWrong(t *testing.T) {
-	does := func(got seen, err error) func(*story, context.Context, *person) (seen, error) {
-		return func(*story, context.Context, *person) (seen, error) { return got, err }
+	does := func(got seen, err error) func(*story, context.Context, *people.Person) (seen, error) {
+		return func(*story, context.Context, *people.Person) (seen, error) { return got, err }
 	}
 	for name, test := range map[string]struct {
 		step step

@@ -10,6 +10,7 @@ import (
 	"sallyport/internal/authz/decision"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/demo/people"
 	"sallyport/verify"
 )
 
@@ -19,7 +20,7 @@ func (s *story) covered(ctx context.Context, o verify.Options) (verify.Report, e
 	if err != nil {
 		return verify.Report{}, err
 	}
-	head, err := alba.client.Head(ctx)
+	head, err := alba.Client.Head(ctx)
 	if err != nil {
 		return verify.Report{}, err
 	}
@@ -38,7 +39,7 @@ func (s *story) covered(ctx context.Context, o verify.Options) (verify.Report, e
 	return verify.Report{}, fmt.Errorf("after ten seconds no checkpoint covers %d entries", head.Size)
 }
 
-func (s *story) verifies(ctx context.Context, _ *person) (seen, error) {
+func (s *story) verifies(ctx context.Context, _ *people.Person) (seen, error) {
 	r, err := s.covered(ctx, verify.Options{Earlier: [][]byte{s.firstHead}})
 	if err != nil {
 		return seen{}, err
@@ -121,7 +122,7 @@ func (r *record) again(e sallyport.Event) error {
 }
 
 // replays makes all decisions of the run again.
-func (s *story) replays(ctx context.Context, _ *person) (seen, error) {
+func (s *story) replays(ctx context.Context, _ *people.Person) (seen, error) {
 	r := &record{facts: map[string][]byte{}}
 	if _, err := s.covered(ctx, verify.Options{Each: r.read}); err != nil {
 		return seen{}, err

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"sallyport/internal/demo/people"
 	"sallyport/internal/demo/tinylm"
 	"sallyport/internal/demo/tinylm/serve"
 	"sallyport/internal/plumbing/httpsafe"
@@ -43,6 +44,11 @@ func (s *stage) path(parts ...string) string {
 	return filepath.Join(append([]string{s.dir}, parts...)...)
 }
 
+// house is what the cast needs to know.
+func (s *stage) house() people.House {
+	return people.House{Server: s.server.External(), CAFile: s.server.CA(), Dir: s.path("people")}
+}
+
 // files is where the files of a model lie before they are pushed.
 func (s *stage) files(model string) string { return s.path("models", filepath.Base(model)) }
 
@@ -58,7 +64,7 @@ func build(ctx context.Context, o Options, out *report) (*stage, error) {
 		return nil, err
 	}
 	s.config = server.Config{
-		Listen: "127.0.0.1:0", Data: s.path("data"), KeyFile: s.path("keys", "kek.json"), Admin: "adam",
+		Listen: "localhost:0", Data: s.path("data"), KeyFile: s.path("keys", "kek.json"), Admin: "adam",
 		Upstreams: []server.Upstream{{Name: "tinylm", URL: upstream, KeyFile: s.path("upstream.key")}},
 		Models: []server.ModelBinding{
 			{Model: guarded, Upstream: "tinylm", Name: "tinylm"},
@@ -131,7 +137,11 @@ func (s *stage) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.server, s.config.Listen = one, one.Addr()
+	_, port, err := net.SplitHostPort(one.Addr())
+	if err != nil {
+		return errors.Join(err, one.Close())
+	}
+	s.server, s.config.Listen = one, net.JoinHostPort("localhost", port) // passkeys belong to a name, not to an address
 	return nil
 }
 

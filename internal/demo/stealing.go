@@ -11,7 +11,11 @@ import (
 
 	"sallyport"
 	"sallyport/client"
+	"sallyport/internal/demo/people"
 )
+
+// maxAnswer bounds what is read of the token endpoint.
+const maxAnswer = 1 << 20
 
 // refresh shows a refresh token at the token endpoint, and returns the access token and the error code of the answer.
 func (s *story) refresh(ctx context.Context, token, audience string) (access, code string, err error) {
@@ -30,7 +34,7 @@ func (s *story) refresh(ctx context.Context, token, audience string) (access, co
 		Access string `json:"access_token"`
 		Error  string `json:"error"`
 	}
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxPage))
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 	if err == nil {
 		err = json.Unmarshal(text, &said)
 	}
@@ -38,16 +42,16 @@ func (s *story) refresh(ctx context.Context, token, audience string) (access, co
 }
 
 // steals uses ana's refresh token as it lies in her files. Nothing yet tells the thief from her.
-func (s *story) steals(ctx context.Context, _ *person) (seen, error) {
+func (s *story) steals(ctx context.Context, _ *people.Person) (seen, error) {
 	ana, err := s.who("ana")
 	if err != nil {
 		return seen{}, err
 	}
-	copied, err := ana.refreshToken()
+	copied, err := ana.RefreshToken()
 	if err != nil {
 		return seen{}, err
 	}
-	access, code, err := s.refresh(ctx, copied.Reveal(), ana.client.Audience(client.OpenAI))
+	access, code, err := s.refresh(ctx, copied.Reveal(), ana.Client.Audience(client.OpenAI))
 	if err != nil || access == "" {
 		return seen{}, fmt.Errorf("no token: %s %w", code, err)
 	}
@@ -72,22 +76,22 @@ func (s *story) withToken(ctx context.Context, token string) (int, error) {
 	return answer.StatusCode, answer.Body.Close()
 }
 
-func (s *story) reuses(ctx context.Context, ana *person) (seen, error) {
-	kept, err := ana.refreshToken()
+func (s *story) reuses(ctx context.Context, ana *people.Person) (seen, error) {
+	kept, err := ana.RefreshToken()
 	if err != nil {
 		return seen{}, err
 	}
-	_, code, err := s.refresh(ctx, kept.Reveal(), ana.client.Audience(client.API))
+	_, code, err := s.refresh(ctx, kept.Reveal(), ana.Client.Audience(client.API))
 	return seen{outcome: "refused", reason: code}, err
 }
 
-func (s *story) thiefOut(ctx context.Context, _ *person) (seen, error) {
+func (s *story) thiefOut(ctx context.Context, _ *people.Person) (seen, error) {
 	status, err := s.withToken(ctx, s.stolen)
 	return seen{outcome: fmt.Sprint(status)}, err
 }
 
-func (s *story) incident(ctx context.Context, alba *person) (seen, error) {
-	found, err := alba.client.Search(ctx, client.Search{Types: []string{string(sallyport.EventTokenReused)}, Who: "user:ana", Most: 1})
+func (s *story) incident(ctx context.Context, alba *people.Person) (seen, error) {
+	found, err := alba.Client.Search(ctx, client.Search{Types: []string{string(sallyport.EventTokenReused)}, Who: "user:ana", Most: 1})
 	if err != nil {
 		return seen{}, err
 	}
@@ -97,13 +101,13 @@ func (s *story) incident(ctx context.Context, alba *person) (seen, error) {
 	return seen{action: string(found[0].Action), outcome: "recorded", reason: string(found[0].Type), note: fmt.Sprintf("entry %d: %s", found[0].Seq, found[0].Reason)}, nil
 }
 
-func (s *story) anaSignsIn(ctx context.Context, ana *person) (seen, error) {
-	return seen{outcome: "signed-in"}, ana.login(ctx, sallyport.NoAssurance)
+func (s *story) anaSignsIn(ctx context.Context, ana *people.Person) (seen, error) {
+	return seen{outcome: "signed-in"}, ana.Login(ctx, sallyport.NoAssurance)
 }
 
 // logsOut ends everything of ana's, the stream that runs included.
-func (s *story) logsOut(ctx context.Context, ana *person) (seen, error) {
-	t, err := ana.token(ctx, client.OpenAI)
+func (s *story) logsOut(ctx context.Context, ana *people.Person) (seen, error) {
+	t, err := ana.Token(ctx, client.OpenAI)
 	if err != nil {
 		return seen{}, err
 	}
@@ -112,7 +116,7 @@ func (s *story) logsOut(ctx context.Context, ana *person) (seen, error) {
 	if err != nil {
 		return seen{}, err
 	}
-	h, err := ana.client.LogoutEverywhere(ctx)
+	h, err := ana.Client.LogoutEverywhere(ctx)
 	if err != nil {
 		return seen{}, err
 	}
@@ -125,4 +129,6 @@ func (s *story) logsOut(ctx context.Context, ana *person) (seen, error) {
 	return s.latest(ctx, ana, sallyport.ServerRead, fmt.Sprintf("%d running calls cut", len(h.Cut)))
 }
 
-func (s *story) oldToken(ctx context.Context, _ *person) (seen, error) { return s.thiefOut(ctx, nil) }
+func (s *story) oldToken(ctx context.Context, _ *people.Person) (seen, error) {
+	return s.thiefOut(ctx, nil)
+}

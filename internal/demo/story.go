@@ -11,6 +11,7 @@ import (
 
 	"sallyport"
 	"sallyport/client"
+	"sallyport/internal/demo/people"
 	"sallyport/internal/web/api"
 )
 
@@ -19,7 +20,7 @@ type step struct {
 	who  string // a name of the cast, with a plus for those who join by this step; or somebody outside
 	what string // for the reader
 	want string // OUTCOME, or OUTCOME REASONS as the log has them
-	do   func(*story, context.Context, *person) (seen, error)
+	do   func(*story, context.Context, *people.Person) (seen, error)
 }
 
 // A chapter is some steps under a heading.
@@ -39,7 +40,7 @@ type story struct {
 	*stage
 	out  *report
 	wire *http.Client // of the stock clients
-	cast map[string]*person
+	cast map[string]*people.Person
 	told uint64 // the log's number behind the last decision that was told
 
 	firstHead []byte // a checkpoint kept from the beginning
@@ -55,7 +56,7 @@ type story struct {
 
 // newStory sets the play up.
 func newStory(st *stage, out *report) *story {
-	return &story{stage: st, out: out, cast: map[string]*person{}}
+	return &story{stage: st, out: out, cast: map[string]*people.Person{}}
 }
 
 // chapters is the story.
@@ -67,7 +68,7 @@ func (s *story) chapters() []chapter {
 			{"adam", "signs the command line in: authorization code with PKCE, consent in the browser", "signed-in", (*story).adamSignsIn},
 			{"+alba", "is invited as the auditor, enrols and signs in; from here on she reads every decision in the log", "signed-in", (*story).auditorJoins},
 			{"adam", "sets up acme: groups, people, roles, projects, models", "allow administrator.run", (*story).setsUp},
-			{"everybody", "enrols by a link of their own and signs in", "signed-in", (*story).everybodyEnrols},
+			{"everybody", "enrols by a link of their own, signs in and adds a passkey", "signed-in", (*story).everybodyEnrols},
 			{"adam", "activates three more policies, each with owner and reason", "allow administrator.run", (*story).activates},
 		}},
 		{"A model comes in", []step{
@@ -84,9 +85,9 @@ func (s *story) chapters() []chapter {
 			{"ana", "chats with harbour", "allow developer.work", (*story).chats},
 			{"ana", "streams from harbour", "allow developer.work", (*story).streams},
 			{"ana", "reads harbour's tokenizer, as Hugging Face clients do", "allow developer.work", (*story).tokenizer},
-			{"ana", "downloads harbour's weights, as Hugging Face clients do", "deny weights.restricted-need-a-grant", (*story).weightsByHub},
-			{"ana", "asks for one byte of them", "deny weights.restricted-need-a-grant", (*story).oneByte},
-			{"ana", "pulls them with the command line", "deny weights.restricted-need-a-grant", (*story).weightsByVault},
+			{"ana", "downloads harbour's weights, as Hugging Face clients do", "deny proof.restricted-weights weights.restricted-need-a-grant", (*story).weightsByHub},
+			{"ana", "asks for one byte of them", "deny proof.restricted-weights weights.restricted-need-a-grant", (*story).oneByte},
+			{"ana", "pulls them with the command line", "deny proof.restricted-weights weights.restricted-need-a-grant", (*story).weightsByVault},
 			{"ana", "reads keel's card", "allow reader.know", (*story).readsCard},
 			{"ana", "calls keel", "deny default.deny", (*story).callsClosed},
 			{"ana", "lists the models that she may call: keel is not among them", "allow everybody.self", (*story).lists},
@@ -108,8 +109,11 @@ func (s *story) chapters() []chapter {
 			{"rita", "asks for the weights too", "allow everybody.request", (*story).reviewerAsks},
 			{"rita.two", "is rita's second account, and approves rita's request", "refused", (*story).aliasApproves},
 			{"ravi", "finds ana's request in his inbox and approves it", "allow reviewer.approve", (*story).approves},
+			{"ana", "pulls the weights: no refusal, but a passkey is wanted first", "step-up proof.restricted-weights", (*story).wantsPasskey},
+			{"ana", "does what the answer told her: signs in again, by her passkey", "raised", (*story).provesByPasskey},
 			{"ana", "pulls the weights; they are the pushed ones, byte for byte", "allow demo.measured-rate weights.granted", (*story).pulls},
 			{"ana", "reads a range of them", "allow demo.measured-rate weights.granted", (*story).ranged},
+			{"eva", "signs in again, by her passkey", "raised", (*story).provesByPasskey},
 			{"eva", "asks for them for two seconds", "allow everybody.request", (*story).asksShort},
 			{"ravi", "approves it", "allow reviewer.approve", (*story).approvesShort},
 			{"eva", "downloads them; the grant ends before the file does", "ended", (*story).expires},
@@ -153,7 +157,7 @@ func (s *story) chapters() []chapter {
 
 // tell plays the chapters. Steps that go wrong are told and do not end it.
 func (s *story) tell(ctx context.Context) error {
-	transport, err := trusting(s.server.CA())
+	transport, err := people.Trusting(s.server.CA())
 	if err != nil {
 		return err
 	}
@@ -191,7 +195,7 @@ func (s *story) play(ctx context.Context, title string, one step) {
 }
 
 // acting returns who acts in a step: nobody of the cast where they are outside it, or come with this step.
-func (s *story) acting(one step) (*person, error) {
+func (s *story) acting(one step) (*people.Person, error) {
 	if strings.HasPrefix(one.who, "+") || slices.Contains([]string{"anybody", "everybody", "thief"}, one.who) {
 		return nil, nil
 	}
@@ -199,7 +203,7 @@ func (s *story) acting(one step) (*person, error) {
 }
 
 // who returns somebody of the cast.
-func (s *story) who(name string) (*person, error) {
+func (s *story) who(name string) (*people.Person, error) {
 	if p := s.cast[name]; p != nil {
 		return p, nil
 	}
@@ -215,7 +219,7 @@ func (s *story) decided(ctx context.Context, id, note string) (seen, error) {
 	if id == "" {
 		return seen{}, errors.New("the answer names no decision")
 	}
-	w, err := alba.client.Why(ctx, id)
+	w, err := alba.Client.Why(ctx, id)
 	if err != nil {
 		return seen{}, fmt.Errorf("decision %s: %w", id, err)
 	}
@@ -231,17 +235,17 @@ func (s *story) decided(ctx context.Context, id, note string) (seen, error) {
 }
 
 // latest tells the newest decision about what somebody did, which must be newer than what was told.
-func (s *story) latest(ctx context.Context, p *person, action sallyport.Action, note string) (seen, error) {
+func (s *story) latest(ctx context.Context, p *people.Person, action sallyport.Action, note string) (seen, error) {
 	alba, err := s.who("alba")
 	if err != nil {
 		return seen{}, err
 	}
-	found, err := alba.client.Search(ctx, client.Search{Who: string(p.id), Action: string(action), Types: []string{string(sallyport.EventDecided)}, Most: 1})
+	found, err := alba.Client.Search(ctx, client.Search{Who: string(p.ID), Action: string(action), Types: []string{string(sallyport.EventDecided)}, Most: 1})
 	if err != nil {
 		return seen{}, err
 	}
 	if len(found) == 0 || found[0].Seq <= s.told {
-		return seen{}, fmt.Errorf("the log has no decision about %s by %s", action, p.id)
+		return seen{}, fmt.Errorf("the log has no decision about %s by %s", action, p.ID)
 	}
 	return s.decided(ctx, found[0].Decision, note)
 }

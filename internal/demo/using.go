@@ -11,9 +11,10 @@ import (
 
 	"sallyport"
 	"sallyport/client"
+	"sallyport/internal/demo/people"
 )
 
-func (s *story) chats(ctx context.Context, ana *person) (seen, error) {
+func (s *story) chats(ctx context.Context, ana *people.Person) (seen, error) {
 	a, err := s.ask(ctx, chat(ana, guarded, false, 12))
 	if err != nil {
 		return seen{}, err
@@ -34,7 +35,7 @@ func (s *story) chats(ctx context.Context, ana *person) (seen, error) {
 	return s.answered(ctx, a, http.StatusOK, note)
 }
 
-func (s *story) streams(ctx context.Context, ana *person) (seen, error) {
+func (s *story) streams(ctx context.Context, ana *people.Person) (seen, error) {
 	a, err := s.ask(ctx, chat(ana, guarded, true, 24))
 	if err != nil {
 		return seen{}, err
@@ -45,7 +46,7 @@ func (s *story) streams(ctx context.Context, ana *person) (seen, error) {
 	return s.answered(ctx, a, http.StatusOK, fmt.Sprintf("%d events", bytes.Count(a.body, []byte("data: "))))
 }
 
-func (s *story) tokenizer(ctx context.Context, ana *person) (seen, error) {
+func (s *story) tokenizer(ctx context.Context, ana *people.Person) (seen, error) {
 	a, err := s.ask(ctx, hub(ana, guarded, "tokenizer.json"))
 	if err != nil {
 		return seen{}, err
@@ -54,7 +55,7 @@ func (s *story) tokenizer(ctx context.Context, ana *person) (seen, error) {
 }
 
 // weightsByHub must be refused in the form in which the Hub's clients show our sentence, with the command that helps.
-func (s *story) weightsByHub(ctx context.Context, ana *person) (seen, error) {
+func (s *story) weightsByHub(ctx context.Context, ana *people.Person) (seen, error) {
 	a, err := s.ask(ctx, hub(ana, guarded, weights))
 	if err != nil {
 		return seen{}, err
@@ -67,7 +68,7 @@ func (s *story) weightsByHub(ctx context.Context, ana *person) (seen, error) {
 	return s.answered(ctx, a, http.StatusForbidden, told)
 }
 
-func (s *story) oneByte(ctx context.Context, ana *person) (seen, error) {
+func (s *story) oneByte(ctx context.Context, ana *people.Person) (seen, error) {
 	c := hub(ana, guarded, weights)
 	c.ranged = "bytes=0-0"
 	a, err := s.ask(ctx, c)
@@ -77,8 +78,8 @@ func (s *story) oneByte(ctx context.Context, ana *person) (seen, error) {
 	return s.answered(ctx, a, http.StatusForbidden, "")
 }
 
-func (s *story) weightsByVault(ctx context.Context, ana *person) (seen, error) {
-	_, err := ana.client.Pull(ctx, guarded, s.path("denied"), client.PullOptions{Only: func(f client.File) bool { return f.Path == weights }})
+func (s *story) weightsByVault(ctx context.Context, ana *people.Person) (seen, error) {
+	_, err := ana.Client.Pull(ctx, guarded, s.path("denied"), client.PullOptions{Only: func(f client.File) bool { return f.Path == weights }})
 	e, err := refusal(err)
 	if err != nil {
 		return seen{}, err
@@ -89,7 +90,7 @@ func (s *story) weightsByVault(ctx context.Context, ana *person) (seen, error) {
 	return s.decided(ctx, e.Decision, "")
 }
 
-func (s *story) readsCard(ctx context.Context, ana *person) (seen, error) {
+func (s *story) readsCard(ctx context.Context, ana *people.Person) (seen, error) {
 	a, err := s.ask(ctx, hub(ana, closed, "README.md"))
 	if err != nil {
 		return seen{}, err
@@ -97,7 +98,7 @@ func (s *story) readsCard(ctx context.Context, ana *person) (seen, error) {
 	return s.answered(ctx, a, http.StatusOK, fmt.Sprintf("%d bytes", len(a.body)))
 }
 
-func (s *story) callsClosed(ctx context.Context, ana *person) (seen, error) {
+func (s *story) callsClosed(ctx context.Context, ana *people.Person) (seen, error) {
 	a, err := s.ask(ctx, chat(ana, closed, false, 4))
 	if err != nil {
 		return seen{}, err
@@ -109,7 +110,7 @@ func (s *story) callsClosed(ctx context.Context, ana *person) (seen, error) {
 	return s.answered(ctx, a, http.StatusForbidden, said.Error.Message)
 }
 
-func (s *story) lists(ctx context.Context, ana *person) (seen, error) {
+func (s *story) lists(ctx context.Context, ana *people.Person) (seen, error) {
 	a, err := s.ask(ctx, call{who: ana, door: client.OpenAI, path: "/openai/v1/models"})
 	if err != nil {
 		return seen{}, err
@@ -129,7 +130,7 @@ func (s *story) lists(ctx context.Context, ana *person) (seen, error) {
 }
 
 // hidden compares what somebody is told about a model of which they may not know, and about one that is not there.
-func (s *story) hidden(ctx context.Context, nora *person) (seen, error) {
+func (s *story) hidden(ctx context.Context, nora *people.Person) (seen, error) {
 	words := func(name string) (answer, string, error) {
 		a, err := s.ask(ctx, call{who: nora, door: client.Hub, path: "/hf/api/models/acme/" + name})
 		told := regexp.MustCompile(`D-[0-9a-z]+`).ReplaceAllString(a.header.Get("X-Error-Message")+" "+a.header.Get("X-Error-Code")+" "+string(a.body), "D")
@@ -169,29 +170,29 @@ func (s *story) unmapped(ctx context.Context, c call, status int) (seen, error) 
 	return s.decided(ctx, id, c.path)
 }
 
-func (s *story) loadsAdapter(ctx context.Context, ana *person) (seen, error) {
+func (s *story) loadsAdapter(ctx context.Context, ana *people.Person) (seen, error) {
 	return s.unmapped(ctx, call{who: ana, door: client.OpenAI, method: http.MethodPost, path: "/openai/v1/load_lora_adapter", body: `{"lora_name":"x","lora_path":"/x"}`}, http.StatusForbidden)
 }
 
-func (s *story) invocations(ctx context.Context, ana *person) (seen, error) {
+func (s *story) invocations(ctx context.Context, ana *people.Person) (seen, error) {
 	c := chat(ana, guarded, false, 4)
 	c.path = "/openai/invocations"
 	return s.unmapped(ctx, c, http.StatusForbidden)
 }
 
-func (s *story) xetToken(ctx context.Context, ana *person) (seen, error) {
+func (s *story) xetToken(ctx context.Context, ana *people.Person) (seen, error) {
 	return s.unmapped(ctx, call{who: ana, door: client.Hub, path: "/hf/api/models/" + guarded + "/xet-read-token/main"}, http.StatusForbidden)
 }
 
-func (s *story) vaultUnmapped(ctx context.Context, ana *person) (seen, error) {
+func (s *story) vaultUnmapped(ctx context.Context, ana *people.Person) (seen, error) {
 	return s.unmapped(ctx, call{who: ana, door: client.Vault, path: "/vault/v1/" + guarded + "/keys"}, http.StatusForbidden)
 }
 
-func (s *story) apiUnmapped(ctx context.Context, ana *person) (seen, error) {
+func (s *story) apiUnmapped(ctx context.Context, ana *people.Person) (seen, error) {
 	return s.unmapped(ctx, call{who: ana, door: client.API, path: "/api/v1/debug"}, http.StatusNotFound)
 }
 
-func (s *story) twoModels(ctx context.Context, ana *person) (seen, error) {
+func (s *story) twoModels(ctx context.Context, ana *people.Person) (seen, error) {
 	c := chat(ana, open, false, 4)
 	c.body = strings.TrimSuffix(c.body, "}") + fmt.Sprintf(`,"model":%q}`, guarded)
 	a, err := s.ask(ctx, c)
@@ -201,7 +202,7 @@ func (s *story) twoModels(ctx context.Context, ana *person) (seen, error) {
 	if a.status != http.StatusBadRequest {
 		return seen{}, fmt.Errorf("the door answers %d: %.200s", a.status, a.body)
 	}
-	return s.refused(ctx, ana.id, "refused")
+	return s.refused(ctx, ana.ID, "refused")
 }
 
 // refused tells the newest refusal in the log that came without a decision.
@@ -210,7 +211,7 @@ func (s *story) refused(ctx context.Context, who sallyport.PrincipalID, outcome 
 	if err != nil {
 		return seen{}, err
 	}
-	found, err := alba.client.Search(ctx, client.Search{Who: string(who), Types: []string{string(sallyport.EventRefused)}, Most: 1})
+	found, err := alba.Client.Search(ctx, client.Search{Who: string(who), Types: []string{string(sallyport.EventRefused)}, Most: 1})
 	if err != nil {
 		return seen{}, err
 	}
@@ -221,7 +222,7 @@ func (s *story) refused(ctx context.Context, who sallyport.PrincipalID, outcome 
 	return seen{action: string(found[0].Action), resource: found[0].On, outcome: outcome, reason: found[0].Reason}, nil
 }
 
-func (s *story) wrongDoor(ctx context.Context, ana *person) (seen, error) {
+func (s *story) wrongDoor(ctx context.Context, ana *people.Person) (seen, error) {
 	c := chat(ana, guarded, false, 4)
 	c.door = client.Hub
 	a, err := s.ask(ctx, c)
@@ -234,7 +235,7 @@ func (s *story) wrongDoor(ctx context.Context, ana *person) (seen, error) {
 	return s.refused(ctx, "", "401")
 }
 
-func (s *story) noToken(ctx context.Context, _ *person) (seen, error) {
+func (s *story) noToken(ctx context.Context, _ *people.Person) (seen, error) {
 	chatting := chat(nil, guarded, false, 4)
 	for _, c := range []call{
 		{path: "/hf/" + guarded + "/resolve/main/" + weights}, {path: "/hf/api/models"},

@@ -1,4 +1,4 @@
-package demo
+package people
 
 import (
 	"context"
@@ -19,21 +19,24 @@ import (
 // maxPage bounds what is read of a page.
 const maxPage = 1 << 20
 
-// A browser opens pages and sends their forms, as people do: with cookies, without scripts.
-type browser struct{ http *http.Client }
+// A Browser opens pages and sends their forms, as people do: with cookies, without scripts.
+type Browser struct{ http *http.Client }
 
-// newBrowser makes a browser that trusts the authority of a file.
-func newBrowser(caFile string) (*browser, error) {
-	transport, err := trusting(caFile)
+// NewBrowser makes a browser that trusts the authority of a file, or with "" those of the system.
+func NewBrowser(caFile string) (*Browser, error) {
+	transport, err := Trusting(caFile)
 	if err != nil {
 		return nil, err
 	}
 	jar, err := cookiejar.New(nil)
-	return &browser{http: &http.Client{Transport: transport, Jar: jar, Timeout: time.Minute}}, err
+	return &Browser{http: &http.Client{Transport: transport, Jar: jar, Timeout: time.Minute}}, err
 }
 
-// trusting makes a transport that trusts the authority of a file and no other.
-func trusting(caFile string) (*http.Transport, error) {
+// Trusting makes a transport that trusts the authority of a file and no other, or with "" those of the system.
+func Trusting(caFile string) (*http.Transport, error) {
+	if caFile == "" {
+		return new(http.Transport), nil
+	}
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
 		return nil, err
@@ -45,12 +48,12 @@ func trusting(caFile string) (*http.Transport, error) {
 	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: false}, nil
 }
 
-// A page is what a person sees: forms, and the texts of elements with an id.
-type page struct {
-	at    *url.URL
+// A Page is what a person sees: forms, and the texts of elements with an id.
+type Page struct {
+	At    *url.URL
+	Texts map[string]string // by id
+	Main  string            // all its text
 	forms []form
-	texts map[string]string
-	main  string // all its text
 }
 
 // A form is where it goes and what it holds.
@@ -59,8 +62,8 @@ type form struct {
 	fields url.Values
 }
 
-// open follows a link.
-func (b *browser) open(ctx context.Context, address string) (*page, error) {
+// Open follows a link.
+func (b *Browser) Open(ctx context.Context, address string) (*Page, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
@@ -68,8 +71,8 @@ func (b *browser) open(ctx context.Context, address string) (*page, error) {
 	return b.read(r)
 }
 
-// send fills in a form of a page and sends it.
-func (b *browser) send(ctx context.Context, p *page, action string, fill map[string]string) (*page, error) {
+// Send fills in a form of a page and sends it.
+func (b *Browser) Send(ctx context.Context, p *Page, action string, fill map[string]string) (*Page, error) {
 	for _, f := range p.forms {
 		if f.action != action {
 			continue
@@ -77,7 +80,7 @@ func (b *browser) send(ctx context.Context, p *page, action string, fill map[str
 		for name, value := range fill {
 			f.fields.Set(name, value)
 		}
-		to, err := p.at.Parse(action)
+		to, err := p.At.Parse(action)
 		if err != nil {
 			return nil, err
 		}
@@ -86,34 +89,34 @@ func (b *browser) send(ctx context.Context, p *page, action string, fill map[str
 			return nil, err
 		}
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Origin", p.at.Scheme+"://"+p.at.Host)
+		r.Header.Set("Origin", p.At.Scheme+"://"+p.At.Host)
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
 		return b.read(r)
 	}
-	return nil, fmt.Errorf("the page %s has no form for %s, it says: %s", p.at.Path, action, p.main)
+	return nil, fmt.Errorf("the page %s has no form for %s, it says: %s", p.At.Path, action, p.Main)
 }
 
 // read sends a request, follows where it leads, and reads the page.
-func (b *browser) read(r *http.Request) (*page, error) {
+func (b *Browser) read(r *http.Request) (*Page, error) {
 	answer, err := b.http.Do(r)
 	if err != nil {
 		return nil, err
 	}
 	defer answer.Body.Close()
-	p := &page{at: answer.Request.URL, texts: map[string]string{}}
+	p := &Page{At: answer.Request.URL, Texts: map[string]string{}}
 	if kind := answer.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/html") {
 		if err := p.parse(io.LimitReader(answer.Body, maxPage)); err != nil {
-			return nil, fmt.Errorf("the page %s cannot be read: %w", p.at.Path, err)
+			return nil, fmt.Errorf("the page %s cannot be read: %w", p.At.Path, err)
 		}
 	}
 	if answer.StatusCode != http.StatusOK {
-		return p, fmt.Errorf("the page %s answers %s: %s", p.at.Path, answer.Status, p.main)
+		return p, fmt.Errorf("the page %s answers %s: %s", p.At.Path, answer.Status, p.Main)
 	}
 	return p, nil
 }
 
 // parse reads forms and texts. Our pages are HTML 5 of the plain kind, which a lenient XML decoder reads.
-func (p *page) parse(from io.Reader) error {
+func (p *Page) parse(from io.Reader) error {
 	dec := xml.NewDecoder(from)
 	dec.Strict, dec.AutoClose, dec.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
 	var ids []string // of the open elements
@@ -122,7 +125,7 @@ func (p *page) parse(from io.Reader) error {
 	for {
 		t, err := dec.Token()
 		if errors.Is(err, io.EOF) {
-			p.main = strings.Join(words, " ")
+			p.Main = strings.Join(words, " ")
 			return nil
 		}
 		if err != nil {
@@ -144,14 +147,14 @@ func (p *page) parse(from io.Reader) error {
 				words = append(words, text)
 			}
 			if len(ids) > 0 && ids[len(ids)-1] != "" {
-				p.texts[ids[len(ids)-1]] += text
+				p.Texts[ids[len(ids)-1]] += text
 			}
 		}
 	}
 }
 
 // element notes a form, or a field of the last one.
-func (p *page) element(t xml.StartElement) {
+func (p *Page) element(t xml.StartElement) {
 	switch t.Name.Local {
 	case "form":
 		p.forms = append(p.forms, form{action: attribute(t, "action"), fields: url.Values{}})
