@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"sallyport"
@@ -55,10 +56,10 @@ func (s *story) can(ctx context.Context, rita *people.Person) (seen, error) {
 	if err != nil {
 		return seen{}, err
 	}
-	if a.Outcome != sallyport.Deny.String() || len(a.Remedies) == 0 || a.Remedies[0].Kind != sallyport.RemedyRequest {
+	if a.Outcome != sallyport.Deny.String() || !slices.ContainsFunc(a.Remedies, func(m sallyport.Remedy) bool { return m.Kind == sallyport.RemedyRequest }) {
 		return seen{}, fmt.Errorf("the answer is %s with %d ways out", a.Outcome, len(a.Remedies))
 	}
-	return s.latest(ctx, rita, sallyport.ServerRead, "no; she may ask for it")
+	return s.latest(ctx, rita, sallyport.ServerRead, "no; she may ask for it, and show a passkey")
 }
 
 func (s *story) matrix(ctx context.Context, rita *people.Person) (seen, error) {

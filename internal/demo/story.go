@@ -137,7 +137,7 @@ func (s *story) chapters() []chapter {
 			{"ana", "signs in again", "signed-in", (*story).anaSignsIn},
 			{"ana", "signs out everywhere, while a stream is running", "allow everybody.self", (*story).logsOut},
 			{"ana", "uses a token from before", "401", (*story).oldToken},
-			{"ana", "signs in again, with password and code", "signed-in", (*story).anaSignsIn},
+			{"ana", "signs in again, by her passkey alone: no password, no code", "signed-in", (*story).anaSignsIn},
 		}},
 		{"What happened, and who may do what", []step{
 			{"ana", "asks why she was denied", "allow everybody.self", (*story).whyOwn},

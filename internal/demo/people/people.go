@@ -149,7 +149,7 @@ func (p *Person) Consent(ctx context.Context, address string) error {
 	return err
 }
 
-// SignIn signs the browser in, with password and code.
+// SignIn signs the browser in.
 func (p *Person) SignIn(ctx context.Context) error {
 	at, err := p.Browser.Open(ctx, p.House.Server+"/login")
 	if err == nil && at.At.Path == "/login" {
@@ -158,8 +158,11 @@ func (p *Person) SignIn(ctx context.Context) error {
 	return err
 }
 
-// proveOn fills in the sign-in pages.
+// proveOn fills in the sign-in pages: by the passkey alone, or with password and code where there is none.
 func (p *Person) proveOn(ctx context.Context, at *Page) (*Page, error) {
+	if p.Key != nil {
+		return p.follow(ctx, at, p.passkey().SignIn)
+	}
 	at, err := p.Browser.Send(ctx, at, "/login", map[string]string{"username": p.ID.Name(), "password": p.Password.Reveal()})
 	if err != nil {
 		return nil, err
@@ -180,7 +183,12 @@ func (p *Person) stepUpOn(ctx context.Context, at *Page) (*Page, error) {
 		}
 		return p.Browser.Send(ctx, at, "/stepup", map[string]string{"code": code})
 	}
-	next, err := p.passkey().StepUp(ctx, at.At.Query().Get("return"))
+	return p.follow(ctx, at, p.passkey().StepUp)
+}
+
+// follow proves the person by a ceremony of the page and goes where that leads.
+func (p *Person) follow(ctx context.Context, at *Page, ceremony func(context.Context, string) (string, error)) (*Page, error) {
+	next, err := ceremony(ctx, at.At.Query().Get("return"))
 	if err != nil {
 		return nil, err
 	}
