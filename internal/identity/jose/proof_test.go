@@ -63,7 +63,8 @@ func TestProofRoundTrip(t *testing.T) {
 			t.Errorf("%s: %+v, %v", a, p, err)
 		}
 	}
-	if proof(t, jose.ProofFor{Method: "GET", URL: "https://a.example"}) == proof(t, jose.ProofFor{Method: "GET", URL: "https://a.example"}) {
+	one, other := proof(t, jose.ProofFor{Method: "GET", URL: "https://a.example"}), proof(t, jose.ProofFor{Method: "GET", URL: "https://a.example"})
+	if one == other {
 		t.Error("two proofs have one jti")
 	}
 }

@@ -136,7 +136,8 @@ func (s *Service) entry(id string) *metadata.Entry {
 	if key.AaGUID.UnmarshalText([]byte(id)) != nil {
 		return nil
 	}
-	found, err := s.party.Config.MDS.GetEntry(nil, key.AaGUID) //nolint:staticcheck // the map in memory asks for no context
+	//lint:ignore SA1012 the map in memory asks for no context
+	found, err := s.party.Config.MDS.GetEntry(nil, key.AaGUID)
 	if err != nil {
 		return nil
 	}

@@ -24,9 +24,8 @@ const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 // A federated site has an OpenID Connect provider, "corp", a directory, "people", and one that is down, "gone".
 type federatedSite struct {
 	*site
-	corp  *oidctest.Provider
-	fed   *federation.Service
-	rules *federation.Rules
+	corp *oidctest.Provider
+	fed  *federation.Service
 }
 
 func newFederated(t *testing.T, change ...func(*federation.Rules)) *federatedSite {
@@ -382,14 +381,12 @@ func TestSESS3OpenRoutes(t *testing.T) {
 func TestSweep(t *testing.T) {
 	s := newFederated(t, joining)
 	there := map[string]federation.Assertion{}
-	var subjects []string
 	for i := range 12 {
 		id, subject := sallyport.PrincipalID("user:p"+string(rune('a'+i))), "u-"+string(rune('a'+i))
 		if _, err := s.in.Directory.Create(t.Context(), directory.Member{ID: id, Org: "acme", Identities: []directory.Identity{{Issuer: "ldap:people", Subject: subject}}}); err != nil {
 			t.Fatal(err)
 		}
 		there[subject] = federation.Assertion{Issuer: "ldap:people", Subject: subject, Claims: federation.Claims{"groups": {"ml"}}}
-		subjects = append(subjects, subject)
 	}
 	var left []sallyport.PrincipalID
 	leave := func(_ context.Context, id sallyport.PrincipalID, _ string) error {

@@ -181,13 +181,11 @@ func (c *Client) exchange(ctx context.Context, k *known, code, verifier string) 
 
 // idClaims are the claims of an ID token that the library does not check.
 type idClaims struct {
-	Party    string            `json:"azp"`
-	ACR      string            `json:"acr"`
-	AMR      []string          `json:"amr"`
-	AuthTime *json.Number      `json:"auth_time"`
-	Session  string            `json:"sid"`
-	all      federation.Claims // every claim, flattened
-	authTime time.Time
+	Party    string       `json:"azp"`
+	ACR      string       `json:"acr"`
+	AMR      []string     `json:"amr"`
+	AuthTime *json.Number `json:"auth_time"`
+	Session  string       `json:"sid"`
 }
 
 // check is what OpenID Connect Core section 3.1.3.7 asks of the client beyond signature, issuer, audience and expiry.
