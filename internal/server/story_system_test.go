@@ -239,7 +239,7 @@ func establish(ctx context.Context, c *client.Client) error {
 		return err
 	}
 	for _, r := range []api.Role{{Name: "reader"}, {Name: "model-developer", Inherits: []string{"reader"}}, {Name: "evaluator", Inherits: []string{"reader"}},
-		{Name: "operator", Inherits: []string{"reader"}}, {Name: "auditor"}, {Name: "governance-reviewer", Inherits: []string{"auditor"}},
+		{Name: "operator", Inherits: []string{"reader"}}, {Name: "assistant"}, {Name: "auditor"}, {Name: "governance-reviewer", Inherits: []string{"auditor"}},
 		{Name: "security-reviewer", Inherits: []string{"auditor"}}} {
 		if _, err := c.DefineRole(ctx, r); err != nil {
 			return err

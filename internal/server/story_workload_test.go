@@ -22,19 +22,8 @@ import (
 func TestID11KeylessJob(t *testing.T) {
 	r := tell(t)
 	adam := r.As("adam").who.client
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer := jose.Signer{Key: key, Algorithm: jose.ES256, KeyID: "ci", Rand: rand.Reader}
-	public, err := jose.NewKey("ci", jose.ES256, key.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := jose.NewSet(public)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, document := issuerKey(t)
+	signer := jose.Signer{Key: key, Algorithm: jose.ES256, KeyID: "k1", Rand: rand.Reader}
 	now := r.clock.Now()
 	id := sallyport.PrincipalID("service:ci-job")
 	if _, err := adam.AddPerson(t.Context(), api.Member{ID: id, Person: "user:ana", Org: "acme", Purpose: "trains", Ends: now.Add(24 * time.Hour)}); err != nil {
@@ -44,7 +33,7 @@ func TestID11KeylessJob(t *testing.T) {
 		t.Fatal(err)
 	}
 	hub := r.server.External() + "/hf"
-	rule := api.TrustRule{Name: "ci", Kind: "github", Issuer: "https://token.actions.githubusercontent.com", Audience: hub, Keys: set.Document(),
+	rule := api.TrustRule{Name: "ci", Kind: "github", Issuer: "https://token.actions.githubusercontent.com", Audience: hub, Keys: document,
 		Match:     map[string]string{"repository_id": "42", "repository_owner_id": "7", "environment": "prod"},
 		Principal: id, Scope: "model.read model.list server.read model.push@" + base, Life: "10m", Clients: []string{"huggingface-hub"}}
 	if _, err := adam.AddTrustRule(t.Context(), rule); err != nil {
@@ -103,4 +92,22 @@ func signed(t *testing.T, s jose.Signer, claims map[string]any) string {
 		t.Fatal(err)
 	}
 	return text.Reveal()
+}
+
+// issuerKey is a key of an issuer, k1, and its key set.
+func issuerKey(t *testing.T) (*ecdsa.PrivateKey, json.RawMessage) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := jose.NewKey("k1", jose.ES256, key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := jose.NewSet(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, set.Document()
 }
