@@ -75,7 +75,7 @@ func (c SignalPartner) partner() (websignals.Partner, error) {
 	p := websignals.Partner{Partner: heed.Partner{Name: c.Name, Issuer: c.Issuer, Domains: c.Domains, Ours: c.Ours, Policy: map[secevent.Type]heed.Action{}},
 		Audience: c.Audience, KeysURL: c.KeysURL, MaxAge: c.MaxAge, PollURL: c.PollURL, PollEvery: c.PollEvery}
 	bad := func(text string) error {
-		return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("the partner %s: %s", c.Name, text), "see docs/identity-providers.md")
+		return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("the partner %s: %s", c.Name, text), "see docs/scim-and-signals.md")
 	}
 	for name, action := range c.Policy {
 		at := slices.IndexFunc(secevent.Types(), func(t secevent.Type) bool { return t.Name() == name })

@@ -60,7 +60,7 @@ const (
 
 func (p Partner) open(c Config) (*partner, error) {
 	bad := func(text string) (*partner, error) {
-		return nil, sallyport.E("partner", sallyport.Invalid, fmt.Sprintf("the partner %q %s", p.Name, text), "see docs/identity-providers.md")
+		return nil, sallyport.E("partner", sallyport.Invalid, fmt.Sprintf("the partner %q %s", p.Name, text), "see docs/scim-and-signals.md")
 	}
 	if err := sallyport.CheckName("partner", p.Name); err != nil {
 		return nil, err
