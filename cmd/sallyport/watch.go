@@ -144,7 +144,8 @@ func (a *app) reportCommand() *cobra.Command {
 	var about string
 	c := &cobra.Command{
 		Use: "report WHAT [ID]", Short: "Tell of a lost device, somebody else's doing or phishing; it acts at once", Args: arguments("WHAT", "[ID]"),
-		Long: `lost-device [DV-…]     your device is removed, its certificate revoked, its sessions end
+		Long: `lost-device [DV-…]     your device is removed, its certificate revoked, and all your sessions and logins
+                        end that are not this one or known to be on another device
 wasnt-me [D-…|S-…]      the session behind a decision, or the one named, ends; without an id all but this one
 phish                   your sessions must be proved anew for what is sensitive
 Those who run the system are told, and a finding is opened, after it was done.`,

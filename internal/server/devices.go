@@ -253,3 +253,17 @@ func (h *certificates) refuse(w http.ResponseWriter, r *http.Request, err error)
 	w.Header().Set("Connection", "close")
 	http.Error(w, "sallyport: "+sallyport.PublicText(err), httpsafe.Status(err))
 }
+
+// deviceOf is the enrolled device whose certificate a request came with, "" where there is none: a certificate that says
+// nothing about the device is no reason to keep its person out.
+func (s *Server) deviceOf(r *http.Request) string {
+	der := httpsafe.PeerCertificate(r)
+	if der == nil {
+		return ""
+	}
+	d, err := s.rooms.devices.ByCertificate(r.Context(), der)
+	if err != nil {
+		return ""
+	}
+	return d.ID
+}

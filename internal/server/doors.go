@@ -63,7 +63,7 @@ func (s *Server) openDoors(context.Context) error {
 
 // openPages adds what people see: sign-in, account, consent.
 func (s *Server) openPages(mux *http.ServeMux) error {
-	pages, err := login.New(login.Config{SignIn: s.rooms.signin, Log: s.logger, Plain: s.config.Plaintext, Now: s.clock, Notices: s.pageNotices()})
+	pages, err := login.New(login.Config{SignIn: s.rooms.signin, Log: s.logger, Plain: s.config.Plaintext, Now: s.clock, Notices: s.pageNotices(), Device: s.deviceOf})
 	if err != nil {
 		return err
 	}

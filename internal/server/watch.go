@@ -20,7 +20,6 @@ import (
 	"sallyport/internal/authz/role"
 	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/directory"
-	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/token"
 	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/plumbing/secret"
@@ -389,6 +388,5 @@ func (s *Server) adminWatch() admin.Watch {
 		Devices: func(ctx context.Context, owner sallyport.PrincipalID) ([]device.Device, error) {
 			return r.devices.List(ctx, owner)
 		},
-		OnDevice: func(ctx context.Context, id string) ([]session.Session, error) { return r.onDevice(ctx, id) },
 	}
 }

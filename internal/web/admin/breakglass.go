@@ -100,7 +100,7 @@ func (a *API) onScope(c *Call, request string) error {
 	if err != nil {
 		return err
 	}
-	if scope != c.Permit.Resource().Ref() {
+	if x, ok := a.Facts.Snapshot().Resolve(scope); !ok || x != c.Permit.Resource() { // a model's name resolves to its version
 		return sallyport.E("break-glass", sallyport.Invalid, "the query parameter \"resource\" must name what it is about, "+scope.String(), "")
 	}
 	return nil

@@ -103,26 +103,51 @@ func (a *API) actOn(c *Call, out *api.Reported, gone device.Device, ids []string
 	return err
 }
 
-// lost finds a device of the caller, the only one where none is named, and the sessions that began on it.
+// lost finds a device of the caller, the only one where none is named, and what may have begun on it.
 func (a *API) lost(c *Call, id string) (device.Device, []string, error) {
 	const op = "report lost-device"
-	all, err := a.Rooms.Watch.Devices(c.Context(), c.Permit.Who().ID)
+	devices, err := a.Rooms.Watch.Devices(c.Context(), c.Permit.Who().ID)
 	if err != nil {
 		return device.Device{}, nil, err
 	}
-	all = slices.DeleteFunc(all, func(d device.Device) bool { return !d.Live() || id != "" && d.ID != id })
+	all := slices.DeleteFunc(slices.Clone(devices), func(d device.Device) bool { return !d.Live() || id != "" && d.ID != id })
 	switch {
 	case len(all) == 0:
 		return device.Device{}, nil, sallyport.E(op, sallyport.NotFound, "you have no such device", "list yours with 'sallyport device ls'")
 	case len(all) > 1:
 		return device.Device{}, nil, sallyport.E(op, sallyport.Invalid, fmt.Sprintf("you have %d devices", len(all)), "say which: sallyport report lost-device "+all[0].ID)
 	}
-	sessions, err := a.Rooms.Watch.OnDevice(c.Context(), all[0].ID)
+	ids, err := a.perhapsOn(c, all[0], devices)
+	return all[0], ids, err
+}
+
+// perhapsOn finds the sessions and logins of the caller that may be on a device: all of them, but the one that reports and
+// those that are known to be on another device. A browser shows no certificate, so that most are known to be nowhere.
+func (a *API) perhapsOn(c *Call, gone device.Device, devices []device.Device) ([]string, error) {
+	p := c.Permit.Who()
+	elsewhere := map[string]bool{"session:" + p.Session: true, "family:" + p.Family: true}
+	for _, d := range devices {
+		if d.Live() && d.ID != gone.ID {
+			elsewhere["device:"+d.ID], elsewhere["key:jkt:"+d.Keys.JKT] = true, true
+		}
+	}
+	sessions, err := a.Rooms.Sessions.List(c.Context(), p.ID)
+	if err != nil {
+		return nil, err
+	}
 	var ids []string
 	for _, s := range sessions {
-		ids = append(ids, s.ID)
+		if s.Device == gone.ID || !elsewhere["session:"+s.ID] && !elsewhere["device:"+s.Device] {
+			ids = append(ids, s.ID)
+		}
 	}
-	return all[0], ids, err
+	families, err := a.Rooms.Tokens.Families.Families(c.Context(), token.Selector{Principal: p.ID})
+	for _, f := range families {
+		if f.Live(a.Guard.Clock()) && (f.Key == "jkt:"+gone.Keys.JKT || !elsewhere["family:"+f.ID] && !elsewhere["key:"+f.Key]) {
+			ids = append(ids, f.ID)
+		}
+	}
+	return ids, err
 }
 
 // notMine finds what a report of somebody else's doing ends: the session or login that it names, that of a decision, or

@@ -11,7 +11,6 @@ import (
 	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/habit"
 	"sallyport/internal/identity/risk"
-	"sallyport/internal/identity/session"
 	"sallyport/internal/watch/detect"
 	"sallyport/internal/watch/notify"
 	"sallyport/internal/watch/respond"
@@ -29,10 +28,9 @@ type Watch struct {
 	Relearn func(context.Context) error
 	// EndOne ends a session or a login, and records it.
 	EndOne func(ctx context.Context, id, why string, by sallyport.PrincipalID) error
-	// LoseDevice removes a device and revokes its certificate; Devices are somebody's, OnDevice the sessions of one.
+	// LoseDevice removes a device and revokes its certificate; Devices are somebody's.
 	LoseDevice func(ctx context.Context, id string, by sallyport.PrincipalID, why string) error
 	Devices    func(ctx context.Context, owner sallyport.PrincipalID) ([]device.Device, error)
-	OnDevice   func(ctx context.Context, id string) ([]session.Session, error)
 }
 
 // watchRoutes are about risk, findings and notices.

@@ -64,6 +64,9 @@ type Config struct {
 	FormAction []string
 	Now        func() time.Time // for "last used 5 minutes ago"
 	Notices    Notices          // what happened to people's accounts
+	// Device returns the id of the enrolled device whose certificate a request came with, "" where there is none; nil knows
+	// of none.
+	Device func(r *http.Request) string
 }
 
 // A Door serves the pages. It is safe for concurrent use.
@@ -219,7 +222,7 @@ func (d *Door) client(r *http.Request) signin.Client {
 	at, _ := netip.ParseAddrPort(r.RemoteAddr) // the zero value where it is none
 	ua := r.UserAgent()
 	return signin.Client{Source: source(r.RemoteAddr), Agent: agent(ua), Bearer: d.bearer(r),
-		Address: at.Addr().Unmap().WithZone(""), UserAgent: ua[:min(len(ua), maxAgent)], Device: d.mark(r)}
+		Address: at.Addr().Unmap().WithZone(""), UserAgent: ua[:min(len(ua), maxAgent)], Device: d.device(r)}
 }
 
 func (d *Door) bearer(r *http.Request) secret.Text { return d.cookie(r, sessionCookie) }

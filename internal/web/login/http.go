@@ -67,6 +67,16 @@ func (d *Door) mark(r *http.Request) string {
 	return "browser:" + hex.EncodeToString(hash[:8])
 }
 
+// device is the enrolled device that a request came from, or else the browser's mark.
+func (d *Door) device(r *http.Request) string {
+	if d.config.Device != nil {
+		if id := d.config.Device(r); id != "" {
+			return id
+		}
+	}
+	return d.mark(r)
+}
+
 // remember marks a browser that comes to sign in, once, so that the session of its first sign-in carries the mark too.
 func (d *Door) remember(w http.ResponseWriter, r *http.Request) {
 	if d.mark(r) != "" {
