@@ -79,7 +79,7 @@ func (r *story) showing(certificate func(*tls.CertificateRequestInfo) (*tls.Cert
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	wire.Transport.(*http.Transport).TLSClientConfig.GetClientCertificate = certificate
+	wire.Transport.(*tapped).TLSClientConfig.GetClientCertificate = certificate
 	r.t.Cleanup(wire.CloseIdleConnections)
 	return wire
 }
@@ -257,7 +257,7 @@ func TestMTLS1ResumedAfterRevocation(t *testing.T) {
 	r := tell(t)
 	ana := r.As("ana")
 	l := ana.Laptop("resuming", "")
-	transport := l.wire.Transport.(*http.Transport)
+	transport := l.wire.Transport.(*tapped)
 	transport.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(4)
 	transport.DisableKeepAlives = true // every request is a handshake
 	get := func() (*http.Response, error) {
@@ -552,7 +552,7 @@ func TestTK9AuthorityRotatesUnderLoad(t *testing.T) {
 	var calls, failed atomic.Int64
 	for i := range 4 {
 		wire := r.showing(l.Certificate)
-		wire.Transport.(*http.Transport).DisableKeepAlives = i%2 == 0
+		wire.Transport.(*tapped).DisableKeepAlives = i%2 == 0
 		all.Go(func() {
 			for {
 				select {

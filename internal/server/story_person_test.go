@@ -109,8 +109,8 @@ func (s *system) wire() (*http.Client, error) {
 		return conn, err
 	}
 	return &http.Client{Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{DialContext: dial, DisableCompression: true,
-			TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13, Time: s.clock.Now}}}, nil
+		Transport: &tapped{canaries: s.canaries, Transport: &http.Transport{DialContext: dial, DisableCompression: true,
+			TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13, Time: s.clock.Now}}}}, nil
 }
 
 // A page is what a browser shows: where it is, its forms' fields and its text.

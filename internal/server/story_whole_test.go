@@ -214,6 +214,58 @@ func (h *hunt) find(text []byte) []string {
 	return found
 }
 
+// wantNoSecrets hunts for every secret that the system has met: in the data directory (the database, the journal and the log
+// among it), beside the keys, in the operator's log, in refusals, and in the arguments of programs. It returns what it looked at.
+func (r *story) wantNoSecrets() (*hunt, map[string][]byte) {
+	r.t.Helper()
+	secrets := r.canaries.all()
+	h := newHunt(secrets)
+	planted := r.canaries.add("one that is there")
+	if got := newHunt(map[string]string{planted: "planted"}).find([]byte("x" + base64.StdEncoding.EncodeToString([]byte("ab"+planted)))); !slices.Equal(got, []string{"planted"}) {
+		r.t.Fatalf("the hunt finds %q where a secret is", got)
+	}
+	places := map[string][]byte{"the operator's log": r.logs.Bytes()}
+	r.mu.Lock()
+	places["refusals"] = bytes.Clone(r.errors.Bytes())
+	r.mu.Unlock()
+	patterns, err := filepath.Glob("/proc/[0-9]*/cmdline") // none where there is no such directory
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, path := range patterns {
+		if text, err := os.ReadFile(path); err == nil { // it may have ended
+			places[path] = text
+		}
+	}
+	for _, dir := range []string{r.config.Data, filepath.Dir(r.config.KeyFile)} {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			places[path] = text
+			return err
+		})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	seen := 0
+	for where, text := range places {
+		seen += len(text)
+		for _, name := range h.find(text) {
+			r.t.Errorf("%s holds the %s", where, name)
+		}
+	}
+	kinds := map[string]int{}
+	for _, name := range secrets {
+		kind, _, _ := strings.Cut(name, " of ")
+		kinds[kind]++
+	}
+	r.t.Logf("%d secrets %v, not found in %d places, %d MiB", len(secrets), kinds, len(places), seen>>20)
+	return h, places
+}
+
 // I-16: no secret of the run lies in the data directory, beside the keys, in the
 // operator's log, or in a refusal, in any spelling.
 func TestWholeRunI16NoSecretLiesAround(t *testing.T) {
@@ -232,35 +284,7 @@ func TestWholeRunI16NoSecretLiesAround(t *testing.T) {
 	r.As("ana").Send(request{door: client.OpenAI, method: http.MethodPost, path: "/openai/v1/chat/completions",
 		body: fmt.Sprintf(`{"model":"acme/base","model":"x","messages":[{"role":"user","content":%q}]}`, prompt)})
 	r.WantStatus(400)
-	secrets := r.canaries.all()
-	h := newHunt(secrets)
-	if got := h.find([]byte("x" + base64.StdEncoding.EncodeToString([]byte("ab"+prompt)))); !slices.Equal(got, []string{"prompt"}) {
-		t.Fatalf("the hunt finds %q where a secret is", got)
-	}
-	places := map[string][]byte{"the operator's log": r.logs.Bytes()}
-	r.mu.Lock()
-	places["refusals"] = bytes.Clone(r.errors.Bytes())
-	r.mu.Unlock()
-	bytesSeen := 0
-	for _, dir := range []string{r.config.Data, filepath.Dir(r.config.KeyFile)} {
-		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || !d.Type().IsRegular() {
-				return err
-			}
-			text, err := os.ReadFile(path)
-			places[path] = text
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for where, text := range places {
-		bytesSeen += len(text)
-		for _, name := range h.find(text) {
-			t.Errorf("%s holds the %s", where, name)
-		}
-	}
+	h, places := r.wantNoSecrets()
 	keyed, prompted := 0, 0
 	for _, got := range r.up.requests() {
 		if got.header.Get("Authorization") == "Bearer "+r.up.key {
@@ -280,12 +304,6 @@ func TestWholeRunI16NoSecretLiesAround(t *testing.T) {
 	if keyed != len(r.up.requests()) || prompted != 1 {
 		t.Errorf("of %d requests the upstream got its key in %d, and the prompt in %d", len(r.up.requests()), keyed, prompted)
 	}
-	kinds := map[string]int{}
-	for _, name := range secrets {
-		kind, _, _ := strings.Cut(name, " of ")
-		kinds[kind]++
-	}
-	t.Logf("%d secrets %v, not found in %d places, %d MiB", len(secrets), kinds, len(places), bytesSeen>>20)
 	// The weights do not lie there either.
 	plain := modelFiles(base, 256<<10)[weights][4096:4160]
 	for where, text := range places {
