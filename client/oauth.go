@@ -34,6 +34,15 @@ type tokens struct {
 	Expires int64  `json:"expires_in"` // seconds
 	Refresh string `json:"refresh_token"`
 	Scope   string `json:"scope"`
+	Ends    int64  `json:"refresh_expires_in"` // seconds until the login ends whatever is done; 0 where it was not said
+}
+
+// ends is when the login ends, the zero time where that was not said. Nonsense is as good as nothing: it only warns.
+func (t tokens) ends(now time.Time) time.Time {
+	if t.Ends <= 0 || t.Ends > int64(10*365*24*time.Hour/time.Second) {
+		return time.Time{}
+	}
+	return now.Add(time.Duration(t.Ends) * time.Second)
 }
 
 // life is how long the access token is good; a server that says nonsense gets asked again soon.

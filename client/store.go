@@ -30,6 +30,15 @@ type Login struct {
 	Plaintext bool      `json:"plaintext,omitempty"`
 	Since     time.Time `json:"since"`
 	Bound     string    `json:"bound,omitempty"` // thumbprint of the key that the login is bound to; "" for bearer tokens
+	Ends      time.Time `json:"ends,omitzero"`   // it ends then, however much it is used; zero where the server does not say
+}
+
+// Renewal is how long before its end people are told to renew a login.
+const Renewal = 2 * time.Minute
+
+// Ending reports whether a login that is good at a time ends within Renewal.
+func (l Login) Ending(now time.Time) bool {
+	return !l.Ends.IsZero() && now.Before(l.Ends) && l.Ends.Sub(now) <= Renewal
 }
 
 // credentials is the file. Secrets stand in it as they are: secret.Text would write [redacted].
@@ -95,7 +104,7 @@ func (s *Store) Forget(ctx context.Context, server string) error {
 // keep writes a new login and makes it the current one.
 func (s *Store) keep(ctx context.Context, l Login, t tokens, audience string) error {
 	return s.change(ctx, func(all *credentials) error {
-		l.Since = s.now()
+		l.Since, l.Ends = s.now(), t.ends(s.now())
 		e := entry{Login: l, Refresh: t.Refresh, Access: map[string]access{}}
 		e.Access[audience] = access{t.Access, s.now().Add(t.life())}
 		all.Current, all.Logins[l.Server] = l.Server, e
@@ -284,6 +293,9 @@ func (s *stored) refresh(ctx context.Context, audience, scope string, always boo
 		}
 		if got.Refresh != "" {
 			e.Refresh = got.Refresh
+		}
+		if at := got.ends(s.store.now()); !at.IsZero() {
+			e.Ends = at
 		}
 		if scope == "" {
 			e.Access[audience] = access{got.Access, s.store.now().Add(got.life())}

@@ -194,6 +194,9 @@ func (a *app) connect() (*client.Client, error) {
 		cfg.CAFile = cmp.Or(a.ca, login.CAFile, cfg.CAFile)
 		cfg.Plaintext = cfg.Plaintext || login.Plaintext
 	}
+	if login.Ending(a.now()) {
+		a.note("your login at %s ends in %s: run 'sallyport login' to go on", clean(login.Server), span(login.Ends.Sub(a.now())))
+	}
 	d, err := a.shown(context.Background(), &cfg)
 	if err != nil {
 		return nil, err

@@ -177,6 +177,12 @@ func (s *Service) Lookup(ctx context.Context, bearer secret.Text) (Session, erro
 	return one, s.Store.Touch(ctx, one.ID, one.Seen, one.IdleEnd)
 }
 
+// Peek returns the live session of a bearer value; it is not a use of it. Errors are those of Lookup.
+func (s *Service) Peek(ctx context.Context, bearer secret.Text) (Session, error) {
+	_, one, err := s.find(ctx, bearer)
+	return one, err
+}
+
 // Get returns the live session of a public id; it is not a use of it. Errors are those of Lookup.
 func (s *Service) Get(ctx context.Context, id string) (Session, error) {
 	if id == "" {

@@ -16,6 +16,7 @@
 //	GET  /account          authenticators and sessions; POST /account/revoke: id; POST /account/revoke-all
 //	GET  /account/password POST: old, password, again
 //	POST /account/passkeys/rename: id, label; /account/passkeys/remove: id; /account/codes; /account/recovery/cancel: id
+//	GET  /account/ending   that the session ends soon, where the account page leads two minutes before
 //	GET  /account/session  how long the session lasts, as JSON
 //	POST /passkey/KIND/begin and /finish, of signin, second, stepup, register: JSON, for the one script of these pages
 //
@@ -33,7 +34,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"time"
 
 	"sallyport"
@@ -102,6 +102,7 @@ func (d *Door) Routes(mux *http.ServeMux) {
 		"GET /enrol/{token}": d.openLink, "GET /enrol": d.showEnrol, "POST /enrol": d.takeChosen,
 		"GET /enrol/code": d.showGenerator, "POST /enrol/code": d.takeFirstCode,
 		"GET /stepup": d.showStepUp, "POST /stepup": d.takeStepUp,
+		"GET " + endingPage: d.showEnding,
 		"GET /logout": d.showLogout, "POST /logout": d.logout,
 		"GET /account": d.account, "POST /account/revoke": d.revoke, "POST /account/revoke-all": d.revokeAll, "POST /account/notices": d.readNotices,
 	} {
@@ -208,8 +209,10 @@ func (d *Door) show(w http.ResponseWriter, r *http.Request, status int, name str
 		v.Data = e
 		v = d.withScript(v)
 	}
-	if one, ok := d.Current(r); ok && v.Who != "" {
-		w.Header().Set(EndsHeader, strconv.FormatInt(int64(one.Ends().Sub(d.config.Now()).Seconds()), 10))
+	if v.Who != "" {
+		if one, ok := d.Current(r); ok {
+			d.ending(w, one, &v)
+		}
 	}
 	if err := d.pages.Write(w, r, status, name, v); err != nil {
 		d.config.Log.ErrorContext(r.Context(), "page", "path", r.URL.Path, "error", err)

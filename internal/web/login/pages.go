@@ -303,6 +303,7 @@ func (d *Door) account(w http.ResponseWriter, r *http.Request) error {
 	for _, s := range all {
 		a.Sessions = append(a.Sessions, d.shown(s, s.ID == one.ID))
 	}
+	d.prompt(w, one)
 	d.show(w, r, http.StatusOK, "account", d.withScript(page.View{Who: a.Name, Wide: true, Data: a}))
 	return nil
 }

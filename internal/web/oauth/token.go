@@ -30,6 +30,7 @@ type answerToken struct {
 	Scope    string          `json:"scope"`
 	Details  json.RawMessage `json:"authorization_details,omitempty"`
 	Issued   string          `json:"issued_token_type,omitempty"`
+	Ends     int64           `json:"refresh_expires_in,omitempty"` // seconds until no refresh helps: the person signs in again
 }
 
 // token is the token endpoint (RFC 6749, section 3.2).
@@ -95,6 +96,9 @@ func (s *Server) writeTokens(w http.ResponseWriter, issued token.Issued, grant c
 	a := answerToken{
 		Access: issued.Text(), Type: tokenType(issued.Key), Expires: int64(issued.Expires.Sub(s.cfg.Now()).Seconds()),
 		Refresh: issued.Refresh.Reveal(), Identity: issued.Identity.Reveal(), Scope: scopeText(issued.Family.OpenID, issued.Scope), Details: issued.Details,
+	}
+	if a.Refresh != "" {
+		a.Ends = int64(issued.Family.Expires.Sub(s.cfg.Now()).Seconds())
 	}
 	if grant == clients.Exchange {
 		a.Issued = exchange.TypeAccess

@@ -39,6 +39,7 @@ type Set struct {
 type View struct {
 	Who  string // the name of who is signed in; "" leaves the account link out
 	Wide bool   // for lists: a wider column
+	Ends string // when the session ends whatever is done, where that is soon: "15:04 UTC"
 	// Leads are origins, beside those of the set, to which a form of this page may lead by way of redirects.
 	Leads []string
 	Data  any // for the page's own template
