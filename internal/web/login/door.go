@@ -103,7 +103,7 @@ func (d *Door) Routes(mux *http.ServeMux) {
 		"GET /enrol/code": d.showGenerator, "POST /enrol/code": d.takeFirstCode,
 		"GET /stepup": d.showStepUp, "POST /stepup": d.takeStepUp,
 		"GET " + endingPage: d.showEnding,
-		"GET /logout": d.showLogout, "POST /logout": d.logout,
+		"GET /logout":       d.showLogout, "POST /logout": d.logout,
 		"GET /account": d.account, "POST /account/revoke": d.revoke, "POST /account/revoke-all": d.revokeAll, "POST /account/notices": d.readNotices,
 	} {
 		mux.Handle(pattern, d.protect(serve))
