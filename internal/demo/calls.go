@@ -25,7 +25,9 @@ const maxBody = 128 << 20
 
 // A call is one request as a stock client would send it.
 type call struct {
-	who    *people.Person // nil: somebody without a token
+	who    *people.Person // nil: somebody without a token, or with bearer
+	bearer string         // a token that is nobody's of the cast
+	via    *http.Client   // nil: any machine's
 	door   client.Door    // whose token is shown
 	method string
 	path   string
@@ -63,6 +65,12 @@ func (s *story) send(ctx context.Context, c call) (*http.Response, error) {
 			return nil, err
 		}
 		r.Header.Set("Authorization", "Bearer "+t.Reveal())
+	}
+	if c.bearer != "" {
+		r.Header.Set("Authorization", "Bearer "+c.bearer)
+	}
+	if c.via != nil {
+		return c.via.Do(r)
 	}
 	return s.wire.Do(r)
 }

@@ -144,7 +144,11 @@ func (s *story) pulls(ctx context.Context, ana *people.Person) (seen, error) {
 	if err != nil {
 		return seen{}, err
 	}
-	return s.latest(ctx, ana, sallyport.ModelPull, fmt.Sprintf("%d files, %s in %.1fs, sha256:%.12s as pushed", len(m.Files), mebibytes(m.Size()), time.Since(began).Seconds(), whole))
+	got, err := s.latest(ctx, ana, sallyport.ModelPull, fmt.Sprintf("proved at phr; %d files, %s in %.1fs, sha256:%.12s as pushed", len(m.Files), mebibytes(m.Size()), time.Since(began).Seconds(), whole))
+	if err == nil && sallyport.Assurance(got.asked.Assurance) != sallyport.PhishingResistant {
+		err = fmt.Errorf("the decision says that she was at %v", sallyport.Assurance(got.asked.Assurance))
+	}
+	return got, err
 }
 
 // sum is the SHA-256 of a file.

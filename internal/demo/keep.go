@@ -125,7 +125,13 @@ func (s *story) advice(env map[string]string) string {
 	b.WriteString(as("rita", "lock user:ana --why 'to see what happens'"))
 	b.WriteString(as("alba", "log tail"))
 	b.WriteString(as("rita", "matrix"))
+	b.WriteString(as("ana", "sessions"))
+	b.WriteString(as("ana", "delegate agent:helper --scope model.infer@"+guarded+" --for 10m"))
+	b.WriteString(as("adam", "trust ls"))
+	b.WriteString(as("alba", "user history user:lea"))
 	fmt.Fprintf(&b, "  sallyport verify log %s --key %s\n", s.server.LogDir(), filepath.Join(s.config.Data, "log.vkey"))
 	fmt.Fprintf(&b, "\nSign in with a browser at %s/account; passwords and authenticator keys are in %s\n", s.server.External(), s.path("people.txt"))
+	b.WriteString("As ravi, add a passkey there: it belongs to this name, so type localhost, not 127.0.0.1. Sign out, and in again with it alone.\n")
+	b.WriteString("The passkeys of the story lay in its memory: whoever is asked for one adds another on that page first.\n")
 	return b.String()
 }

@@ -43,6 +43,8 @@ func acme() organisation {
 			{Name: "model-developer", Inherits: []string{"reader"}, Description: "makes models and uses them"},
 			{Name: "evaluator", Inherits: []string{"reader"}, Description: "calls models and measures them"},
 			{Name: "operator", Inherits: []string{"reader"}, Description: "releases models and runs their servers"},
+			{Name: "assistant", Description: "software that acts on behalf of somebody"},
+			{Name: "provisioner", Description: "keeps people and groups, by SCIM"},
 			{Name: "security-reviewer", Inherits: []string{"auditor"}, Description: "approves, holds, lifts"},
 		},
 		things: []api.Thing{

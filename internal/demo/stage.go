@@ -66,6 +66,7 @@ func build(ctx context.Context, o Options, out *report) (*stage, error) {
 	s.config = server.Config{
 		Listen: "localhost:0", Data: s.path("data"), KeyFile: s.path("keys", "kek.json"), Admin: "adam",
 		Upstreams: []server.Upstream{{Name: "tinylm", URL: upstream, KeyFile: s.path("upstream.key")}},
+		SCIM:      []server.SCIMSource{{Source: "okta", Organisation: "acme", Principal: "service:okta", Domains: []string{"acme.example"}}},
 		Models: []server.ModelBinding{
 			{Model: guarded, Upstream: "tinylm", Name: "tinylm"},
 			{Model: open, Upstream: "tinylm", Name: "tinylm"},

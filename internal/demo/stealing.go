@@ -2,16 +2,15 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"strings"
+	"time"
 
 	"sallyport"
 	"sallyport/client"
 	"sallyport/internal/demo/people"
+	"sallyport/internal/web/api"
 )
 
 // maxAnswer bounds what is read of the token endpoint.
@@ -20,25 +19,7 @@ const maxAnswer = 1 << 20
 // refresh shows a refresh token at the token endpoint, and returns the access token and the error code of the answer.
 func (s *story) refresh(ctx context.Context, token, audience string) (access, code string, err error) {
 	form := url.Values{"grant_type": {"refresh_token"}, "client_id": {"sallyport-cli"}, "refresh_token": {token}, "resource": {audience}}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.server.External()+"/oauth/token", strings.NewReader(form.Encode()))
-	if err != nil {
-		return "", "", err
-	}
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	answer, err := s.wire.Do(r)
-	if err != nil {
-		return "", "", err
-	}
-	defer answer.Body.Close()
-	var said struct {
-		Access string `json:"access_token"`
-		Error  string `json:"error"`
-	}
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
-	if err == nil {
-		err = json.Unmarshal(text, &said)
-	}
-	return said.Access, said.Error, err
+	return s.tokens(ctx, form)
 }
 
 // steals uses ana's refresh token as it lies in her files. Nothing yet tells the thief from her.
@@ -91,12 +72,26 @@ func (s *story) thiefOut(ctx context.Context, _ *people.Person) (seen, error) {
 }
 
 func (s *story) incident(ctx context.Context, alba *people.Person) (seen, error) {
-	found, err := alba.Client.Search(ctx, client.Search{Types: []string{string(sallyport.EventTokenReused)}, Who: "user:ana", Most: 1})
-	if err != nil {
-		return seen{}, err
+	return s.recorded(ctx, alba, sallyport.EventTokenReused, "user:ana")
+}
+
+// recorded tells the newest event of a type about somebody.
+func (s *story) recorded(ctx context.Context, alba *people.Person, kind sallyport.EventType, who string) (seen, error) {
+	var found []api.Found
+	var err error
+	for range 100 { // the index follows the log
+		if found, err = alba.Client.Search(ctx, client.Search{Types: []string{string(kind)}, Who: who, Most: 1}); err != nil {
+			return seen{}, err
+		}
+		if len(found) > 0 {
+			break
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return seen{}, err
+		}
 	}
 	if len(found) == 0 {
-		return seen{}, fmt.Errorf("the log has no %s", sallyport.EventTokenReused)
+		return seen{}, fmt.Errorf("the log has no %s", kind)
 	}
 	return seen{action: string(found[0].Action), outcome: "recorded", reason: string(found[0].Type), note: fmt.Sprintf("entry %d: %s", found[0].Seq, found[0].Reason)}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"sallyport"
 	"sallyport/client"
 	"sallyport/internal/demo/people"
+	"sallyport/internal/identity/jose"
 	"sallyport/internal/web/api"
 )
 
@@ -33,6 +34,8 @@ type chapter struct {
 type seen struct {
 	action, resource, outcome, reason, decision string
 	note                                        string
+
+	asked *sallyport.Asked // what the decision says about who asked, and how
 }
 
 // A story is the play under way, and what later steps need of earlier ones.
@@ -51,7 +54,11 @@ type story struct {
 	hold      api.Hold
 	download  *transfer
 	stream    *transfer
-	stolen    string // access token of the thief
+	stolen    string      // access token of the thief
+	laptop    *laptop     // tess's
+	platform  jose.Signer // of CI jobs and agents
+	ci        string      // the job's token
+	lea       string      // her id in the provider's words
 }
 
 // newStory sets the play up.
@@ -139,6 +146,31 @@ func (s *story) chapters() []chapter {
 			{"ana", "uses a token from before", "401", (*story).oldToken},
 			{"ana", "signs in again, by her passkey alone: no password, no code", "signed-in", (*story).anaSignsIn},
 		}},
+		{"Bound to a machine", []step{
+			{"eva", "signs her command line in, bound to a key of this machine", "signed-in", (*story).binds},
+			{"eva", "asks who she is, with the proof of the key", "allow everybody.self", (*story).boundCall},
+			{"thief", "copies a token of hers and shows it elsewhere", "401", (*story).shownElsewhere},
+			{"alba", "finds the theft in the log", "recorded token.theft", (*story).theft},
+			{"tess", "enrols her laptop, with a key in software", "enrolled", (*story).enrolsLaptop},
+			{"tess", "calls keel from it: the decision knows the device", "allow developer.work", (*story).fromLaptop},
+			{"tess", "removes the laptop, while an answer streams to it", "cut device.removed", (*story).removesLaptop},
+		}},
+		{"Not only people", []step{
+			{"adam", "makes a service for CI and an agent, and trusts what their platform signs", "allow administrator.run", (*story).trusts},
+			{"ci", "shows what its platform signed; a job has no secret, and gets a token of minutes", "issued", (*story).jobToken},
+			{"ci", "pulls jetty's weights with the service's right", "allow developer.weights", (*story).jobPulls},
+			{"ci", "shows what the platform signed for another repository", "refused invalid_grant", (*story).otherRepository},
+			{"ana", "lets an agent call harbour and pull jetty for her, for ten minutes", "allow everybody.self", (*story).delegates},
+			{"helper", "calls harbour for ana: she may, it may, and it is the task", "allow agents.know-and-use developer.work", (*story).agentCalls},
+			{"helper", "calls jetty for ana, which is not the task", "deny token.scope", (*story).agentBeyondTask},
+			{"helper", "pulls jetty for ana: she may, and it may not", "deny actor:agent:helper agents.never-take-release-govern", (*story).agentPulls},
+		}},
+		{"Gone at once", []step{
+			{"okta", "which keeps acme's people, adds lea by SCIM", "created", (*story).provisions},
+			{"+lea", "enrols, adds a passkey, and is granted harbour for an hour", "granted", (*story).leaJoins},
+			{"okta", "sets lea inactive, while she downloads", "cut principal.suspended", (*story).leaLeaves},
+			{"tess", "finds a sign-in that was not her, and reports it", "ended", (*story).wasntMe},
+		}},
 		{"What happened, and who may do what", []step{
 			{"ana", "asks why she was denied", "allow everybody.self", (*story).whyOwn},
 			{"nora", "asks about ana's decision", "not-found", (*story).whyOthers},
@@ -196,7 +228,7 @@ func (s *story) play(ctx context.Context, title string, one step) {
 
 // acting returns who acts in a step: nobody of the cast where they are outside it, or come with this step.
 func (s *story) acting(one step) (*people.Person, error) {
-	if strings.HasPrefix(one.who, "+") || slices.Contains([]string{"anybody", "everybody", "thief"}, one.who) {
+	if strings.HasPrefix(one.who, "+") || slices.Contains([]string{"anybody", "everybody", "thief", "ci", "helper", "okta"}, one.who) {
 		return nil, nil
 	}
 	return s.who(one.who)
@@ -231,7 +263,7 @@ func (s *story) decided(ctx context.Context, id, note string) (seen, error) {
 		return seen{}, fmt.Errorf("decision %s made again is %s, and was %s", id, w.Replay.Again, w.Replay.Recorded)
 	}
 	s.told = max(s.told, l.Seq)
-	return seen{action: string(l.Action), resource: l.On, outcome: l.Outcome, reason: strings.Join(l.Reasons, " "), decision: id, note: note}, nil
+	return seen{action: string(l.Action), resource: l.On, outcome: l.Outcome, reason: strings.Join(l.Reasons, " "), decision: id, note: note, asked: l.Asked}, nil
 }
 
 // latest tells the newest decision about what somebody did, which must be newer than what was told.
