@@ -107,7 +107,9 @@ func (s *story) enrolsLaptop(ctx context.Context, tess *people.Person) (seen, er
 			return seen{}, err
 		}
 	}
-	none := func(context.Context, string, ...string) (string, error) { return "", errors.New("the laptop has no programs") }
+	none := func(context.Context, string, ...string) (string, error) {
+		return "", errors.New("the laptop has no programs")
+	}
 	keeper := &device.Keeper{Dir: s.path("people", "tess", "device"), Now: time.Now,
 		System: posture.System{OS: "linux", Root: os.DirFS(root), Home: "home", Run: none}}
 	d, enrolled, err := keeper.Enrol(ctx, tess.Client, device.Enrolment{Name: "tess-laptop", Software: true})
