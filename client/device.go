@@ -27,7 +27,7 @@ func (c *Client) RenewDevice(ctx context.Context) (api.Device, error) {
 }
 
 // ReportPosture says what state the device is in whose certificate the client shows.
-func (c *Client) ReportPosture(ctx context.Context, r api.PostureReport) (api.Device, error) {
+func (c *Client) ReportPosture(ctx context.Context, r api.SignedPosture) (api.Device, error) {
 	var out api.Device
 	err := c.call(ctx, request{op: "report posture", method: http.MethodPost, path: "/device/v1/posture"}, r, &out)
 	return out, err

@@ -22,6 +22,7 @@ import (
 
 	"sallyport"
 	"sallyport/client"
+	"sallyport/internal/identity/jose"
 	"sallyport/internal/plumbing/posture"
 	"sallyport/internal/plumbing/tpmkey"
 	"sallyport/internal/web/api"
@@ -266,7 +267,7 @@ func (d *Device) Renew(ctx context.Context, c *client.Client) (api.Device, error
 	if err != nil || out.Posture != nil && out.Posture.Age == 0 {
 		return out, err
 	}
-	reported, err := c.ReportPosture(ctx, d.keeper.report(ctx))
+	reported, err := d.Report(ctx, c)
 	if err == nil {
 		out.Posture = reported.Posture
 	}
@@ -303,7 +304,23 @@ func (d *Device) renew(ctx context.Context, c *client.Client) (api.Device, error
 
 // Report says what state the computer is in.
 func (d *Device) Report(ctx context.Context, c *client.Client) (api.Device, error) {
-	return c.ReportPosture(ctx, d.keeper.report(ctx))
+	signed, err := d.statement(c.Server(), d.keeper.report(ctx))
+	if err != nil {
+		return api.Device{}, err
+	}
+	return c.ReportPosture(ctx, api.SignedPosture{Signed: signed})
+}
+
+// statementLife is how long a signed report is good.
+const statementLife = 2 * time.Minute
+
+// statement is a report that the device's key has signed.
+func (d *Device) statement(server string, r api.PostureReport) (string, error) {
+	now := d.keeper.Now()
+	signer := jose.Signer{Key: d.signer, Algorithm: jose.AlgorithmOf(d.signer.Public()), Rand: rand.Reader}
+	signed, err := signer.Sign("posture+jwt", map[string]any{"iss": d.ID(), "aud": server, "iat": now.Unix(), "exp": now.Add(statementLife).Unix(),
+		"jti": rand.Text(), "at": now.UnixMicro(), "posture": r})
+	return signed.Reveal(), err
 }
 
 // keepEvery is how often Keep looks; reportEvery how often it reports what has not changed.

@@ -67,6 +67,7 @@ type Posture struct {
 	Patched   bool      // at the patch level that the operator asks for
 	Encrypted bool      // its disk is encrypted
 	Locked    bool      // its screen locks by itself
+	Stated    time.Time // when the device made the report, by its own clock; zero of one that came with its enrolment
 }
 
 // A Device is one record.

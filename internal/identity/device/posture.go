@@ -9,7 +9,7 @@ import (
 	"sallyport"
 )
 
-// A Report is what a device says of itself. It comes over a connection that its key has proved.
+// A Report is what a device says of itself. Its key has signed it.
 type Report struct {
 	Family    string    // of the operating system: "linux", "macos", "windows"
 	Version   string    // of its kernel or build: "6.1.0-28-amd64"
@@ -83,20 +83,6 @@ func (s *Service) judge(p Report, now time.Time) (Posture, error) {
 		Encrypted: p.Encrypted, Locked: p.Locked}, nil
 }
 
-// Report takes in what a device says of itself, over its certificate (DER), which the listener has verified. What changed
-// is recorded.
-func (s *Service) Report(ctx context.Context, der []byte, p Report) (Device, error) {
-	d, err := s.ByCertificate(ctx, der)
-	if err != nil {
-		return Device{}, err
-	}
-	next, err := s.judge(p, s.now())
-	if err != nil {
-		return Device{}, err
-	}
-	return s.take(ctx, d, next)
-}
-
 // take keeps what a device reported.
 func (s *Service) take(ctx context.Context, d Device, next Posture) (Device, error) {
 	if changed(d.Posture, next) {
@@ -109,6 +95,9 @@ func (s *Service) take(ctx context.Context, d Device, next Posture) (Device, err
 		if !d.Live() {
 			return unknown(ReasonUnknown)
 		}
+		if !next.Stated.IsZero() && !next.Stated.After(d.Posture.Stated) { // another was quicker
+			return replayed()
+		}
 		d.Posture, d.Seen = next, next.At
 		return nil
 	})
@@ -117,5 +106,6 @@ func (s *Service) take(ctx context.Context, d Device, next Posture) (Device, err
 // changed reports whether a posture says something else than the one before.
 func changed(before, after Posture) bool {
 	before.At, after.At, before.Updated, after.Updated = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	before.Stated, after.Stated = time.Time{}, time.Time{}
 	return before != after
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
+	"path"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/device/ca"
 	"sallyport/internal/identity/device/tpm"
+	"sallyport/internal/identity/jose"
 	"sallyport/internal/store/sqldb"
 	"sallyport/internal/store/sqldb/sqldbtest"
 	"sallyport/internal/web/api"
@@ -33,6 +35,9 @@ type world struct {
 	mu     sync.Mutex
 	events []sallyport.Event
 	broken error // what recording ends with
+
+	keys map[string]*ecdsa.PrivateKey // by device
+	said int64                        // statements so far
 }
 
 func newWorld(t testing.TB) *world {
@@ -136,7 +141,37 @@ func (w *world) enrol(t *testing.T, owner sallyport.PrincipalID) (laptop, device
 	if err != nil {
 		t.Fatal(err)
 	}
+	if w.keys == nil {
+		w.keys = map[string]*ecdsa.PrivateKey{}
+	}
+	w.keys[x.Device.ID] = l.key
 	return l, x
+}
+
+// Report has the device of a certificate sign a report and send it.
+func (w *world) Report(ctx context.Context, der []byte, r device.Report) (device.Device, error) {
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return device.Device{}, err
+	}
+	id := path.Base(c.URIs[0].Path)
+	signed, err := w.statement(w.keys[id], id, r, nil)
+	if err != nil {
+		return device.Device{}, err
+	}
+	return w.Service.Report(ctx, der, signed)
+}
+
+// statement signs a report; change alters its claims.
+func (w *world) statement(key *ecdsa.PrivateKey, id string, r device.Report, change func(map[string]any)) (string, error) {
+	w.said++
+	claims := map[string]any{"iss": id, "aud": server, "iat": w.now.Unix(), "exp": w.now.Add(time.Minute).Unix(), "jti": rand.Text(), "at": w.now.UnixMicro() + w.said,
+		"posture": api.PostureReport(r)}
+	if change != nil {
+		change(claims)
+	}
+	signed, err := jose.Signer{Key: key, Algorithm: jose.ES256, Rand: rand.Reader}.Sign(device.StatementType, claims)
+	return signed.Reveal(), err
 }
 
 // wantKind checks an error's kind.

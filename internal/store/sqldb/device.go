@@ -18,7 +18,7 @@ type deviceStore struct{ db *DB }
 const (
 	deviceOwn       = "id, owner, name, class, level, spki, jkt, hardware, serial, expires, against, state, created, seen, ended, why"
 	enrolledColumns = "d.id, d.owner, d.name, d.class, d.level, d.spki, d.jkt, d.hardware, d.serial, d.expires, d.against, d.state, d.created, d.seen, d.ended, d.why, " +
-		"coalesce(p.at, 0), coalesce(p.os, ''), coalesce(p.updated, 0), coalesce(p.patched, 0), coalesce(p.encrypted, 0), coalesce(p.locked, 0)"
+		"coalesce(p.at, 0), coalesce(p.os, ''), coalesce(p.updated, 0), coalesce(p.patched, 0), coalesce(p.encrypted, 0), coalesce(p.locked, 0), coalesce(p.stated, 0)"
 	deviceFrom       = " FROM device d LEFT JOIN device_posture p ON p.device = d.id WHERE "
 	enrolmentColumns = "hash, owner, name, device, nonce, ak, secret, ek, trusted, expires"
 )
@@ -136,9 +136,9 @@ func putDeviceParts(ctx context.Context, tx *sql.Tx, old, d device.Device) error
 	if d.Posture == old.Posture {
 		return nil
 	}
-	_, err := exec(ctx, tx, `INSERT INTO device_posture (device, at, os, updated, patched, encrypted, locked) VALUES ($1, $2, $3, $4, $5, $6, $7)
-		ON CONFLICT (device) DO UPDATE SET at = $2, os = $3, updated = $4, patched = $5, encrypted = $6, locked = $7`,
-		d.ID, toMicros(d.Posture.At), d.Posture.OS, toMicros(d.Posture.Updated), toFlag(d.Posture.Patched), toFlag(d.Posture.Encrypted), toFlag(d.Posture.Locked))
+	_, err := exec(ctx, tx, `INSERT INTO device_posture (device, at, os, updated, patched, encrypted, locked, stated) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+		ON CONFLICT (device) DO UPDATE SET at = $2, os = $3, updated = $4, patched = $5, encrypted = $6, locked = $7, stated = $8`,
+		d.ID, toMicros(d.Posture.At), d.Posture.OS, toMicros(d.Posture.Updated), toFlag(d.Posture.Patched), toFlag(d.Posture.Encrypted), toFlag(d.Posture.Locked), toMicros(d.Posture.Stated))
 	return err
 }
 
@@ -170,11 +170,11 @@ func deviceArgs(d device.Device) []any {
 }
 
 func scanEnrolled(row scanner) (d device.Device, err error) {
-	var expires, created, seen, ended, at, updated, patched, encrypted, locked int64
+	var expires, created, seen, ended, at, updated, patched, encrypted, locked, stated int64
 	err = row.Scan(&d.ID, &d.Owner, &d.Name, &d.Class, &d.Level, &d.Keys.SPKI, &d.Keys.JKT, &d.Hardware, &d.Certificate.Serial, &expires,
-		&d.Against, &d.State, &created, &seen, &ended, &d.Why, &at, &d.Posture.OS, &updated, &patched, &encrypted, &locked)
+		&d.Against, &d.State, &created, &seen, &ended, &d.Why, &at, &d.Posture.OS, &updated, &patched, &encrypted, &locked, &stated)
 	d.Certificate.Expires, d.Created, d.Seen, d.Ended = fromMicros(expires), fromMicros(created), fromMicros(seen), fromMicros(ended)
-	d.Posture.At, d.Posture.Updated = fromMicros(at), fromMicros(updated)
+	d.Posture.At, d.Posture.Updated, d.Posture.Stated = fromMicros(at), fromMicros(updated), fromMicros(stated)
 	d.Posture.Patched, d.Posture.Encrypted, d.Posture.Locked = patched != 0, encrypted != 0, locked != 0
 	return d, err
 }

@@ -24,7 +24,7 @@ func testDevice(t *testing.T, open func() *sqldb.DB) {
 			Hardware: "ff", Certificate: device.Certificate{Serial: id + "-1", Expires: at.Add(24 * time.Hour)}, State: device.Active, Created: at.Add(-age), Seen: at}
 	}
 	one, older, bos := newDevice("DV-1", "k1", "user:ana", 0), newDevice("DV-2", "k2", "user:ana", time.Hour), newDevice("DV-3", "k3", "user:bo", 2*time.Hour)
-	one.Posture = device.Posture{At: at, OS: "linux 6.1", Updated: at.Add(-time.Hour), Patched: true, Encrypted: true, Locked: true}
+	one.Posture = device.Posture{At: at, OS: "linux 6.1", Updated: at.Add(-time.Hour), Patched: true, Encrypted: true, Locked: true, Stated: at.Add(time.Microsecond)}
 	before, err := first.Latest(t.Context())
 	if err != nil {
 		t.Fatal(err)

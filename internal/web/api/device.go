@@ -58,6 +58,13 @@ type PostureReport struct {
 	Locked    bool      `json:"locked"`
 }
 
+// A SignedPosture is a report as a device sends it: a token of the type posture+jwt (RFC 7519), signed by the device's key,
+// whose claim posture is a PostureReport. iss is the device's id, aud the server, at the microseconds since 1970 when it was
+// made.
+type SignedPosture struct {
+	Signed string `json:"signed"`
+}
+
 // A Posture is what was reported, and what it is worth.
 type Posture struct {
 	At        time.Time `json:"at"`

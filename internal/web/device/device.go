@@ -80,11 +80,11 @@ func (d *Door) posture(w http.ResponseWriter, r *http.Request, der []byte) (api.
 	if err != nil {
 		return api.Device{}, sallyport.Wrap(op, sallyport.TooLarge, "the body broke off or is over 16 KiB", err)
 	}
-	var in api.PostureReport
+	var in api.SignedPosture
 	if err := strict.Unmarshal(body, &in, strict.RejectUnknownMembers(true)); err != nil {
-		return api.Device{}, sallyport.Wrap(op, sallyport.Invalid, "the body is not a report", err)
+		return api.Device{}, sallyport.Wrap(op, sallyport.Invalid, "the body is not a signed report", err)
 	}
-	x, err := d.Devices.Report(r.Context(), der, device.Report(in))
+	x, err := d.Devices.Report(r.Context(), der, in.Signed)
 	if err != nil {
 		return api.Device{}, err
 	}
