@@ -79,7 +79,7 @@ func TestStory(t *testing.T) {
 			env = l.Env
 		}
 	}
-	if steps < 60 || len(ids) < 40 {
+	if steps < 90 || len(ids) < 55 {
 		t.Errorf("%d steps with %d decisions: the story is shorter than it was", steps, len(ids))
 	}
 	checkEnvironment(t, env, dir)

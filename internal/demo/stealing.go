@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -98,6 +99,27 @@ func (s *story) recorded(ctx context.Context, alba *people.Person, kind sallypor
 
 func (s *story) anaSignsIn(ctx context.Context, ana *people.Person) (seen, error) {
 	return seen{outcome: "signed-in"}, ana.Login(ctx, sallyport.NoAssurance)
+}
+
+// clearsRisk ends what the theft left behind: until then ana would be asked for a fresh passkey before what is sensitive.
+func (s *story) clearsRisk(ctx context.Context, rita *people.Person) (seen, error) {
+	before, err := rita.Client.Risk(ctx, "user:ana")
+	if err != nil {
+		return seen{}, err
+	}
+	if len(before.Raised) == 0 {
+		return seen{}, errors.New("nothing is held against her")
+	}
+	for _, held := range before.Raised {
+		if _, err := rita.Client.ClearRisk(ctx, held.ID); err != nil {
+			return seen{}, err
+		}
+	}
+	after, err := rita.Client.Risk(ctx, "user:ana")
+	if err == nil && len(after.Raised) > 0 {
+		err = errors.New("it is held against her still")
+	}
+	return seen{resource: "user:ana", outcome: "cleared", note: fmt.Sprintf("%d points, because of %s", before.Raised[0].Points, before.Raised[0].Why)}, err
 }
 
 // logsOut ends everything of ana's, the stream that runs included.

@@ -145,6 +145,7 @@ func (s *story) chapters() []chapter {
 			{"ana", "signs out everywhere, while a stream is running", "allow everybody.self", (*story).logsOut},
 			{"ana", "uses a token from before", "401", (*story).oldToken},
 			{"ana", "signs in again, by her passkey alone: no password, no code", "signed-in", (*story).anaSignsIn},
+			{"rita", "looks at what is held against ana since, and ends it: the thief is out", "cleared", (*story).clearsRisk},
 		}},
 		{"Bound to a machine", []step{
 			{"eva", "signs her command line in, bound to a key of this machine", "signed-in", (*story).binds},
