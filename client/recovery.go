@@ -23,6 +23,16 @@ func (c *Client) ApproveRecovery(ctx context.Context, id string) (api.Recovery, 
 	return post[api.Recovery](ctx, c, request{op: "approve recovery", path: recovery(id) + "/approve"}, nil)
 }
 
+// VouchRecovery is ApproveRecovery by somebody whom the operator named for it.
+func (c *Client) VouchRecovery(ctx context.Context, id string) (api.Recovery, error) {
+	return post[api.Recovery](ctx, c, request{op: "approve recovery", path: recovery(id) + "/vouch"}, nil)
+}
+
+// Vouchable lists the open requests that the caller was named to approve.
+func (c *Client) Vouchable(ctx context.Context) ([]api.Recovery, error) {
+	return get[[]api.Recovery](ctx, c, "list recoveries", "/recoveries/vouch", nil)
+}
+
 // CancelRecovery ends a request.
 func (c *Client) CancelRecovery(ctx context.Context, id string) (api.Recovery, error) {
 	return post[api.Recovery](ctx, c, request{op: "cancel recovery", path: recovery(id) + "/cancel"}, nil)

@@ -14,6 +14,7 @@ import (
 func (a *app) recovery() *cobra.Command {
 	return noun(&cobra.Command{Use: "recovery", Short: "People who lost their last authenticator: two others let them back in"},
 		a.recoveryAsk(), a.recoveryList(),
+		a.recoveryStep("vouch", "Approve as somebody whom the operator named for it, without administering identities", (*client.Client).VouchRecovery),
 		a.recoveryStep("approve", "Say that it is really them who ask; two others must, then a delay runs", (*client.Client).ApproveRecovery),
 		a.recoveryStep("cancel", "End a request", (*client.Client).CancelRecovery), a.recoveryLink())
 }
@@ -56,7 +57,8 @@ func (a *app) recoveryAnswer(r api.Recovery) error {
 }
 
 func (a *app) recoveryList() *cobra.Command {
-	return &cobra.Command{
+	var named bool
+	list := &cobra.Command{
 		Use: "ls", Short: "List open requests", Args: arguments(),
 		Example: "  sallyport recovery ls --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -64,7 +66,11 @@ func (a *app) recoveryList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, err := c.Recoveries(cmd.Context())
+			list := c.Recoveries
+			if named {
+				list = c.Vouchable
+			}
+			all, err := list(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -81,6 +87,8 @@ func (a *app) recoveryList() *cobra.Command {
 			})
 		},
 	}
+	list.Flags().BoolVar(&named, "vouch", false, "those that you were named to approve")
+	return list
 }
 
 func (a *app) recoveryStep(verb, short string, do func(*client.Client, context.Context, string) (api.Recovery, error)) *cobra.Command {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"sallyport"
@@ -32,6 +34,27 @@ type Proving struct {
 // A RecoveryRule says how people get back in after they lost their last factor.
 type RecoveryRule struct {
 	Delay time.Duration `yaml:"delay"` // from the second approval to the link; 24h by default, an hour at least
+	// Recoverers may approve beside those who administer identities: user:NAME or group:ORG/NAME. Empty names nobody.
+	Recoverers []string `yaml:"recoverers"`
+}
+
+// mostRecoverers bounds the list.
+const mostRecoverers = 32
+
+func (r *RecoveryRule) check() error {
+	if len(r.Recoverers) > mostRecoverers {
+		return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("\"recovery: recoverers\" names %d", len(r.Recoverers)), fmt.Sprintf("name %d at most, or a group", mostRecoverers))
+	}
+	for _, subject := range r.Recoverers {
+		group, isGroup := strings.CutPrefix(subject, "group:")
+		org, name, _ := strings.Cut(group, "/")
+		id, err := sallyport.ParsePrincipalID(subject)
+		if isGroup && sallyport.CheckName("", org) == nil && sallyport.CheckName("", name) == nil || !isGroup && err == nil && string(id) == subject && id.Kind() == sallyport.User {
+			continue
+		}
+		return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("%.80q of \"recovery: recoverers\" is nobody", subject), "write user:NAME or group:ORG/NAME")
+	}
+	return nil
 }
 
 // A PasskeyRule says which passkeys are accepted, and which count as hardware.
@@ -77,7 +100,7 @@ func (p *Proving) check() error {
 	if p.Recovery.Delay < leastDelay || p.Recovery.Delay > 5*24*time.Hour {
 		return sallyport.E("configuration", sallyport.Invalid, "\"recovery: delay\" is not between 1h and 120h", "24h is usual")
 	}
-	return nil
+	return p.Recovery.check()
 }
 
 // openProving completes the rooms of proof: what is optional, and what the configuration sets.
@@ -85,7 +108,10 @@ func (s *Server) openProving() error {
 	r := &s.rooms
 	r.sessions.Limits = s.config.profile.Limits
 	r.recovery = &recovery.Service{Store: s.db.Recovery(), Delay: s.config.Recovery.Delay, Throttle: r.throttle.Try, Right: r.throttle.Reset,
-		Person: r.person, Now: s.steady.Now, Random: rand.Reader}
+		Person: r.person, Now: s.steady.Now, Random: rand.Reader,
+		Named: func(ctx context.Context, who sallyport.PrincipalID) (bool, error) {
+			return r.within(ctx, who, s.config.Recovery.Recoverers)
+		}}
 	var err error
 	if r.passkeys, err = s.openPasskeys(); err != nil {
 		return err

@@ -24,7 +24,7 @@ func TestProvingConfig(t *testing.T) {
 	if c, err = (Config{Data: "d", KeyFile: "k"}).check(); err != nil || c.profile.Name != "aal2" || c.Recovery.Delay != 24*time.Hour {
 		t.Errorf("defaults %+v, %v", c.Proving, err)
 	}
-	for _, bad := range []string{"assurance_profile: aal1", "recovery: {delay: 1m}", "recovery: {delay: 900h}", "recovery: {days: 2}", "proving: {}"} {
+	for _, bad := range []string{"assurance_profile: aal1", "recovery: {delay: 1m}", "recovery: {delay: 900h}", "recovery: {days: 2}", "recovery: {recoverers: [ana]}", "recovery: {recoverers: ['service:ci']}", "recovery: {recoverers: ['group:staff']}", "recovery: {recoverers: ['']}", "proving: {}"} {
 		c, err := ParseConfig([]byte("data: d\nkey_file: k\n" + bad + "\n"))
 		if err == nil {
 			_, err = c.check()

@@ -80,7 +80,7 @@ type Store interface {
 	UpdateRequest(ctx context.Context, r Request) error
 }
 
-// A Service keeps codes and requests. All fields are needed; methods are safe for concurrent use.
+// A Service keeps codes and requests. All fields but Named are needed; methods are safe for concurrent use.
 type Service struct {
 	Store Store
 	Delay time.Duration // from the second approval to the claim
@@ -89,6 +89,8 @@ type Service struct {
 	Right    func(ctx context.Context, key string) error
 	// Person returns the person behind a principal.
 	Person func(ctx context.Context, id sallyport.PrincipalID) (sallyport.PrincipalID, error)
+	// Named reports whether somebody may approve recoveries without administering identities; nil names nobody.
+	Named  func(ctx context.Context, id sallyport.PrincipalID) (bool, error)
 	Now    func() time.Time
 	Random io.Reader
 }
@@ -148,6 +150,26 @@ func (s *Service) Approve(ctx context.Context, id string, by sallyport.Principal
 		r.State, r.Ready = Approved, s.now().Add(s.Delay)
 	}
 	return s.update(ctx, op, r)
+}
+
+// Vouch is Approve by somebody who was named for it. Whoever was not is told that there is no such request.
+func (s *Service) Vouch(ctx context.Context, id string, by sallyport.PrincipalID) (Request, error) {
+	named, err := s.Recoverer(ctx, by)
+	if err == nil && !named {
+		err = none("approve recovery")
+	}
+	if err != nil {
+		return Request{}, err
+	}
+	return s.Approve(ctx, id, by)
+}
+
+// Recoverer reports whether a person was named to approve recoveries.
+func (s *Service) Recoverer(ctx context.Context, id sallyport.PrincipalID) (bool, error) {
+	if s.Named == nil || id.Kind() != sallyport.User {
+		return false, nil
+	}
+	return s.Named(ctx, id)
 }
 
 // Cancel ends a request: by its person at any time, or by whoever else may.

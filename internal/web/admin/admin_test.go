@@ -167,7 +167,7 @@ func noBody() []string {
 	return []string{"/sessions/{id}/revoke", "/logout", "/requests/{id}/withdraw", "/grants/{id}/revoke", "/people/{id}/enrol", "/assignments/{id}/remove",
 		"/keys/rotate", "/trust/{name}/remove", "/log/reindex", "/scim/{name}/token", "/signals/streams/{id}/test", "/clients/{id}/remove", "/delegations/{id}/end",
 		"/risk/{id}/clear", "/risk/relearn", "/breakglass/openings/{id}/end",
-		"/recoveries/{id}/approve", "/recoveries/{id}/cancel", "/recoveries/{id}/link"}
+		"/recoveries/{id}/approve", "/recoveries/{id}/vouch", "/recoveries/{id}/cancel", "/recoveries/{id}/link"}
 }
 
 // Every route that takes a body takes exactly its own JSON: what is unknown, left

@@ -7,11 +7,13 @@ import (
 )
 
 // recoveryRoutes are about people who lost their last authenticator: anybody may ask for a colleague, two who administer
-// identities approve, and after the delay one of them makes the link.
+// identities or were named for it approve, and after the delay one of them makes the link.
 func recoveryRoutes() []Route {
 	return []Route{
 		{"GET", "/recoveries", sallyport.IdentityRead, system, (*API).recoveries},
 		{"POST", "/recoveries", sallyport.ServerRead, system, (*API).askRecovery},
+		{"GET", "/recoveries/vouch", sallyport.ServerRead, system, (*API).vouchable},
+		{"POST", "/recoveries/{id}/vouch", sallyport.ServerRead, system, (*API).vouchRecovery},
 		{"POST", "/recoveries/{id}/approve", sallyport.IdentityAdminister, system, (*API).approveRecovery},
 		{"POST", "/recoveries/{id}/cancel", sallyport.IdentityAdminister, system, (*API).cancelRecovery},
 		{"POST", "/recoveries/{id}/link", sallyport.IdentityAdminister, system, (*API).claimRecovery},
@@ -60,6 +62,29 @@ func (a *API) askRecovery(c *Call) (any, error) {
 
 func (a *API) approveRecovery(c *Call) (any, error) {
 	r, err := a.Rooms.Recovery.Approve(c.Context(), c.PathValue("id"), c.Permit.Who().ID)
+	if err != nil {
+		return nil, err
+	}
+	return a.recovered(c, r, "approved")
+}
+
+// vouchable is what somebody who was named for it may approve, nothing for anybody else.
+func (a *API) vouchable(c *Call) (any, error) {
+	named, err := a.Rooms.Recovery.Recoverer(c.Context(), c.Permit.Who().ID)
+	if err != nil || !named {
+		return []api.Recovery{}, err
+	}
+	return a.recoveries(c)
+}
+
+// vouchRecovery is the approval by somebody who was named for it. Policy permits it to everybody: who was named is the
+// operator's configuration. It takes two factors, and the person alone: nobody acts for them.
+func (a *API) vouchRecovery(c *Call) (any, error) {
+	p := c.Permit.Who()
+	if p.Assurance < sallyport.MultiFactor || len(p.Actors) > 0 {
+		return nil, sallyport.E("approve recovery", sallyport.Conflict, "this takes your own proof with two factors", "run 'sallyport login --assurance aal2'")
+	}
+	r, err := a.Rooms.Recovery.Vouch(c.Context(), c.PathValue("id"), p.ID)
 	if err != nil {
 		return nil, err
 	}
