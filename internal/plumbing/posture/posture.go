@@ -8,6 +8,7 @@ package posture
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -187,6 +188,14 @@ func (s System) isThere(name string) bool {
 	return err == nil
 }
 
+// run asks a program of the system; a System without a way to do so knows nothing from programs.
+func (s System) run(ctx context.Context, name string, args ...string) (string, error) {
+	if s.Run == nil {
+		return "", errors.New("no program can be asked")
+	}
+	return s.Run(ctx, name, args...)
+}
+
 // locked asks the desktops that people use: GNOME and its relatives, and KDE.
 func (s System) locked(ctx context.Context) Answer {
 	if s.Home != "" && s.isThere(s.Home+"/.config/kscreenlockerrc") {
@@ -195,11 +204,11 @@ func (s System) locked(ctx context.Context) Answer {
 		}
 		return Yes
 	}
-	enabled, err := s.Run(ctx, "gsettings", "get", "org.gnome.desktop.screensaver", "lock-enabled")
+	enabled, err := s.run(ctx, "gsettings", "get", "org.gnome.desktop.screensaver", "lock-enabled")
 	if err != nil {
 		return Unknown
 	}
-	idle, err := s.Run(ctx, "gsettings", "get", "org.gnome.desktop.session", "idle-delay")
+	idle, err := s.run(ctx, "gsettings", "get", "org.gnome.desktop.session", "idle-delay")
 	if err != nil {
 		return Unknown
 	}
@@ -208,16 +217,16 @@ func (s System) locked(ctx context.Context) Answer {
 
 func (s System) mac(ctx context.Context, r *Report) {
 	r.Family = "macos"
-	if v, err := s.Run(ctx, "sw_vers", "-productVersion"); err == nil {
+	if v, err := s.run(ctx, "sw_vers", "-productVersion"); err == nil {
 		r.Version = strings.TrimSpace(v)
 	}
-	if v, err := s.Run(ctx, "fdesetup", "status"); err == nil {
+	if v, err := s.run(ctx, "fdesetup", "status"); err == nil {
 		r.Encrypted = answer(strings.Contains(v, "FileVault is On"))
 	}
-	if v, err := s.Run(ctx, "sysadminctl", "-screenLock", "status"); err == nil {
+	if v, err := s.run(ctx, "sysadminctl", "-screenLock", "status"); err == nil {
 		r.Locked = answer(strings.Contains(v, "screenLock delay is") && !strings.Contains(v, "off"))
 	}
-	if v, err := s.Run(ctx, "defaults", "read", "/Library/Preferences/com.apple.SoftwareUpdate", "LastFullSuccessfulDate"); err == nil {
+	if v, err := s.run(ctx, "defaults", "read", "/Library/Preferences/com.apple.SoftwareUpdate", "LastFullSuccessfulDate"); err == nil {
 		if at, err := time.Parse("2006-01-02 15:04:05 -0700", strings.TrimSpace(v)); err == nil {
 			r.Updated = at.UTC()
 		}
@@ -225,16 +234,16 @@ func (s System) mac(ctx context.Context, r *Report) {
 }
 
 func (s System) windows(ctx context.Context, r *Report) {
-	if v, err := s.Run(ctx, "cmd", "/c", "ver"); err == nil { // Microsoft Windows [Version 10.0.22631.4460]
+	if v, err := s.run(ctx, "cmd", "/c", "ver"); err == nil { // Microsoft Windows [Version 10.0.22631.4460]
 		if _, v, ok := strings.Cut(v, "Version "); ok {
 			r.Version, _, _ = strings.Cut(v, "]")
 		}
 	}
-	if v, err := s.Run(ctx, "manage-bde", "-status", "C:"); err == nil { // needs an administrator
+	if v, err := s.run(ctx, "manage-bde", "-status", "C:"); err == nil { // needs an administrator
 		r.Encrypted = answer(strings.Contains(v, "Protection On"))
 	}
 	const policy = `HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Policies\System`
-	if v, err := s.Run(ctx, "reg", "query", policy, "/v", "InactivityTimeoutSecs"); err == nil {
+	if v, err := s.run(ctx, "reg", "query", policy, "/v", "InactivityTimeoutSecs"); err == nil {
 		r.Locked = answer(strings.Contains(v, "0x") && !strings.Contains(v, "0x0\r"))
 	}
 }
@@ -257,13 +266,13 @@ func (s System) Machine(ctx context.Context) string {
 			}
 		}
 	case "darwin":
-		v, err := s.Run(ctx, "ioreg", "-rd1", "-c", "IOPlatformExpertDevice")
+		v, err := s.run(ctx, "ioreg", "-rd1", "-c", "IOPlatformExpertDevice")
 		if _, rest, ok := strings.Cut(v, `"IOPlatformUUID" = "`); err == nil && ok {
 			id, _, _ := strings.Cut(rest, `"`)
 			return id
 		}
 	case "windows":
-		v, err := s.Run(ctx, "reg", "query", `HKLM\SOFTWARE\Microsoft\Cryptography`, "/v", "MachineGuid")
+		v, err := s.run(ctx, "reg", "query", `HKLM\SOFTWARE\Microsoft\Cryptography`, "/v", "MachineGuid")
 		if f := strings.Fields(v); err == nil && len(f) > 0 {
 			return f[len(f)-1]
 		}

@@ -87,3 +87,13 @@ func TestThis(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestNoProgramToAsk: a System that can run nothing says what its files say, and that it does not know the rest.
+func TestNoProgramToAsk(t *testing.T) {
+	for _, system := range []string{"linux", "darwin", "windows"} {
+		r := posture.System{OS: system, Root: fstest.MapFS{}}.Look(t.Context())
+		if r.Locked != posture.Unknown || r.Encrypted != posture.Unknown {
+			t.Errorf("%s: %+v", system, r)
+		}
+	}
+}
