@@ -14,6 +14,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -24,6 +25,7 @@ import (
 	"sallyport/client"
 	"sallyport/internal/identity/jose"
 	"sallyport/internal/plumbing/posture"
+	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/plumbing/tpmkey"
 	"sallyport/internal/web/api"
 )
@@ -241,6 +243,29 @@ func (d *Device) Certificate(*tls.CertificateRequestInfo) (*tls.Certificate, err
 		return &tls.Certificate{}, nil
 	}
 	return &tls.Certificate{Certificate: d.kept.Chain, PrivateKey: d.signer}, nil
+}
+
+// PEM is the certificate with its chain and the key, for programs that read both from a file. Who has it is this device until the
+// certificate ends, from any computer. It is there for a key in software only: one in a TPM cannot leave it.
+func (d *Device) PEM() (secret.Bytes, error) {
+	const op = "export device"
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.kept.Wrapped != nil:
+		return secret.Bytes{}, sallyport.E(op, sallyport.Invalid, "the key is in the TPM and cannot leave it", "run the program with 'sallyport run', which shows the certificate for it")
+	case !d.keeper.Now().Before(d.kept.Expires):
+		return secret.Bytes{}, sallyport.E(op, sallyport.Invalid, "the certificate has ended", "renew it with 'sallyport device renew'")
+	}
+	key, err := base64.StdEncoding.DecodeString(d.kept.Key)
+	if err != nil {
+		return secret.Bytes{}, sallyport.Wrap(op, sallyport.Invalid, d.keeper.path(d.kept.Server)+" is damaged", err)
+	}
+	var out []byte
+	for _, der := range d.kept.Chain {
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return secret.NewBytes(append(out, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)), nil
 }
 
 // Due reports whether a third of the certificate's life or less is left.

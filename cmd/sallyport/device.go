@@ -22,7 +22,7 @@ import (
 
 func (a *app) device() *cobra.Command {
 	return noun(&cobra.Command{Use: "device", Short: "Your enrolled devices: keys that stay on them, certificates, their state"},
-		a.deviceEnroll(), a.deviceList(), a.deviceShow(), a.devicePosture(), a.deviceRenew(), a.deviceRemove(), a.devicePromote(), a.deviceComply())
+		a.deviceEnroll(), a.deviceList(), a.deviceShow(), a.devicePosture(), a.deviceRenew(), a.devicePEM(), a.deviceRemove(), a.devicePromote(), a.deviceComply())
 }
 
 // keeper keeps this computer's enrolments beside the logins.
