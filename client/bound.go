@@ -7,12 +7,15 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -53,17 +56,34 @@ func (k *Key) proof(method, url string, access secret.Text, now time.Time) (secr
 }
 
 // learn keeps the nonce of an answer and reports whether the answer asks for the request once more with it (RFC 9449,
-// sections 8 and 9).
-func (k *Key) learn(answer *http.Response) bool {
+// sections 8 and 9). What counts is the nonce that was sent: of several requests that were under way with an old one, each
+// is sent again, whichever learned the new one first.
+func (k *Key) learn(sent *http.Request, answer *http.Response) bool {
 	nonce := answer.Header.Get("DPoP-Nonce")
 	if k == nil || nonce == "" || len(nonce) > 256 {
 		return false
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	changed := nonce != k.nonce
 	k.nonce = nonce
-	return changed && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusBadRequest)
+	k.mu.Unlock()
+	if sent == nil || sent.Header.Get("DPoP") == "" {
+		return false // nothing would be sent otherwise
+	}
+	return nonce != nonceOf(sent.Header.Get("DPoP")) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusBadRequest)
+}
+
+// nonceOf is the nonce in a proof of our own, "" where there is none.
+func nonceOf(proof string) string {
+	_, rest, _ := strings.Cut(proof, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	text, err := base64.RawURLEncoding.DecodeString(payload)
+	var claims struct {
+		Nonce string `json:"nonce"`
+	}
+	if err != nil || json.Unmarshal(text, &claims) != nil {
+		return ""
+	}
+	return claims.Nonce
 }
 
 // authorize adds a token to a request, and the proof of the key where the client has one.

@@ -221,7 +221,7 @@ func (c *Client) token(ctx context.Context, d Door) (secret.Text, error) {
 // once sends a request, and a second time where the server wants a newer nonce in the proof.
 func (c *Client) once(ctx context.Context, r request, token secret.Text) (*http.Response, error) {
 	answer, err := c.try(ctx, r, token)
-	if err == nil && c.cfg.Key.learn(answer) {
+	if err == nil && c.cfg.Key.learn(answer.Request, answer) {
 		answer.Body.Close()
 		answer, err = c.try(ctx, r, token)
 	}

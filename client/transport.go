@@ -44,7 +44,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !t.again(r, answer, token) || try > 1 || !body.rewind() {
+		if !t.again(q, answer, token) || try > 1 || !body.rewind() {
 			return answer, nil
 		}
 		_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxRefuse)) // so that the connection can be used again
@@ -54,7 +54,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // again reports whether an answer may change with another token or nonce.
 func (t *transport) again(r *http.Request, answer *http.Response, token secret.Text) bool {
-	if t.client.cfg.Key.learn(answer) {
+	if t.client.cfg.Key.learn(r, answer) {
 		return true
 	}
 	if answer.StatusCode != http.StatusUnauthorized || token.IsZero() || answer.Header.Get("Sallyport-Decision") != "" {

@@ -4,9 +4,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,5 +108,118 @@ func TestTK4ATokenIsOfNoUseElsewhere(t *testing.T) {
 	}
 	if err != nil || len(found) != 1 {
 		t.Errorf("the log tells of %d thefts, error %v", len(found), err)
+	}
+}
+
+// stale is a wire on which nonces grow old: what a client knows after answers that were aged is what one knows after minutes
+// of rest.
+type stale struct {
+	http.RoundTripper
+	aged    atomic.Int64 // answers to come whose nonce is an old one
+	refused atomic.Int64
+	tokens  atomic.Int64 // requests for one
+
+	mu   sync.Mutex
+	wait int // requests that go on together, when so many have come
+	come chan struct{}
+}
+
+func newStale(wire http.RoundTripper) *stale {
+	return &stale{RoundTripper: wire, come: make(chan struct{})}
+}
+
+// age ages the nonces of the next n answers.
+func (w *stale) age(n int64) { w.aged.Store(n) }
+
+func (w *stale) RoundTrip(r *http.Request) (*http.Response, error) {
+	w.mu.Lock()
+	if w.wait > 0 {
+		if w.wait--; w.wait == 0 {
+			close(w.come)
+		}
+		w.mu.Unlock()
+		<-w.come
+	} else {
+		w.mu.Unlock()
+	}
+	if r.URL.Path == "/oauth/token" {
+		w.tokens.Add(1)
+	}
+	a, err := w.RoundTripper.RoundTrip(r)
+	switch {
+	case err != nil:
+	case strings.Contains(a.Header.Get("WWW-Authenticate"), "use_dpop_nonce"):
+		w.refused.Add(1)
+	case a.Header.Get("DPoP-Nonce") != "" && w.aged.Add(-1) >= 0:
+		a.Header.Set("DPoP-Nonce", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+	}
+	return a, err
+}
+
+// TestTK4AnOldNonceInParallel: after minutes of rest several calls go out with the same old nonce. Each is sent again with the
+// new one, whichever call learned it, and no token is thrown away for it.
+func TestTK4AnOldNonceInParallel(t *testing.T) {
+	r := tellAnew(t, trail.Files{})
+	r.Join("theo", "", "")
+	theo := r.As("theo").who
+	key, err := client.NewKey(r.bind(theo))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire, err := r.system.wire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := newStale(wire.Transport)
+	wire.Transport = old
+	c, err := client.New(client.Config{Server: r.server.External(), HTTP: wire, Store: theo.store, Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func() error {
+		q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.server.External()+own()[client.Hub], nil)
+		if err != nil {
+			return err
+		}
+		a, err := c.Transport(client.Hub).RoundTrip(q)
+		if err == nil && a.StatusCode != http.StatusOK {
+			err = errors.New(a.Status)
+		}
+		if err == nil {
+			err = a.Body.Close()
+		}
+		return err
+	}
+	if err := get(); err != nil { // the token is there
+		t.Fatal(err)
+	}
+	for _, ask := range []func() error{get, func() error { _, err := c.Who(t.Context()); return err }} {
+		if err := ask(); err != nil {
+			t.Fatal(err)
+		}
+		old.age(1)
+		if err := ask(); err != nil {
+			t.Fatal(err)
+		}
+		before, tokens := old.refused.Load(), old.tokens.Load()
+		const callers = 8
+		old.mu.Lock()
+		old.wait, old.come = callers, make(chan struct{})
+		old.mu.Unlock()
+		errs := make(chan error, callers)
+		for range callers {
+			go func() { errs <- ask() }()
+		}
+		for range callers {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		if got := old.refused.Load() - before; got != callers {
+			t.Errorf("%d calls were refused for their nonce, want all %d, once each", got, callers)
+		}
+		if got := old.tokens.Load() - tokens; got != 0 {
+			t.Errorf("%d tokens were asked for, though the ones there were good", got)
+		}
 	}
 }
