@@ -30,6 +30,7 @@ func tokenRoutes() []Route {
 		{"GET", "/clients/{id}", sallyport.IdentityRead, system, (*API).client},
 		{"POST", "/clients", sallyport.SystemConfigure, system, (*API).addClient},
 		{"POST", "/clients/{id}/remove", sallyport.SystemConfigure, system, (*API).removeClient},
+		{"GET", "/tokens", sallyport.IdentityRead, system, (*API).tokens},
 		{"GET", "/keys", sallyport.SystemConfigure, system, (*API).inventory},
 		{"POST", "/keys/tokens/rotate", sallyport.SystemConfigure, system, (*API).rotateTokenKeys},
 		{"GET", "/delegations", sallyport.ServerRead, system, (*API).delegations},
