@@ -176,7 +176,15 @@ func (s *Service) unbreached(password secret.Text) error {
 // Enrol replaces a person's authenticators and gives them a fresh count of guesses. A TOTP without a secret leaves the
 // present one as it is. Ending sessions is the caller's next step.
 func (s *Service) Enrol(ctx context.Context, id sallyport.PrincipalID, f Factors) error {
-	if f.Password.Hash == "" || !f.Password.Alone && f.TOTP.Sealed == nil {
+	second := f.TOTP.Sealed != nil
+	if !second && !f.Password.Alone { // the one that stays counts
+		have, err := s.Store.Factors(ctx, id)
+		if err != nil {
+			return err
+		}
+		second = have.TOTP.Sealed != nil
+	}
+	if f.Password.Hash == "" || !f.Password.Alone && !second {
 		return sallyport.E("enrol", sallyport.Invalid, "a password of this length needs a second factor", "confirm a code, or choose a longer password")
 	}
 	if err := s.Store.Enrol(ctx, id, f); err != nil {

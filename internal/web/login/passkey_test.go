@@ -274,6 +274,9 @@ func TestChangePassword(t *testing.T) {
 	fresh := s.browser()
 	fresh.wants(fresh.post("/login", "username", "ana", "password", goodPassword, "return", ""), 401, "")
 	fresh.wants(fresh.post("/login", "username", "ana", "password", next, "return", ""), 303, "/login/code")
+	const short = "quay-7-fox" // beside a code, eight characters are enough
+	b.wants(b.post("/account/password", "old", next, "password", short, "again", short), 303, "/account")
+	fresh.wants(fresh.post("/login", "username", "ana", "password", short, "return", ""), 303, "/login/code")
 }
 
 // A request for a way back is answered alike for everybody; its owner sees and stops it.
