@@ -177,7 +177,7 @@ func (s *Service) unbreached(password secret.Text) error {
 // present one as it is. Ending sessions is the caller's next step.
 func (s *Service) Enrol(ctx context.Context, id sallyport.PrincipalID, f Factors) error {
 	second := f.TOTP.Sealed != nil
-	if !second && !f.Password.Alone { // the one that stays counts
+	if f.Password.Hash != "" && !second && !f.Password.Alone { // the one that stays counts
 		have, err := s.Store.Factors(ctx, id)
 		if err != nil {
 			return err

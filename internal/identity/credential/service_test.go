@@ -460,3 +460,20 @@ func TestForgive(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A password that is too short alone needs a code generator, in the same step or from before.
+func TestEnrolNeedsEnough(t *testing.T) {
+	d := newDesk(t)
+	short := credential.Password{Hash: "$x"}
+	code := credential.TOTP{Sealed: []byte{1}, Set: d.at}
+	for _, f := range []credential.Factors{{}, {Password: short}, {TOTP: code}} {
+		if err := d.Enrol(t.Context(), "user:ana", f); sallyport.KindOf(err) != sallyport.Invalid {
+			t.Errorf("Enrol(%v) = %v, want invalid", f, err)
+		}
+	}
+	for _, f := range []credential.Factors{{Password: short, TOTP: code}, {Password: short}} {
+		if err := d.Enrol(t.Context(), "user:ana", f); err != nil {
+			t.Errorf("Enrol(%v) = %v", f, err)
+		}
+	}
+}

@@ -46,12 +46,3 @@ func TestGeneratorAddress(t *testing.T) {
 		t.Errorf("%s is read as %q %q %q", g.URI.Reveal(), key.Issuer(), key.AccountName(), key.Secret())
 	}
 }
-
-func TestEnrolNeedsEnough(t *testing.T) {
-	s := &Service{}
-	for _, f := range []Factors{{}, {Password: Password{Hash: "$x"}}, {TOTP: TOTP{Sealed: []byte{1}}}} {
-		if err := s.Enrol(t.Context(), "user:ana", f); sallyport.KindOf(err) != sallyport.Invalid {
-			t.Errorf("Enrol(%v) = %v, want invalid", f, err)
-		}
-	}
-}
