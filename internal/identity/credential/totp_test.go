@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/pquerna/otp"
-
-	"sallyport"
 )
 
 // The vectors of RFC 6238 appendix B for SHA-1, less the first two of their eight digits.
