@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	bignum "math/big"
 	"net/http"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -287,7 +289,8 @@ func TestMTLS1ResumedAfterRevocation(t *testing.T) {
 	}
 	if a, err := get(); err == nil && a.StatusCode != http.StatusUnauthorized {
 		t.Errorf("after the removal: %d, resumed %v; want the handshake refused", a.StatusCode, a.TLS.DidResume)
-	} else if err != nil && !strings.Contains(err.Error(), "tls") {
+	} else if err != nil && !strings.Contains(err.Error(), "tls") && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+		// A TLS 1.3 client may write before the server's alert has come, and finds the connection closed.
 		t.Errorf("after the removal: %v, want an alert of TLS", err)
 	}
 }
