@@ -139,7 +139,7 @@ func TestID14AgentActsOnBehalf(t *testing.T) {
 	if strings.Contains(string(stream.text), "[DONE]") {
 		t.Errorf("the stream went on to its end: %d bytes", stream.got.Load())
 	}
-	r.wantCut(stream, "")
+	r.wantCut(stream)
 	as(base).WantStatus(http.StatusUnauthorized)
 	if _, status, _ := ana.Behalf(h, "helper-1", client.OpenAI); status != http.StatusBadRequest {
 		t.Errorf("a new token after she took it back: %d", status)

@@ -139,7 +139,7 @@ func TestRS2BreakGlassWithAHardwareKey(t *testing.T) {
 	stream := r.As("ana").Begin(chat(keel, true, 0), false)
 	r.Later(31 * time.Minute)
 	r.End(stream)
-	r.wantCut(stream, "default.deny")
+	r.wantCut(stream, "default.deny", "facts.stale")
 	r.As("ana").Infer(keel)
 	r.Want(denied)
 	if o = r.opening("nora", "language"); o.State != "over" || o.Overdue {

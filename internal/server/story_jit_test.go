@@ -98,7 +98,7 @@ func TestGrantEndsADownload(t *testing.T) {
 	if r.End(d); d.whole() {
 		t.Errorf("all %d bytes came although the grant had ended", d.got.Load())
 	}
-	r.wantCut(d, "default.deny")
+	r.wantCut(d, "default.deny", "facts.stale")
 }
 
 // withdrawAtEnd takes ana's request back when the story is over.
