@@ -27,7 +27,8 @@ import (
 
 const (
 	batchSize = 1024
-	batchAge  = 5 * time.Millisecond
+	// batchAge is how long a batch waits for its end: long against any pause between two entries of one group.
+	batchAge = 50 * time.Millisecond
 	// collectEvery is how often partial files that a full one replaced are deleted, 100 bundles at a time.
 	collectEvery    = time.Second
 	shutdownTimeout = 5 * time.Second
@@ -54,6 +55,9 @@ type Tree struct {
 	reader   tessera.LogReader
 	shutdown func() error // waits for the last checkpoint
 	stop     context.CancelFunc
+
+	batchSize uint
+	batchAge  time.Duration
 }
 
 // Open opens or creates the log in dir, which signer signs and names. Nobody else may write there: a lock beside the
@@ -70,6 +74,9 @@ func Open(ctx context.Context, dir string, signer note.Signer, o Options) (*Tree
 func open(ctx context.Context, dir string, signer note.Signer, o Options) (*Tree, error) {
 	if err := tlog.CheckOrigin(signer.Name()); err != nil {
 		return nil, err
+	}
+	if o.batchSize == 0 {
+		o.batchSize, o.batchAge = batchSize, batchAge
 	}
 	options, err := o.append(signer)
 	if err != nil {
@@ -88,7 +95,7 @@ func open(ctx context.Context, dir string, signer note.Signer, o Options) (*Tree
 	}
 	redirect(o.Logger)
 	living, stop := context.WithCancel(context.WithoutCancel(ctx))
-	t := &Tree{dir: dir, root: root, lock: lock, stop: stop}
+	t := &Tree{dir: dir, root: root, lock: lock, stop: stop, batchSize: o.batchSize, batchAge: o.batchAge}
 	driver, err := posix.New(living, posix.Config{Path: dir})
 	if err == nil {
 		var appender *tessera.Appender
@@ -105,9 +112,6 @@ func open(ctx context.Context, dir string, signer note.Signer, o Options) (*Tree
 func (o Options) append(signer note.Signer) (*tessera.AppendOptions, error) {
 	if o.CheckpointInterval == 0 {
 		o.CheckpointInterval = 200 * time.Millisecond
-	}
-	if o.batchSize == 0 {
-		o.batchSize, o.batchAge = batchSize, batchAge
 	}
 	// Never WithAntispam: a record dropped as a twin would shift every later index. No republishing without growth, so
 	// that nothing is written after a shutdown.
@@ -171,29 +175,44 @@ func (t *Tree) Dir() string { return t.dir }
 func (t *Tree) Size(ctx context.Context) (uint64, error) { return t.reader.IntegratedSize(ctx) }
 
 // Append adds entries in order and returns the index each of them was given, once all are integrated and durable. The
-// caller compares: with several batches in flight, or after a batch that failed, the engine does not promise the order.
+// caller compares: after a batch that failed, the engine does not promise the order.
+//
+// The engine closes a batch when it is full or batchAge old. Two batches of one group would be two successes or failures:
+// were the first to fail and the second not, the log would lack the first for ever. So a slow enqueuing stops well
+// before its batch may close, and the rest waits for what became of it.
 func (t *Tree) Append(ctx context.Context, entries [][]byte) ([]uint64, error) {
 	prepared := make([]*tessera.Entry, len(entries))
 	for i, e := range entries {
-		prepared[i] = tessera.NewEntry(e) // hashes first, so that the entries then enter the queue as one batch
+		prepared[i] = tessera.NewEntry(e) // hashes first: between two of them there is nothing to wait for
 	}
-	futures := make([]tessera.IndexFuture, len(entries))
-	for i, e := range prepared {
-		futures[i] = t.add(ctx, e)
-	}
-	indexes := make([]uint64, len(entries))
-	var failed error
-	for i, future := range futures { // all of them, so that nothing is in flight when Append returns
-		index, err := future()
-		if err != nil && failed == nil {
-			failed = fmt.Errorf("append entry %d of %d: %w", i, len(entries), err)
+	indexes := make([]uint64, 0, len(entries))
+	for len(indexes) < len(entries) {
+		futures := t.enqueue(ctx, prepared[len(indexes):])
+		var failed error
+		for i, future := range futures { // all of them, so that nothing is in flight when Append returns
+			index, err := future()
+			if err != nil && failed == nil {
+				failed = fmt.Errorf("append entry %d of %d: %w", len(indexes)+i, len(entries), err)
+			}
+			indexes = append(indexes, index.Index)
 		}
-		indexes[i] = index.Index
-	}
-	if failed != nil {
-		return nil, failed
+		if failed != nil {
+			return nil, failed
+		}
 	}
 	return indexes, nil
+}
+
+// enqueue adds as many entries, at least one, as one batch can be trusted to take.
+func (t *Tree) enqueue(ctx context.Context, entries []*tessera.Entry) (futures []tessera.IndexFuture) {
+	begun := time.Now()
+	for i, e := range entries {
+		if i > 0 && (uint(i) >= t.batchSize || time.Since(begun) > t.batchAge/5) {
+			break
+		}
+		futures = append(futures, t.add(ctx, e))
+	}
+	return futures
 }
 
 // Fetch reads a file of the log by its C2SP tlog-tiles path: the checkpoint, a tile or an entry bundle, nothing else.

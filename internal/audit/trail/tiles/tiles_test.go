@@ -1,6 +1,7 @@
 package tiles
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/transparency-dev/tessera"
 	"golang.org/x/mod/sumdb/note"
 
 	"sallyport/internal/audit/tlog"
@@ -103,6 +105,36 @@ func TestJT9OneGroupInFlightKeepsItsOrder(t *testing.T) {
 		indexes, err := tree.Append(t.Context(), entries(2*i, 2))
 		if err != nil || indexes[0] != uint64(2*i) || indexes[1] != uint64(2*i+1) {
 			t.Fatalf("group %d: indexes %v, %v", i, indexes, err)
+		}
+	}
+}
+
+// A group whose enqueuing is held up is not cut in two by the engine: when what was added first fails, nothing more of the
+// group was added, so that no later record takes the place of an earlier one.
+func TestJT9SlowGroupIsNotSplit(t *testing.T) {
+	broken := errors.New("bad block")
+	for _, fails := range []bool{true, false} {
+		added := 0
+		tree := &Tree{batchSize: 4, batchAge: 5 * time.Millisecond}
+		tree.add = func(context.Context, *tessera.Entry) tessera.IndexFuture {
+			index := uint64(added)
+			added++
+			if index == 1 {
+				time.Sleep(tree.batchAge)
+			}
+			return func() (tessera.Index, error) {
+				if fails && index < 2 {
+					return tessera.Index{}, broken
+				}
+				return tessera.Index{Index: index}, nil
+			}
+		}
+		indexes, err := tree.Append(t.Context(), entries(0, 11))
+		if fails && (!errors.Is(err, broken) || added != 2) {
+			t.Errorf("%d entries were added, %v", added, err)
+		}
+		if !fails && (err != nil || len(indexes) != 11 || indexes[10] != 10) {
+			t.Errorf("indexes %v, %v", indexes, err)
 		}
 	}
 }
