@@ -128,27 +128,11 @@ Without arguments: list what you asked for. The exit code is 4 while the request
 }
 
 func (a *app) withdraw(ctx context.Context, id string) error {
-	c, err := a.connect()
-	if err != nil {
-		return err
-	}
-	r, err := c.Withdraw(ctx, id)
-	if err != nil {
-		return err
-	}
-	return a.answer(r, func() { a.line("%s is %s", r.ID, r.State) })
+	return do(ctx, a, with((*client.Client).Withdraw, id), func(r api.Request) { a.line("%s is %s", r.ID, r.State) })
 }
 
 func (a *app) myRequests(ctx context.Context) error {
-	c, err := a.connect()
-	if err != nil {
-		return err
-	}
-	all, err := c.Asked(ctx)
-	if err != nil {
-		return err
-	}
-	return a.answer(all, func() { a.requests(all, "You asked for nothing.") })
+	return do(ctx, a, (*client.Client).Asked, func(all []api.Request) { a.requests(all, "You asked for nothing.") })
 }
 
 func newAsk(cmd *cobra.Command, args []string, for_, why string) (api.Ask, error) {
@@ -250,15 +234,9 @@ func (a *app) inbox() *cobra.Command {
 		Use: "inbox", Short: "List the requests that wait for your vote", Args: arguments(),
 		Example: "  sallyport inbox",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.Inbox(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(all, func() { a.requests(all, "Nothing waits for you.") })
+			return do(cmd.Context(), a, (*client.Client).Inbox, func(all []api.Request) {
+				a.requests(all, "Nothing waits for you.")
+			})
 		},
 	}
 }
@@ -315,15 +293,9 @@ func (a *app) grants() *cobra.Command {
   sallyport grants --all
   sallyport grants revoke G-3kd81x`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			list, err := c.Grants(cmd.Context(), all)
-			if err != nil {
-				return err
-			}
-			return a.answer(list, func() { a.grantTable(list) })
+			return do(cmd.Context(), a, with((*client.Client).Grants, all), func(list []api.Grant) {
+				a.grantTable(list)
+			})
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "everybody's; needs the right to read the log")

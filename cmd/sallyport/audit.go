@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sallyport/client"
 	"sallyport/internal/web/api"
 )
 
@@ -24,21 +25,12 @@ The exit code is 2 when less would be enough.`,
 			if err != nil {
 				return err
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			x, err := c.Audit(cmd.Context(), id, days)
-			if err != nil {
-				return err
-			}
-			if err := a.answer(x, func() { a.audited(x, shrink) }); err != nil {
-				return err
-			}
-			if len(x.Unused) > 0 || slices.ContainsFunc(x.Advice, func(v api.Advice) bool { return v.Unused || len(v.Narrower) > 0 }) {
-				return ended(2)
-			}
-			return nil
+			return judge(cmd.Context(), a, with2((*client.Client).Audit, id, days), func(x api.Audit) { a.audited(x, shrink) }, func(x api.Audit) int {
+				if len(x.Unused) > 0 || slices.ContainsFunc(x.Advice, func(v api.Advice) bool { return v.Unused || len(v.Narrower) > 0 }) {
+					return client.ExitDenied
+				}
+				return 0
+			})
 		},
 	}
 	c.Flags().IntVar(&days, "days", 30, "how far back, up to 366")

@@ -25,15 +25,9 @@ func (a *app) breakglassDefine() *cobra.Command {
 		Example: `  sallyport breakglass define restore --opener group:acme/oncall --role administrator --on system --for 1h --why "the identity provider is down"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b.Name = args[0]
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			done, err := c.DefineBreakGlass(cmd.Context(), b)
-			if err != nil {
-				return err
-			}
-			return a.answer(done, func() { a.line("%s waits for two others: sallyport breakglass approve %s", done.Name, done.Request) })
+			return do(cmd.Context(), a, with((*client.Client).DefineBreakGlass, b), func(done api.BreakGlass) {
+				a.line("%s waits for two others: sallyport breakglass approve %s", done.Name, done.Request)
+			})
 		},
 	}
 	c.Flags().StringArrayVar(&b.Openers, "opener", nil, "who may open it, `user:NAME or group:ORG/NAME`; may be repeated")
@@ -53,18 +47,9 @@ func (a *app) breakglassOpen() *cobra.Command {
 			if why == "" {
 				return usage(cmd, "say why, with --why: it is recorded")
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			o, err := c.OpenBreakGlass(cmd.Context(), args[0], why)
-			if err != nil {
-				return err
-			}
-			if err := a.answer(o, func() { a.line("%s waits for two others: sallyport breakglass approve %s", o.ID, o.Request) }); err != nil {
-				return err
-			}
-			return ended(client.ExitPending)
+			return judge(cmd.Context(), a, with2((*client.Client).OpenBreakGlass, args[0], why), func(o api.Opening) {
+				a.line("%s waits for two others: sallyport breakglass approve %s", o.ID, o.Request)
+			}, func(api.Opening) int { return client.ExitPending })
 		},
 	}
 	c.Flags().StringVar(&why, "why", "", "the `REASON`, for the record")
@@ -124,21 +109,12 @@ func (a *app) breakglassStatus() *cobra.Command {
 		Use: "status", Short: "Rights for an emergency and their openings; exit code 4 while one is open or waits for its review", Args: arguments(),
 		Example: "  sallyport breakglass status",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.Emergencies(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if err := a.answer(all, func() { a.showEmergencies(all) }); err != nil {
-				return err
-			}
-			if slices.ContainsFunc(all.Openings, func(o api.Opening) bool { return o.State == "open" || o.State == "over" }) {
-				return ended(client.ExitPending)
-			}
-			return nil
+			return judge(cmd.Context(), a, (*client.Client).Emergencies, a.showEmergencies, func(all api.Emergencies) int {
+				if slices.ContainsFunc(all.Openings, func(o api.Opening) bool { return o.State == "open" || o.State == "over" }) {
+					return client.ExitPending
+				}
+				return 0
+			})
 		},
 	}
 }
@@ -168,15 +144,9 @@ func (a *app) breakglassEnd() *cobra.Command {
 		Use: "end B-…", Short: "End an opening before its time", Args: arguments("B-…"),
 		Example: "  sallyport breakglass end B-4F2KQ81MZT",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			o, err := c.EndBreakGlass(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.answer(o, func() { a.line("%s is %s", o.ID, o.State) })
+			return do(cmd.Context(), a, with((*client.Client).EndBreakGlass, args[0]), func(o api.Opening) {
+				a.line("%s is %s", o.ID, o.State)
+			})
 		},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport"
+	"sallyport/client"
 	"sallyport/internal/web/api"
 )
 
@@ -59,14 +60,9 @@ Grants are authorization_code, refresh_token, client_credentials and, in short, 
 				}
 				p.Authority = string(raw)
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			if p, err = c.AddProgram(cmd.Context(), p); err != nil {
-				return err
-			}
-			return a.answer(p, func() { a.line("the client %s is registered", p.ID) })
+			return do(cmd.Context(), a, with((*client.Client).AddProgram, p), func(p api.Program) {
+				a.line("the client %s is registered", p.ID)
+			})
 		},
 	}
 	f := c.Flags()
@@ -116,20 +112,9 @@ func (a *app) clientsList() *cobra.Command {
 		Use: "ls", Short: "List the programs", Args: arguments(),
 		Example: "  sallyport clients ls --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.Programs(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(all, func() {
-				t := table{none: "there are no clients", headings: []string{"ID", "NAME", "PROVES ITSELF BY", "AS", "GRANTS"}}
-				for _, p := range all {
-					t.rows = append(t.rows, []string{p.ID, p.Name, p.Method, string(p.Principal), shortGrants(p.Grants)})
-				}
-				a.table(t)
+			t := table{none: "there are no clients", headings: []string{"ID", "NAME", "PROVES ITSELF BY", "AS", "GRANTS"}}
+			return rows(cmd.Context(), a, (*client.Client).Programs, t, func(p api.Program) []string {
+				return []string{p.ID, p.Name, p.Method, string(p.Principal), shortGrants(p.Grants)}
 			})
 		},
 	}
@@ -166,14 +151,9 @@ func (a *app) clientsRemove() *cobra.Command {
 		Use: "rm ID", Short: "Remove a program; everything that it was given ends, and its id is never given again", Args: arguments("ID"),
 		Example: "  sallyport clients rm mlflow",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			if err := c.RemoveProgram(cmd.Context(), args[0]); err != nil {
-				return err
-			}
-			return a.answer(api.Program{ID: args[0]}, func() { a.line("the client %s is removed", args[0]) })
+			return do(cmd.Context(), a, done((*client.Client).RemoveProgram, args[0], api.Program{ID: args[0]}), func(p api.Program) {
+				a.line("the client %s is removed", p.ID)
+			})
 		},
 	}
 }

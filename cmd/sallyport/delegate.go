@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport"
+	"sallyport/client"
 	"sallyport/internal/web/api"
 )
 
@@ -26,14 +27,9 @@ you, it, and this permission have in common. The permission ends by itself, with
 				return usage(cmd, "say what it may do, with --scope ACTION@RESOURCE")
 			}
 			d.Agent, d.For = id, life.String()
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			if d, err = c.Delegate(cmd.Context(), d); err != nil {
-				return err
-			}
-			return a.answer(d, func() { a.line("%s may act for you until %s (%s)", d.Agent, a.when(d.Until), d.ID) })
+			return do(cmd.Context(), a, with((*client.Client).Delegate, d), func(d api.Delegation) {
+				a.line("%s may act for you until %s (%s)", d.Agent, a.when(d.Until), d.ID)
+			})
 		},
 	}
 	c.Flags().StringVar(&d.Scope, "scope", "", "`ACTION@RESOURCE`; several in quotes, separated by spaces")
@@ -48,20 +44,9 @@ func (a *app) delegateList() *cobra.Command {
 		Use: "ls", Short: "List who may act for you", Args: arguments(),
 		Example: "  sallyport delegate ls",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.Delegations(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(all, func() {
-				t := table{none: "nobody may act for you", headings: []string{"ID", "AGENT", "UNTIL", "SCOPE"}}
-				for _, d := range all {
-					t.rows = append(t.rows, []string{d.ID, string(d.Agent), a.when(d.Until), d.Scope})
-				}
-				a.table(t)
+			t := table{none: "nobody may act for you", headings: []string{"ID", "AGENT", "UNTIL", "SCOPE"}}
+			return rows(cmd.Context(), a, (*client.Client).Delegations, t, func(d api.Delegation) []string {
+				return []string{d.ID, string(d.Agent), a.when(d.Until), d.Scope}
 			})
 		},
 	}
@@ -72,15 +57,9 @@ func (a *app) delegateEnd() *cobra.Command {
 		Use: "rm ID", Short: "Take a permission back", Args: arguments("ID"),
 		Example: "  sallyport delegate rm 2bv3qk…",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			d, err := c.EndDelegation(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.answer(d, func() { a.line("%s may not act for you any more", d.Agent) })
+			return do(cmd.Context(), a, with((*client.Client).EndDelegation, args[0]), func(d api.Delegation) {
+				a.line("%s may not act for you any more", d.Agent)
+			})
 		},
 	}
 }

@@ -176,24 +176,13 @@ func (a *app) deviceList() *cobra.Command {
 		Example: `  sallyport device ls
   sallyport device ls --all   # everybody's, for administrators`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			devices, err := c.Devices(cmd.Context(), all)
-			if err != nil {
-				return err
-			}
-			return a.answer(devices, func() {
-				t := table{headings: []string{"DEVICE", "NAME", "OWNER", "CLASS", "LEVEL", "CERTIFICATE", "POSTURE", "STATE"}, none: "No device is enrolled. Enrol this one with: sallyport device enroll"}
-				for _, d := range devices {
-					name := d.Name
-					if d.Current {
-						name += " (this one)"
-					}
-					t.row(d.ID, name, string(d.Owner), d.Class, strconv.Itoa(d.Level), a.when(d.Expires), postureOf(d), d.State)
+			t := table{headings: []string{"DEVICE", "NAME", "OWNER", "CLASS", "LEVEL", "CERTIFICATE", "POSTURE", "STATE"}, none: "No device is enrolled. Enrol this one with: sallyport device enroll"}
+			return rows(cmd.Context(), a, with((*client.Client).Devices, all), t, func(d api.Device) []string {
+				name := d.Name
+				if d.Current {
+					name += " (this one)"
 				}
-				a.table(t)
+				return []string{d.ID, name, string(d.Owner), d.Class, strconv.Itoa(d.Level), a.when(d.Expires), postureOf(d), d.State}
 			})
 		},
 	}
@@ -389,15 +378,9 @@ must be bound to its hardware as the operator asks for.`,
 		Example: `  sallyport device promote DV-4FK2Q81MZT3WPX7A --class admin
   sallyport device promote DV-4FK2Q81MZT3WPX7A --class standard`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			d, err := c.ClassifyDevice(cmd.Context(), args[0], class)
-			if err != nil {
-				return err
-			}
-			return a.answer(d, func() { a.line("%s (%s of %s) is of class %s", d.ID, d.Name, d.Owner, d.Class) })
+			return do(cmd.Context(), a, with2((*client.Client).ClassifyDevice, args[0], class), func(d api.Device) {
+				a.line("%s (%s of %s) is of class %s", d.ID, d.Name, d.Owner, d.Class)
+			})
 		},
 	}
 	c.Flags().StringVar(&class, "class", class, "the `CLASS`: admin or standard")
@@ -413,15 +396,11 @@ func (a *app) deviceComply() *cobra.Command {
 		Long:    "While a device does not comply, nothing good that it reports of itself is believed.",
 		Example: `  sallyport device comply DV-4FK2Q81MZT3WPX7A --compliant=false --why "no endpoint protection"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			d, err := c.ComplyDevice(cmd.Context(), args[0], compliant, why)
-			if err != nil {
-				return err
-			}
-			return a.answer(d, func() { a.line("%s (%s of %s): %s", d.ID, d.Name, d.Owner, postureOf(d)) })
+			return do(cmd.Context(), a, func(c *client.Client, ctx context.Context) (api.Device, error) {
+				return c.ComplyDevice(ctx, args[0], compliant, why)
+			}, func(d api.Device) {
+				a.line("%s (%s of %s): %s", d.ID, d.Name, d.Owner, postureOf(d))
+			})
 		},
 	}
 	c.Flags().BoolVar(&compliant, "compliant", true, "it complies")
@@ -431,23 +410,12 @@ func (a *app) deviceComply() *cobra.Command {
 
 // rotateAuthority rotates the authority that signs device certificates.
 func (a *app) rotateAuthority(ctx context.Context, root bool) error {
-	c, err := a.connect()
-	if err != nil {
-		return err
-	}
-	keys, err := c.RotateAuthority(ctx, root)
-	if err != nil {
-		return err
-	}
-	return a.answer(keys, func() {
-		t := table{headings: []string{"KEY", "KIND", "MADE", "ENDS", "SIGNS"}}
-		for _, k := range keys {
-			kind := "intermediate"
-			if k.Root {
-				kind = "root"
-			}
-			t.row(k.ID, kind, a.when(k.Made), a.when(k.Ends), yesNo(k.Retired.IsZero()))
+	t := table{headings: []string{"KEY", "KIND", "MADE", "ENDS", "SIGNS"}}
+	return rows(ctx, a, with((*client.Client).RotateAuthority, root), t, func(k api.AuthorityKey) []string {
+		kind := "intermediate"
+		if k.Root {
+			kind = "root"
 		}
-		a.table(t)
+		return []string{k.ID, kind, a.when(k.Made), a.when(k.Ends), yesNo(k.Retired.IsZero())}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport"
+	"sallyport/client"
 	"sallyport/internal/web/api"
 )
 
@@ -28,15 +29,7 @@ func (a *app) userHistory() *cobra.Command {
 					return err
 				}
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			l, err := c.History(cmd.Context(), id, instant)
-			if err != nil {
-				return err
-			}
-			return a.answer(l, func() { a.life(l) })
+			return do(cmd.Context(), a, with2((*client.Client).History, id, instant), a.life)
 		},
 	}
 	c.Flags().StringVar(&at, "at", "", "the instant, such as `2026-09-01T00:00:00Z`; now by default")

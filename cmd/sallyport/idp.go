@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport"
+	"sallyport/client"
 	"sallyport/internal/web/api"
 )
 
@@ -25,20 +26,9 @@ func (a *app) idpList() *cobra.Command {
 		Use: "ls", Short: "List the identity providers that people sign in by", Args: arguments(),
 		Example: "  sallyport idp ls --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.Providers(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(all, func() {
-				t := table{headings: []string{"NAME", "KIND", "ISSUER", "PEOPLE", "JOIN", "GROUPS"}, none: "No identity provider is set up: see federation in the configuration."}
-				for _, p := range all {
-					t.row(p.Name, p.Kind, p.Issuer, fmt.Sprint(p.People), cmp.Or(p.Joins, "-"), cmp.Or(strings.Join(p.Groups, " "), "-"))
-				}
-				a.table(t)
+			t := table{headings: []string{"NAME", "KIND", "ISSUER", "PEOPLE", "JOIN", "GROUPS"}, none: "No identity provider is set up: see federation in the configuration."}
+			return rows(cmd.Context(), a, (*client.Client).Providers, t, func(p api.Provider) []string {
+				return []string{p.Name, p.Kind, p.Issuer, fmt.Sprint(p.People), cmp.Or(p.Joins, "-"), cmp.Or(strings.Join(p.Groups, " "), "-")}
 			})
 		},
 	}
@@ -49,15 +39,7 @@ func (a *app) idpTest() *cobra.Command {
 		Use: "test NAME", Short: "Ask a provider whether it answers, and what it presents", Args: arguments("NAME"),
 		Example: "  sallyport idp test corp",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			found, err := c.TestProvider(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.answer(found, func() {
+			return do(cmd.Context(), a, with((*client.Client).TestProvider, args[0]), func(found api.ProviderTest) {
 				for _, l := range found.Lines {
 					a.line("%s", l)
 				}
@@ -75,15 +57,9 @@ func (a *app) idpLink() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			l, err := c.LinkIdentity(cmd.Context(), args[0], api.ProviderLink{Who: id, Subject: args[2]})
-			if err != nil {
-				return err
-			}
-			return a.answer(l, func() { a.line("%s of %s signs in as %s", sallyport.OneLine(l.Subject), args[0], l.Who) })
+			return do(cmd.Context(), a, with2((*client.Client).LinkIdentity, args[0], api.ProviderLink{Who: id, Subject: args[2]}), func(l api.ProviderLink) {
+				a.line("%s of %s signs in as %s", sallyport.OneLine(l.Subject), args[0], l.Who)
+			})
 		},
 	}
 }
@@ -100,15 +76,7 @@ level. FILE may be - for standard input.`,
 			if err != nil {
 				return err
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			m, err := c.MapClaims(cmd.Context(), args[0], raw)
-			if err != nil {
-				return err
-			}
-			return a.answer(m, func() {
+			return do(cmd.Context(), a, with2((*client.Client).MapClaims, args[0], raw), func(m api.Mapped) {
 				who := string(m.Member)
 				if who == "" {
 					who = "nobody yet; a new member would be called " + cmp.Or(m.Name, "- (no usable name)")

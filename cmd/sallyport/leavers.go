@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport"
+	"sallyport/client"
 	"sallyport/internal/web/api"
 )
 
@@ -25,15 +26,7 @@ at once and everywhere. What they answered for waits for a successor: see 'sally
 			if l.Why == "" {
 				return usage(cmd, "say --why")
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			left, err := c.Leave(cmd.Context(), id, l)
-			if err != nil {
-				return err
-			}
-			return a.answer(left, func() {
+			return do(cmd.Context(), a, with2((*client.Client).Leave, id, l), func(left api.Left) {
 				a.line("%s is %s, in force after %s", left.Who, left.State, left.InEffect)
 				a.line("ended: %d sessions, %d logins, %d grants, %d questions, %d votes, %d devices, %d roles, %d groups, %d running calls",
 					left.Sessions, left.Families, left.Grants, left.Requests, left.Votes, left.Devices, left.Roles, left.Groups, left.Cut)
@@ -57,27 +50,16 @@ func (a *app) successorList() *cobra.Command {
 		Use: "ls", Short: "List what waits for somebody to answer for it", Args: arguments(),
 		Example: "  sallyport successor ls --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.Successors(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(all, func() {
-				t := table{headings: []string{"WHAT", "ORG", "LEFT BY", "SINCE", "STOPS"}, none: "Everything has somebody who answers for it."}
-				for _, s := range all {
-					stops := "-"
-					switch {
-					case s.Stopped:
-						stops = "stopped"
-					case !s.Due.IsZero():
-						stops = a.when(s.Due)
-					}
-					t.row(s.Thing, cmp.Or(s.Org, "-"), string(s.From), a.when(s.Since), stops)
+			t := table{headings: []string{"WHAT", "ORG", "LEFT BY", "SINCE", "STOPS"}, none: "Everything has somebody who answers for it."}
+			return rows(cmd.Context(), a, (*client.Client).Successors, t, func(s api.Successor) []string {
+				stops := "-"
+				switch {
+				case s.Stopped:
+					stops = "stopped"
+				case !s.Due.IsZero():
+					stops = a.when(s.Due)
 				}
-				a.table(t)
+				return []string{s.Thing, cmp.Or(s.Org, "-"), string(s.From), a.when(s.Since), stops}
 			})
 		},
 	}
@@ -97,15 +79,9 @@ func (a *app) successorAssign() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			s, err := c.AssignSuccessor(cmd.Context(), api.Successor{Thing: args[0], To: id})
-			if err != nil {
-				return err
-			}
-			return a.answer(s, func() { a.line("%s answers for %s", s.To, s.Thing) })
+			return do(cmd.Context(), a, with((*client.Client).AssignSuccessor, api.Successor{Thing: args[0], To: id}), func(s api.Successor) {
+				a.line("%s answers for %s", s.To, s.Thing)
+			})
 		},
 	}
 	c.Flags().StringVar(&to, "to", "", "the `NAME` of the person")

@@ -140,15 +140,7 @@ func (a *app) holds() *cobra.Command {
 		Use: "holds", Short: "List holds", Args: arguments(),
 		Example: "  sallyport holds --all",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			holds, err := c.Holds(cmd.Context(), "")
-			if err != nil {
-				return err
-			}
-			return a.answer(holds, func() {
+			return do(cmd.Context(), a, with((*client.Client).Holds, ""), func(holds []api.Hold) {
 				t := table{headings: []string{"HOLD", "ON", "BY", "SINCE", "ACTIVE", "WHY"}, none: "Nothing is held."}
 				for _, h := range holds {
 					if h.Active || all {

@@ -171,15 +171,7 @@ func (a *app) logSearch() *cobra.Command {
 				}
 				s.Who = string(id)
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			found, err := c.Search(cmd.Context(), s)
-			if err != nil {
-				return err
-			}
-			return a.answer(found, func() { a.found(found) })
+			return do(cmd.Context(), a, with((*client.Client).Search, s), a.found)
 		},
 	}
 	f := c.Flags()

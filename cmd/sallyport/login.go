@@ -12,6 +12,7 @@ import (
 
 	"sallyport"
 	"sallyport/client"
+	"sallyport/internal/web/api"
 )
 
 func (a *app) login() *cobra.Command {
@@ -151,15 +152,7 @@ func (a *app) whoami() *cobra.Command {
 		Use: "whoami", Short: "Say who you are, what you can do now, after a step-up, on request, and not at all", Args: arguments(),
 		Example: "  sallyport whoami",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			who, err := c.Who(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(who, func() {
+			return do(cmd.Context(), a, (*client.Client).Who, func(who api.Who) {
 				a.line("%s (%s), proved at %s by %s, until %s", who.ID, cmp.Or(who.Display, who.ID.Name()), who.Assurance, list(who.Methods), a.when(who.Expires))
 				if who.Bound || who.Device != "" {
 					a.line("  token          bound to a key: %s, device: %s", yesNo(who.Bound), cmp.Or(who.Device, "none that is enrolled"))

@@ -51,15 +51,7 @@ func (a *app) show() *cobra.Command {
 		Use: "show ORG/MODEL[@VERSION]", Short: "Show a version of a model: its files, digests, names", Args: arguments("ORG/MODEL[@VERSION]"),
 		Example: "  sallyport show acme/fraud@v3",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			m, err := c.Manifest(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.answer(m, func() {
+			return do(cmd.Context(), a, with((*client.Client).Manifest, args[0]), func(m client.Manifest) {
 				a.line("%s  %s, %s", m.Ref(), m.Class, cmp.Or(m.Environment, "no environment"))
 				a.line("  digest  sha256:%s", m.Digest)
 				a.line("  size    %s in %d files", size(m.Size()), len(m.Files))
@@ -245,15 +237,7 @@ func (a *app) catalogAdd() *cobra.Command {
 
 // changeThing makes one change of the catalog.
 func (a *app) changeThing(ctx context.Context, t api.Thing, what string, change func(*client.Client, context.Context, api.Thing) (api.Thing, error)) error {
-	c, err := a.connect()
-	if err != nil {
-		return err
-	}
-	t, err = change(c, ctx, t)
-	if err != nil {
-		return err
-	}
-	return a.answer(t, func() { a.line("%s is %s", t.Resource, what) })
+	return do(ctx, a, with(change, t), func(t api.Thing) { a.line("%s is %s", t.Resource, what) })
 }
 
 func (a *app) catalogLabel() *cobra.Command {

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport"
+	"sallyport/client"
 	"sallyport/internal/web/api"
 )
 
@@ -33,15 +34,9 @@ With --sponsor somebody new is a guest, whose account ends with the job or when 
 			if o.Until, err = endOf(until, a.now()); err != nil {
 				return err
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			done, err := c.Onboard(cmd.Context(), o)
-			if err != nil {
-				return err
-			}
-			return a.answer(done, func() { a.onboarded(done) })
+			return do(cmd.Context(), a, with((*client.Client).Onboard, o), func(done api.Onboarded) {
+				a.onboarded(done)
+			})
 		},
 	}
 	c.Flags().StringVar(&o.Role, "role", "", "the role of the job")

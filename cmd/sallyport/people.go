@@ -70,20 +70,9 @@ func (a *app) userList() *cobra.Command {
 		Use: "ls", Short: "List people and services", Args: arguments(),
 		Example: "  sallyport user ls --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.People(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(all, func() {
-				t := table{headings: []string{"WHO", "NAME", "STATE", "ORG", "PERSON", "GROUPS"}, none: "There is nobody."}
-				for _, m := range all {
-					t.row(string(m.ID), cmp.Or(m.Display, "-"), m.State, cmp.Or(m.Org, "-"), cmp.Or(string(m.Person), "-"), list(m.Groups))
-				}
-				a.table(t)
+			t := table{headings: []string{"WHO", "NAME", "STATE", "ORG", "PERSON", "GROUPS"}, none: "There is nobody."}
+			return rows(cmd.Context(), a, (*client.Client).People, t, func(m api.Member) []string {
+				return []string{string(m.ID), cmp.Or(m.Display, "-"), m.State, cmp.Or(m.Org, "-"), cmp.Or(string(m.Person), "-"), list(m.Groups)}
 			})
 		},
 	}
@@ -127,15 +116,9 @@ func (a *app) userState(verb, state, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			m, err := c.SetState(cmd.Context(), id, state)
-			if err != nil {
-				return err
-			}
-			return a.answer(m, func() { a.line("%s is %s", m.ID, m.State) })
+			return do(cmd.Context(), a, with2((*client.Client).SetState, id, state), func(m api.Member) {
+				a.line("%s is %s", m.ID, m.State)
+			})
 		},
 	}
 }
@@ -152,14 +135,9 @@ func (a *app) groupDefine() *cobra.Command {
 		Example: "  sallyport group define acme/risk-team --in acme/ml",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			g.Name = args[0]
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			if g, err = c.DefineGroup(cmd.Context(), g); err != nil {
-				return err
-			}
-			return a.answer(g, func() { a.line("group %s is part of %s", g.Name, list(g.Parents)) })
+			return do(cmd.Context(), a, with((*client.Client).DefineGroup, g), func(g api.Group) {
+				a.line("group %s is part of %s", g.Name, list(g.Parents))
+			})
 		},
 	}
 	c.Flags().StringArrayVar(&g.Parents, "in", nil, "a group that contains it, `ORG/NAME`; may be repeated")
@@ -176,15 +154,9 @@ func (a *app) groupMember(verb, short string, remove bool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			g, err := c.Join(cmd.Context(), id, api.Group{Name: args[0], Remove: remove})
-			if err != nil {
-				return err
-			}
-			return a.answer(g, func() { a.line("%s: %s %s", id, verb, g.Name) })
+			return do(cmd.Context(), a, with2((*client.Client).Join, id, api.Group{Name: args[0], Remove: remove}), func(g api.Group) {
+				a.line("%s: %s %s", id, verb, g.Name)
+			})
 		},
 	}
 }
@@ -199,15 +171,7 @@ func (a *app) roleList() *cobra.Command {
 		Use: "ls", Short: "List roles and who holds them on what", Args: arguments(),
 		Example: "  sallyport role ls",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.Roles(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(all, func() {
+			return do(cmd.Context(), a, (*client.Client).Roles, func(all api.Roles) {
 				t := table{headings: []string{"ROLE", "INHERITS", "PRIVILEGED", "WHAT IT IS FOR"}, none: "There are no roles."}
 				for _, r := range all.Roles {
 					t.row(r.Name, list(r.Inherits), yesNo(r.Privileged), cmp.Or(r.Description, "-"))
@@ -231,14 +195,9 @@ func (a *app) roleDefine() *cobra.Command {
 		Example: `  sallyport role define operator --inherits reader --description "runs endpoints" --privileged`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.Name = args[0]
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			if r, err = c.DefineRole(cmd.Context(), r); err != nil {
-				return err
-			}
-			return a.answer(r, func() { a.line("role %s is defined", r.Name) })
+			return do(cmd.Context(), a, with((*client.Client).DefineRole, r), func(r api.Role) {
+				a.line("role %s is defined", r.Name)
+			})
 		},
 	}
 	c.Flags().StringArrayVar(&r.Inherits, "inherits", nil, "a `ROLE` whose rights it has too; may be repeated")
@@ -265,14 +224,9 @@ func (a *app) roleAssign() *cobra.Command {
 			if for_ > 0 {
 				s.Until = a.now().Add(for_).UTC()
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			if s, err = c.Assign(cmd.Context(), s); err != nil {
-				return err
-			}
-			return a.answer(s, func() { a.line("%s: %s is %s on %s, until %s", s.ID, s.Subject, s.Role, s.Scope, a.when(s.Until)) })
+			return do(cmd.Context(), a, with((*client.Client).Assign, s), func(s api.Assignment) {
+				a.line("%s: %s is %s on %s, until %s", s.ID, s.Subject, s.Role, s.Scope, a.when(s.Until))
+			})
 		},
 	}
 	c.Flags().DurationVar(&for_, "for", 0, "for how long; without it until it is taken away")
@@ -284,14 +238,9 @@ func (a *app) roleUnassign() *cobra.Command {
 		Use: "unassign A-…", Short: "Take a role away, by the id of its assignment", Args: arguments("A-…"),
 		Example: "  sallyport role unassign A-9dk2m1",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			if err := c.Unassign(cmd.Context(), args[0]); err != nil {
-				return err
-			}
-			return a.answer(api.Assignment{ID: args[0]}, func() { a.line("%s is taken away", args[0]) })
+			return do(cmd.Context(), a, done((*client.Client).Unassign, args[0], api.Assignment{ID: args[0]}), func(s api.Assignment) {
+				a.line("%s is taken away", s.ID)
+			})
 		},
 	}
 }

@@ -29,31 +29,21 @@ func (a *app) recoveryAsk() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			r, err := c.AskRecovery(cmd.Context(), id, why)
-			if err != nil {
-				return err
-			}
-			return a.recoveryAnswer(r)
+			return do(cmd.Context(), a, with2((*client.Client).AskRecovery, id, why), a.recovering)
 		},
 	}
 	c.Flags().StringVar(&why, "why", "", "what happened; those who approve read it, and it is recorded")
 	return c
 }
 
-func (a *app) recoveryAnswer(r api.Recovery) error {
-	return a.answer(r, func() {
-		a.line("%s  %s  %s", r.ID, r.Who, r.State)
-		switch {
-		case r.State == "asked":
-			a.note("%d of 2 other people have approved: sallyport recovery approve %s", len(r.Approved), r.ID)
-		case r.State == "approved":
-			a.note("From %s on one of them makes the link: sallyport recovery link %s", a.when(r.Ready), r.ID)
-		}
-	})
+func (a *app) recovering(r api.Recovery) {
+	a.line("%s  %s  %s", r.ID, r.Who, r.State)
+	switch r.State {
+	case "asked":
+		a.note("%d of 2 other people have approved: sallyport recovery approve %s", len(r.Approved), r.ID)
+	case "approved":
+		a.note("From %s on one of them makes the link: sallyport recovery link %s", a.when(r.Ready), r.ID)
+	}
 }
 
 func (a *app) recoveryList() *cobra.Command {
@@ -62,28 +52,13 @@ func (a *app) recoveryList() *cobra.Command {
 		Use: "ls", Short: "List open requests", Args: arguments(),
 		Example: "  sallyport recovery ls --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			list := c.Recoveries
+			list := (*client.Client).Recoveries
 			if named {
-				list = c.Vouchable
+				list = (*client.Client).Vouchable
 			}
-			all, err := list(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(all, func() {
-				t := table{headings: []string{"ID", "WHO", "ASKED BY", "STATE", "APPROVED", "READY", "WHY"}, none: "Nobody asks."}
-				for _, r := range all {
-					ready := "-"
-					if !r.Ready.IsZero() {
-						ready = a.when(r.Ready)
-					}
-					t.row(r.ID, string(r.Who), string(r.By), r.State, strconv.Itoa(len(r.Approved))+" of 2", ready, clean(r.Why))
-				}
-				a.table(t)
+			t := table{headings: []string{"ID", "WHO", "ASKED BY", "STATE", "APPROVED", "READY", "WHY"}, none: "Nobody asks."}
+			return rows(cmd.Context(), a, list, t, func(r api.Recovery) []string {
+				return []string{r.ID, string(r.Who), string(r.By), r.State, strconv.Itoa(len(r.Approved)) + " of 2", a.when(r.Ready), r.Why}
 			})
 		},
 	}
@@ -91,20 +66,12 @@ func (a *app) recoveryList() *cobra.Command {
 	return list
 }
 
-func (a *app) recoveryStep(verb, short string, do func(*client.Client, context.Context, string) (api.Recovery, error)) *cobra.Command {
+func (a *app) recoveryStep(verb, short string, step func(*client.Client, context.Context, string) (api.Recovery, error)) *cobra.Command {
 	return &cobra.Command{
 		Use: verb + " ID", Short: short, Args: arguments("ID"),
 		Example: "  sallyport recovery " + verb + " R-…",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			r, err := do(c, cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.recoveryAnswer(r)
+			return do(cmd.Context(), a, with(step, args[0]), a.recovering)
 		},
 	}
 }
@@ -114,15 +81,7 @@ func (a *app) recoveryLink() *cobra.Command {
 		Use: "link ID", Short: "After the delay: use an approved request up and print its one enrolment link", Args: arguments("ID"),
 		Example: "  sallyport recovery link R-…",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			e, err := c.ClaimRecovery(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.answer(e, func() {
+			return do(cmd.Context(), a, with((*client.Client).ClaimRecovery, args[0]), func(e api.Enrolment) {
 				a.line("%s", e.Link)
 				a.note("Give this link to %s, by a way that only they read. It works once, until %s.", clean(string(e.Who)), a.when(e.Expires))
 			})

@@ -4,6 +4,9 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
+
+	"sallyport/client"
+	"sallyport/internal/web/api"
 )
 
 func (a *app) scim() *cobra.Command {
@@ -15,20 +18,9 @@ func (a *app) scimList() *cobra.Command {
 		Use: "ls", Short: "List the sources and how many records each keeps", Args: arguments(),
 		Example: "  sallyport scim ls --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.Sources(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(all, func() {
-				t := table{headings: []string{"SOURCE", "ORG", "ACCOUNT", "USERS", "GROUPS", "DOMAINS", "URL"}, none: "No provider keeps anybody here: see \"scim\" in the configuration."}
-				for _, s := range all {
-					t.row(s.Name, s.Organisation, string(s.Principal), strconv.Itoa(s.Users), strconv.Itoa(s.Groups), list(s.Domains), s.URL)
-				}
-				a.table(t)
+			t := table{headings: []string{"SOURCE", "ORG", "ACCOUNT", "USERS", "GROUPS", "DOMAINS", "URL"}, none: "No provider keeps anybody here: see \"scim\" in the configuration."}
+			return rows(cmd.Context(), a, (*client.Client).Sources, t, func(s api.Source) []string {
+				return []string{s.Name, s.Organisation, string(s.Principal), strconv.Itoa(s.Users), strconv.Itoa(s.Groups), list(s.Domains), s.URL}
 			})
 		},
 	}
@@ -41,15 +33,7 @@ func (a *app) scimToken() *cobra.Command {
 tokens of its own from /oauth/token by client credentials.`,
 		Example: `  curl -H "Authorization: Bearer $(sallyport scim token okta)" https://sally.acme.example/scim/v2/Users`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			t, err := c.SourceToken(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.answer(t, func() {
+			return do(cmd.Context(), a, with((*client.Client).SourceToken, args[0]), func(t api.SourceToken) {
 				a.line("%s", t.Token)
 				a.note("It is good until %s.", a.when(t.Expires))
 			})

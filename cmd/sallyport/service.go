@@ -86,14 +86,7 @@ itself, at most a year from now. It keeps no secret: a job proves itself by a tr
 }
 
 func (a *app) addMember(cmd *cobra.Command, m api.Member) error {
-	c, err := a.connect()
-	if err != nil {
-		return err
-	}
-	if m, err = c.AddPerson(cmd.Context(), m); err != nil {
-		return err
-	}
-	return a.answer(m, func() {
+	return do(cmd.Context(), a, with((*client.Client).AddPerson, m), func(m api.Member) {
 		a.line("%s is added; %s answers for it, until %s", m.ID, cmp.Or(m.Sponsor, m.Person), a.when(m.Ends))
 	})
 }
@@ -250,15 +243,9 @@ func (a *app) breedExtend(b breed) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			m, err := c.Extend(cmd.Context(), id, ends)
-			if err != nil {
-				return err
-			}
-			return a.answer(m, func() { a.line("%s ends %s", m.ID, a.when(m.Ends)) })
+			return do(cmd.Context(), a, with2((*client.Client).Extend, id, ends), func(m api.Member) {
+				a.line("%s ends %s", m.ID, a.when(m.Ends))
+			})
 		},
 	}
 	c.Flags().StringVar(&term, "for", "", "until when, such as `90d` or 2027-06-30")
@@ -290,15 +277,7 @@ func (a *app) handOver(b breed, verb, short string, give handing) *cobra.Command
 			if err != nil {
 				return err
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			m, err := give(c, cmd.Context(), id, person)
-			if err != nil {
-				return err
-			}
-			return a.answer(m, func() { a.line("%s answers for %s", cmp.Or(m.Sponsor, m.Person), m.ID) })
+			return do(cmd.Context(), a, with2(give, id, person), func(m api.Member) { a.line("%s answers for %s", cmp.Or(m.Sponsor, m.Person), m.ID) })
 		},
 	}
 	c.Flags().StringVar(&to, "to", "", "the `NAME` of the person")
@@ -321,15 +300,9 @@ func (a *app) breedRemove(b breed, verb string) *cobra.Command {
 			if l.Why == "" {
 				return usage(cmd, "say --why")
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			left, err := c.Leave(cmd.Context(), id, l)
-			if err != nil {
-				return err
-			}
-			return a.answer(left, func() { a.line("%s is %s, in force after %s", left.Who, left.State, left.InEffect) })
+			return do(cmd.Context(), a, with2((*client.Client).Leave, id, l), func(left api.Left) {
+				a.line("%s is %s, in force after %s", left.Who, left.State, left.InEffect)
+			})
 		},
 	}
 	c.Flags().StringVar(&l.Why, "why", "", "the reason, for the record")

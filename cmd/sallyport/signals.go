@@ -6,6 +6,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"sallyport/client"
+	"sallyport/internal/web/api"
 )
 
 func (a *app) signals() *cobra.Command {
@@ -17,24 +20,13 @@ func (a *app) signalStreams() *cobra.Command {
 		Use: "streams", Short: "List who hears of our people, and what waits for them", Args: arguments(),
 		Example: "  sallyport signals streams --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.SignalStreams(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(all, func() {
-				t := table{headings: []string{"STREAM", "RECEIVER", "ORG", "BY", "STATUS", "WAITING", "EVENTS"}, none: "Nobody hears of our people."}
-				for _, s := range all {
-					by := "poll"
-					if strings.HasSuffix(s.Method, "8935") {
-						by = s.URL
-					}
-					t.row(s.ID, string(s.Owner), s.Org, by, s.Status, strconv.Itoa(s.Waiting), list(s.Events))
+			t := table{headings: []string{"STREAM", "RECEIVER", "ORG", "BY", "STATUS", "WAITING", "EVENTS"}, none: "Nobody hears of our people."}
+			return rows(cmd.Context(), a, (*client.Client).SignalStreams, t, func(s api.SignalStream) []string {
+				by := "poll"
+				if strings.HasSuffix(s.Method, "8935") {
+					by = s.URL
 				}
-				a.table(t)
+				return []string{s.ID, string(s.Owner), s.Org, by, s.Status, strconv.Itoa(s.Waiting), list(s.Events)}
 			})
 		},
 	}
@@ -45,20 +37,9 @@ func (a *app) signalPartners() *cobra.Command {
 		Use: "ls", Short: "List the partners whose events are taken", Args: arguments(),
 		Example: "  sallyport signals ls",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.SignalPartners(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(all, func() {
-				t := table{headings: []string{"PARTNER", "ISSUER", "IT PUSHES TO", "WE POLL", "A SESSION'S END DOES"}, none: "No partner's events are taken: see \"signals\" in the configuration."}
-				for _, p := range all {
-					t.row(p.Name, p.Issuer, p.Push, cmp.Or(p.Poll, "-"), p.Policy["session-revoked"])
-				}
-				a.table(t)
+			t := table{headings: []string{"PARTNER", "ISSUER", "IT PUSHES TO", "WE POLL", "A SESSION'S END DOES"}, none: "No partner's events are taken: see \"signals\" in the configuration."}
+			return rows(cmd.Context(), a, (*client.Client).SignalPartners, t, func(p api.SignalPartner) []string {
+				return []string{p.Name, p.Issuer, p.Push, cmp.Or(p.Poll, "-"), p.Policy["session-revoked"]}
 			})
 		},
 	}

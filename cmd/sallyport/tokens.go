@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/client"
+	"sallyport/internal/web/api"
 )
 
 func (a *app) tokens() *cobra.Command {
@@ -21,29 +22,16 @@ should be left that is older than tokens may live; anything is a finding: exit c
 		Example: `  sallyport tokens ls
   sallyport tokens ls --older-than 1h --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.TokensAlive(cmd.Context(), older)
-			if err != nil {
-				return err
-			}
-			err = a.answer(all, func() {
-				t := table{none: "No access token is alive.", headings: []string{"LOGIN", "WHO", "CLIENT", "LEVEL", "BOUND", "NEWEST TOKEN", "ENDS"}}
-				for _, x := range all {
-					bound := "no"
-					if x.Bound {
-						bound = "yes"
-					}
-					t.row(x.Login, string(x.Who), x.Client, x.Assurance, bound, a.when(x.Issued), a.when(x.Ends))
-				}
-				a.table(t)
+			t := table{none: "No access token is alive.", headings: []string{"LOGIN", "WHO", "CLIENT", "LEVEL", "BOUND", "NEWEST TOKEN", "ENDS"}}
+			text := listed(a, t, func(x api.TokenAlive) []string {
+				return []string{x.Login, string(x.Who), x.Client, x.Assurance, yesNo(x.Bound), a.when(x.Issued), a.when(x.Ends)}
 			})
-			if err == nil && older > 0 && len(all) > 0 {
-				err = ended(client.ExitDenied)
-			}
-			return err
+			return judge(cmd.Context(), a, with((*client.Client).TokensAlive, older), text, func(all []api.TokenAlive) int {
+				if older > 0 && len(all) > 0 {
+					return client.ExitDenied
+				}
+				return 0
+			})
 		},
 	}
 	c.Flags().DurationVar(&older, "older-than", 0, "only tokens at least this `TIME` old")

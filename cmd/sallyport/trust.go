@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport"
+	"sallyport/client"
 	"sallyport/internal/identity/jose"
 	"sallyport/internal/web/api"
 )
@@ -72,15 +73,7 @@ Kubernetes by namespace, serviceaccount and uid; SPIFFE and others by sub. The p
 					return sallyport.E("add trust rule", sallyport.Invalid, keys+" is no JSON document", "name a file with the issuer's JWKS")
 				}
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			added, err := c.AddTrustRule(cmd.Context(), r)
-			if err != nil {
-				return err
-			}
-			return a.answer(added, func() {
+			return do(cmd.Context(), a, with((*client.Client).AddTrustRule, r), func(added api.TrustRule) {
 				a.line("%s: %s proves %s, for %s at most, within %s", added.Name, matches(added), added.Principal, added.Life, added.Scope)
 			})
 		},
@@ -132,20 +125,9 @@ func (a *app) trustList() *cobra.Command {
 		Use: "ls", Short: "List the trust rules", Args: arguments(),
 		Example: "  sallyport trust ls --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.TrustRules(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(all, func() {
-				t := table{headings: []string{"NAME", "KIND", "PROOF", "PROVES", "SCOPE", "LIFE", "CLIENTS"}, none: "No proof of another issuer is trusted."}
-				for _, r := range all {
-					t.row(r.Name, r.Kind, matches(r), string(r.Principal), r.Scope, r.Life, list(r.Clients))
-				}
-				a.table(t)
+			t := table{headings: []string{"NAME", "KIND", "PROOF", "PROVES", "SCOPE", "LIFE", "CLIENTS"}, none: "No proof of another issuer is trusted."}
+			return rows(cmd.Context(), a, (*client.Client).TrustRules, t, func(r api.TrustRule) []string {
+				return []string{r.Name, r.Kind, matches(r), string(r.Principal), r.Scope, r.Life, list(r.Clients)}
 			})
 		},
 	}
@@ -156,14 +138,9 @@ func (a *app) trustRemove() *cobra.Command {
 		Use: "rm NAME", Short: "Remove a trust rule; what was given by it ends by itself within the hour", Args: arguments("NAME"),
 		Example: "  sallyport trust rm fraud-ci",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			if err := c.RemoveTrustRule(cmd.Context(), args[0]); err != nil {
-				return err
-			}
-			return a.answer(api.TrustRule{Name: args[0]}, func() { a.line("%s is removed", args[0]) })
+			return do(cmd.Context(), a, done((*client.Client).RemoveTrustRule, args[0], api.TrustRule{Name: args[0]}), func(r api.TrustRule) {
+				a.line("%s is removed", r.Name)
+			})
 		},
 	}
 }
@@ -186,33 +163,27 @@ no server is asked and nothing is verified: the claims are printed as a rule wou
 			if offline {
 				return a.peek(t.Proof)
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.TestTrust(cmd.Context(), t)
-			if err != nil {
-				return err
-			}
-			accepted := slices.ContainsFunc(all, func(x api.TrustTrial) bool { return x.Accepted })
-			err = a.answer(all, func() {
-				for _, x := range all {
-					if x.Accepted {
-						a.line("%s accepts it: %s, within %s, until %s", x.Rule, x.Principal, x.Scope, a.when(x.Expires))
-					} else {
-						a.line("%s does not: %s", x.Rule, x.Why)
-					}
+			return judge(cmd.Context(), a, with((*client.Client).TestTrust, t), a.trials, func(all []api.TrustTrial) int {
+				if !slices.ContainsFunc(all, func(x api.TrustTrial) bool { return x.Accepted }) {
+					return client.ExitDenied
 				}
+				return 0
 			})
-			if err == nil && !accepted {
-				return ended(2)
-			}
-			return err
 		},
 	}
 	c.Flags().StringVar(&t.Client, "client", "", "the OAuth client that would send it")
 	c.Flags().BoolVar(&offline, "offline", false, "only print what the proof says of itself")
 	return c
+}
+
+func (a *app) trials(all []api.TrustTrial) {
+	for _, x := range all {
+		if x.Accepted {
+			a.line("%s accepts it: %s, within %s, until %s", x.Rule, x.Principal, x.Scope, a.when(x.Expires))
+		} else {
+			a.line("%s does not: %s", x.Rule, x.Why)
+		}
+	}
 }
 
 // peek prints the texts among a proof's claims, unverified.

@@ -16,15 +16,7 @@ func (a *app) keysInventory() *cobra.Command {
 		Use: "inventory", Short: "List every key that the server has: kind, algorithm, age, next rotation", Args: arguments(),
 		Example: "  sallyport keys inventory --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.KeyInventory(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(all, func() { a.showKeys(all) })
+			return do(cmd.Context(), a, (*client.Client).KeyInventory, a.showKeys)
 		},
 	}
 }
@@ -103,15 +95,9 @@ func (a *app) logReindex() *cobra.Command {
 		Use: "reindex", Short: "Throw the search index away and make it again from the log", Args: arguments(),
 		Example: "  sallyport log reindex",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			head, err := c.Reindex(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(head, func() { a.line("the index is being made again from %d entries", head.Size) })
+			return do(cmd.Context(), a, (*client.Client).Reindex, func(head api.Head) {
+				a.line("the index is being made again from %d entries", head.Size)
+			})
 		},
 	}
 }

@@ -80,15 +80,9 @@ func (a *app) riskClear() *cobra.Command {
 		Use: "clear K-…", Short: "End what is held against somebody else", Args: arguments("K-…"),
 		Example: "  sallyport risk clear K-4F2KQ81MZT",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			r, err := c.ClearRisk(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.answer(r, func() { a.line("%s on %s is cleared", r.ID, r.Target) })
+			return do(cmd.Context(), a, with((*client.Client).ClearRisk, args[0]), func(r api.Raise) {
+				a.line("%s on %s is cleared", r.ID, r.Target)
+			})
 		},
 	}
 }
@@ -157,15 +151,7 @@ Those who run the system are told, and a finding is opened, after it was done.`,
 			if len(args) == 2 {
 				r.ID = args[1]
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			done, err := c.Report(cmd.Context(), r)
-			if err != nil {
-				return err
-			}
-			return a.answer(done, func() {
+			return do(cmd.Context(), a, with((*client.Client).Report, r), func(done api.Reported) {
 				a.line("reported: %s, in force after %s", done.What, done.InForce)
 				for _, d := range done.Did {
 					a.line("  %s", d)
@@ -192,27 +178,16 @@ func (a *app) findingsList() *cobra.Command {
 		Use: "ls", Short: "List findings that nobody closed yet; exit code 2 when there are any", Args: arguments(),
 		Example: "  sallyport findings ls --state closed",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.Findings(cmd.Context(), state)
-			if err != nil {
-				return err
-			}
-			if err := a.answer(all, func() {
-				t := table{headings: []string{"FINDING", "SEVERITY", "RULE", "WHO", "ABOUT", "WHEN", "STATE"}, none: "Nothing is open."}
-				for _, f := range all {
-					t.row(f.ID, f.Severity, f.Rule, cmp.Or(string(f.Who), "-"), f.Subject, a.when(f.At), f.State)
+			t := table{headings: []string{"FINDING", "SEVERITY", "RULE", "WHO", "ABOUT", "WHEN", "STATE"}, none: "Nothing is open."}
+			text := listed(a, t, func(f api.Finding) []string {
+				return []string{f.ID, f.Severity, f.Rule, cmp.Or(string(f.Who), "-"), f.Subject, a.when(f.At), f.State}
+			})
+			return judge(cmd.Context(), a, with((*client.Client).Findings, state), text, func(all []api.Finding) int {
+				if len(all) > 0 && state == "" {
+					return client.ExitDenied
 				}
-				a.table(t)
-			}); err != nil {
-				return err
-			}
-			if len(all) > 0 && state == "" {
-				return ended(client.ExitDenied)
-			}
-			return nil
+				return 0
+			})
 		},
 	}
 	c.Flags().StringVar(&state, "state", "", "only those in this `STATE`")
@@ -225,15 +200,9 @@ func (a *app) findingsShow() *cobra.Command {
 		Use: "show F-…", Short: "Show a finding, its evidence and what was done", Args: arguments("F-…"),
 		Example: "  sallyport findings show F-8Q2M4K7T1ZXN",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			f, err := c.Finding(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return a.answer(f, func() { a.showFinding(f) })
+			return do(cmd.Context(), a, with((*client.Client).Finding, args[0]), func(f api.Finding) {
+				a.showFinding(f)
+			})
 		},
 	}
 }
@@ -271,15 +240,9 @@ func (a *app) findingsClose() *cobra.Command {
 			if benign {
 				v.Verdict = "benign"
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			f, err := c.CloseFinding(cmd.Context(), args[0], v)
-			if err != nil {
-				return err
-			}
-			return a.answer(f, func() { a.showFinding(f) })
+			return do(cmd.Context(), a, with2((*client.Client).CloseFinding, args[0], v), func(f api.Finding) {
+				a.showFinding(f)
+			})
 		},
 	}
 	c.Flags().StringVar(&why, "why", "", "the `REASON`, for the record")
@@ -292,20 +255,9 @@ func (a *app) findingsRules() *cobra.Command {
 		Use: "rules", Short: "List the tripwires and what is done about each", Args: arguments(),
 		Example: "  sallyport findings rules",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			rules, err := c.Tripwires(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.answer(rules, func() {
-				t := table{headings: []string{"RULE", "SEVERITY", "MAY END AND HOLD", "DONE", "ATT&CK", "WHAT"}}
-				for _, r := range rules {
-					t.row(r.Name, r.Severity, yesNo(r.Certain), list(r.Steps), list(r.Techniques), r.Text)
-				}
-				a.table(t)
+			t := table{headings: []string{"RULE", "SEVERITY", "MAY END AND HOLD", "DONE", "ATT&CK", "WHAT"}}
+			return rows(cmd.Context(), a, (*client.Client).Tripwires, t, func(r api.Tripwire) []string {
+				return []string{r.Name, r.Severity, yesNo(r.Certain), list(r.Steps), list(r.Techniques), r.Text}
 			})
 		},
 	}
