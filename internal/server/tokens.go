@@ -112,7 +112,7 @@ const tokensEvery = time.Second
 func (s *Server) followTokens(ctx context.Context) {
 	tick := time.NewTicker(tokensEvery)
 	defer tick.Stop()
-	at, since := int64(0), s.clock().Add(-2*time.Hour) // some ended while no node was there to see it
+	at, since := int64(0), s.clock().Add(-24*time.Hour) // some ended while no node was there to see it; who was told is not told again
 	for ctx.Err() == nil {
 		wake := s.db.Wake()
 		next, err := s.followed(ctx, at, since)
