@@ -32,6 +32,7 @@ const (
 	EventTokenRevoked   EventType = "token.revoked"
 	EventSessionRevoked EventType = "session.revoked"
 	EventTokenTheft     EventType = "token.theft"   // a bound token or a device's key was used by somebody else
+	EventProofReplayed  EventType = "proof.replayed" // a proof of possession (DPoP) was shown a second time
 	EventSteppedUp      EventType = "signin.stepup" // a session was raised by a further proof
 	EventSignedOut      EventType = "signin.out"    // a person ended a session
 	EventFactorChanged  EventType = "credential.changed"

@@ -135,12 +135,24 @@ func (g *Guard) identify(ctx context.Context, c Call, now time.Time) (who sallyp
 	if err == nil || sallyport.KindOf(err) != sallyport.Unknown {
 		return who, err
 	}
-	e := g.event(sallyport.EventRefused, c, who.ID)
+	e := g.event(sallyport.EventRefused, c, whose(who, err))
 	e.Reasons = []string{sallyport.ReasonOf(err)}
 	if _, rerr := g.write(ctx, e); rerr != nil {
 		return who, rerr
 	}
 	return who, err
+}
+
+// whose is whom a refusal is written down of: who was proved, or who the error says that the proof was of.
+func whose(who sallyport.Principal, err error) sallyport.PrincipalID {
+	type known interface {
+		error
+		Whose() sallyport.PrincipalID
+	}
+	if of, ok := errors.AsType[known](err); ok && who.ID == "" {
+		return of.Whose()
+	}
+	return who.ID
 }
 
 // decide runs the phases after entering: resolve, gather, decide, write down. The

@@ -14,6 +14,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"sallyport/internal/authz/facts"
 	"sallyport/internal/enforce/guard"
 	"sallyport/internal/identity/device"
+	"sallyport/internal/identity/token/access"
 	"sallyport/internal/plumbing/secret"
 )
 
@@ -70,7 +72,7 @@ func (s *Service) Who(ctx context.Context, proof guard.Proof, now time.Time) (sa
 	}
 	p, err := s.Verify(ctx, proof.Bearer, proof.Audience, now)
 	if err != nil {
-		return sallyport.Principal{}, challenged(err, bearerScheme, invalidToken)
+		return sallyport.Principal{}, s.unverified(err, now)
 	}
 	with := presented{proof: proof}
 	if with.cert, err = s.certificate(proof.Certificate); err != nil {
@@ -84,6 +86,18 @@ func (s *Service) Who(ctx context.Context, proof guard.Proof, now time.Time) (sa
 	}
 	s.origins.put(p.Family, origin{ip: proof.IP, device: p.Device, key: p.Key, at: now})
 	return p, nil
+}
+
+// unverified is the refusal of a token that proves nobody. Where it was revoked because its account, or that of whoever
+// acts, is not active, that is the cause: that somebody goes on using the account is worth knowing.
+func (s *Service) unverified(err error, now time.Time) error {
+	if dead, ok := errors.AsType[*access.Dead](err); ok {
+		p := sallyport.Principal{ID: dead.Whose.ID, Actors: dead.Whose.Actors}
+		if cause := s.Facts.Snapshot().Live(p, now); cause != nil {
+			return &Refused{Err: cause, Scheme: bearerScheme, Code: invalidToken, Of: p.ID}
+		}
+	}
+	return challenged(err, bearerScheme, invalidToken)
 }
 
 // possesses holds the key that the token is bound to against those that the call has proved.

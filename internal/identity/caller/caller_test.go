@@ -8,6 +8,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/enforce/guard"
+	"sallyport/internal/identity/caller"
 	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/directory"
 	"sallyport/internal/identity/jose"
@@ -71,7 +72,25 @@ func TestDPOP4(t *testing.T) {
 	if _, reason := w.who(shown); reason != "" {
 		t.Fatal(reason)
 	}
-	w.refuses("again", shown, "invalid_dpop_proof.replay")
+	shown.IP = "198.51.100.9"
+	for range 3 {
+		w.refuses("again", shown, "invalid_dpop_proof.replay")
+	}
+	if len(w.noted) != 1 {
+		t.Fatalf("recorded %v", w.noted)
+	}
+	if e := w.noted[0]; e.Type != sallyport.EventProofReplayed || e.Who != "user:ana" || e.On != "family:F-t" || e.Detail["from.ip"] != shown.IP || e.Detail["last.ip"] != "192.0.2.7" {
+		t.Errorf("recorded %+v", e)
+	}
+	w.refuses("without its key, from there", guard.Proof{Bearer: access, IP: shown.IP}, "token.unproved")
+	if len(w.noted) != 2 || w.noted[1].Type != sallyport.EventTokenTheft {
+		t.Errorf("a theft is not recorded, because a replay was: %v", w.noted)
+	}
+	w.broken = sallyport.E("record", sallyport.Unavailable, "no space", "")
+	shown.Audience, shown.IP = door, "203.0.113.5"
+	if _, err := w.Who(t.Context(), shown, w.Clock.Now()); sallyport.KindOf(err) != sallyport.Unavailable {
+		t.Errorf("a replay that cannot be recorded: %v", err)
+	}
 }
 
 // TestDPOP5 shows a bound token with a proof for another token, without one, and with one of another key.
@@ -266,5 +285,23 @@ func BenchmarkWho(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestTheTokenOfADisabledAccount is refused because of the account, and told of by whose it was; that of one that is active is
+// refused because it was revoked, and of nobody.
+func TestTheTokenOfADisabledAccount(t *testing.T) {
+	for _, state := range []directory.State{directory.Active, directory.Suspended, directory.Removed} {
+		w := newWorld(t)
+		w.Join(directory.Member{ID: "user:dora", Person: "user:dora", State: state})
+		w.dead = map[string]sallyport.Principal{"t": {ID: "user:dora", Audience: door}}
+		_, err := w.Who(t.Context(), guard.Proof{Bearer: secret.NewText("t"), Audience: door}, w.Clock.Now())
+		want := map[directory.State]string{directory.Active: "token.revoked", directory.Suspended: "principal.suspended", directory.Removed: "principal.unknown"}[state]
+		refused, ok := errors.AsType[*caller.Refused](err)
+		if !ok || sallyport.ReasonOf(err) != want || sallyport.KindOf(err) != sallyport.Unknown || refused.Scheme != "Bearer" || refused.Code != "invalid_token" {
+			t.Errorf("%v: %v", state, err)
+		} else if of := refused.Whose(); (of == "user:dora") == (state == directory.Active) {
+			t.Errorf("%v: of %q", state, of)
+		}
 	}
 }

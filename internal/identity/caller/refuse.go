@@ -30,7 +30,12 @@ type Refused struct {
 	Err    error
 	Scheme string // "Bearer" or "DPoP"; "" where nothing was presented at all
 	Code   string // of RFC 6750, section 3.1, or RFC 9449
+	// Of is whose proof it was, where it was a good one of somebody who may not act; for the record only.
+	Of sallyport.PrincipalID
 }
+
+// Whose is what guard.Guard writes down of a refusal.
+func (r *Refused) Whose() sallyport.PrincipalID { return r.Of }
 
 // Error is the private face of the cause.
 func (r *Refused) Error() string { return r.Err.Error() }

@@ -3,10 +3,10 @@ package caller
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"sallyport"
+	"sallyport/internal/identity/token/dpop"
 )
 
 // The reasons of refusals that may be thefts.
@@ -21,7 +21,7 @@ type origin struct {
 	ip, device, key string
 	at              time.Time
 
-	told   string // the address from which a theft was last recorded
+	told   string // what was last recorded, and the address that it came from
 	toldAt time.Time
 }
 
@@ -31,7 +31,9 @@ const tellEvery = time.Minute
 // refused records what looks like a theft, before anybody is told that the call is refused.
 func (s *Service) refused(ctx context.Context, p sallyport.Principal, with presented, now time.Time, cause error) error {
 	last, seen := s.origins.get(p.Family)
-	if !stolen(sallyport.ReasonOf(cause), with.proof.IP, last) || last.told == with.proof.IP && now.Sub(last.toldAt) < tellEvery {
+	kind := suspicion(sallyport.ReasonOf(cause), with.proof.IP, last)
+	told := string(kind) + " " + with.proof.IP
+	if kind == "" || last.told == told && now.Sub(last.toldAt) < tellEvery {
 		return cause
 	}
 	detail := map[string]string{"from.ip": with.proof.IP, "from.key": with.key, "from.certificate": with.cert.thumbprint, "bound": p.Key, "audience": p.Audience}
@@ -48,24 +50,31 @@ func (s *Service) refused(ctx context.Context, p sallyport.Principal, with prese
 			delete(detail, name)
 		}
 	}
-	err := s.Record(ctx, sallyport.Event{Type: sallyport.EventTokenTheft, At: now.UnixMicro(), Who: p.ID, On: "family:" + p.Family,
+	err := s.Record(ctx, sallyport.Event{Type: kind, At: now.UnixMicro(), Who: p.ID, On: "family:" + p.Family,
 		Reasons: []string{sallyport.ReasonOf(cause)}, Detail: detail,
 		Asked: &sallyport.Asked{IP: with.proof.IP, Session: p.Session, Family: p.Family, Client: p.Client}})
 	if err != nil {
 		return err
 	}
-	last.told, last.toldAt = with.proof.IP, now
+	last.told, last.toldAt = told, now
 	s.origins.put(p.Family, last)
 	return cause
 }
 
-// stolen tells a theft from a client that is set up wrongly: a token that comes without its key from where it was used a
-// moment ago is its owner's.
-func stolen(reason, ip string, last origin) bool {
-	if reason == reasonDowngrade {
-		return last.ip != ip
+// suspicion is the event that a refusal is worth, "" for none. It tells a theft from a client that is set up wrongly: a
+// token that comes without its key from where it was used a moment ago is its owner's.
+func suspicion(reason, ip string, last origin) sallyport.EventType {
+	switch reason {
+	case dpop.ReasonReplay:
+		return sallyport.EventProofReplayed
+	case reasonOtherKey, reasonOtherDevice:
+		return sallyport.EventTokenTheft
+	case reasonDowngrade:
+		if last.ip != ip {
+			return sallyport.EventTokenTheft
+		}
 	}
-	return slices.Contains([]string{reasonOtherKey, reasonOtherDevice}, reason)
+	return ""
 }
 
 func asRefused(err error) (*Refused, bool) { return errors.AsType[*Refused](err) }

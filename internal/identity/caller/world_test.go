@@ -23,6 +23,7 @@ import (
 	"sallyport/internal/identity/caller"
 	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/jose"
+	"sallyport/internal/identity/token/access"
 	"sallyport/internal/identity/token/dpop"
 	"sallyport/internal/plumbing/secret"
 )
@@ -41,6 +42,7 @@ type world struct {
 	t      testing.TB
 	proofs *dpop.Proofs
 	tokens map[string]sallyport.Principal
+	dead   map[string]sallyport.Principal // those that were revoked
 
 	mu     sync.Mutex
 	noted  []sallyport.Event
@@ -59,6 +61,9 @@ func newWorld(t testing.TB) *world {
 }
 
 func (w *world) verify(_ context.Context, raw secret.Text, audience string, _ time.Time) (sallyport.Principal, error) {
+	if p, ok := w.dead[raw.Reveal()]; ok {
+		return sallyport.Principal{}, &access.Dead{Whose: p, Err: sallyport.E("access token", sallyport.Unknown, "the token is not valid here", "").Because("token.revoked")}
+	}
 	p, ok := w.tokens[raw.Reveal()]
 	if !ok || p.Audience != audience {
 		return sallyport.Principal{}, sallyport.E("access token", sallyport.Unknown, "the token is not valid here", "sign in again").Because("token.signature")

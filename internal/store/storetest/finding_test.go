@@ -80,6 +80,13 @@ func TestMO3Tripwires(t *testing.T) {
 	const home, cafe = "192.0.2.7", "203.0.113.9"
 	at := func(ip, session string) sallyport.Event { return decided("user:ana", "allow", ip, session, "") }
 	device := func(id, ip string) sallyport.Event { return decided("user:ana", "allow", ip, "S-"+id, id) }
+	again := func(who sallyport.PrincipalID, last, from string) []sallyport.Event {
+		e := sallyport.Event{Type: sallyport.EventProofReplayed, Who: who, Detail: map[string]string{"from.ip": from, "last.ip": last}, Asked: &sallyport.Asked{IP: from}}
+		if who != "" {
+			e.On = "family:F-3"
+		}
+		return []sallyport.Event{e}
+	}
 	spray := func(n int) (all []sallyport.Event) {
 		for i := range n {
 			all = append(all, failed(sallyport.PrincipalID(fmt.Sprintf("user:p%d", i)), "password.wrong", "203.0.113.0/24"))
@@ -99,6 +106,11 @@ func TestMO3Tripwires(t *testing.T) {
 		{detect.TokenTheft, "family:F-2", "user:ana",
 			[]sallyport.Event{{Type: sallyport.EventTokenTheft, Who: "user:ana", On: "family:F-2"}},
 			[]sallyport.Event{{Type: sallyport.EventRefused, Who: "user:ana", Reasons: []string{"token.expired"}}}},
+		{detect.ProofReplayed, "family:F-3", "user:ana", again("user:ana", home, cafe),
+			[]sallyport.Event{{Type: sallyport.EventRefused, Who: "user:ana", Reasons: []string{"use_dpop_nonce"}}}},
+		{detect.ProofRepeated, "family:F-3", "user:ana", again("user:ana", home, "192.0.2.9"), times(19, again("", "", cafe)[0])},
+		{detect.ProofRepeated, "family:F-3", "user:ana", again("user:ana", "2001:db8::1", cafe), nil},
+		{detect.ProofRepeated, "network:203.0.113.0/24", "", times(20, again("", "", cafe)[0]), nil},
 		{detect.ImpossibleTravel, "user:ana", "user:ana",
 			[]sallyport.Event{{Type: sallyport.EventRiskChanged, Who: "user:ana", Reasons: []string{"new-country", string(risk.Travel)}}},
 			[]sallyport.Event{{Type: sallyport.EventRiskChanged, Who: "user:ana", Reasons: []string{"new-country"}}}},

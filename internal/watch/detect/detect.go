@@ -29,7 +29,7 @@ const lookback = 20_000
 
 // Types are the events that Handle reads.
 func Types() []sallyport.EventType {
-	return []sallyport.EventType{sallyport.EventDecided, sallyport.EventRefused, sallyport.EventUnmapped, sallyport.EventTokenReused, sallyport.EventTokenTheft,
+	return []sallyport.EventType{sallyport.EventDecided, sallyport.EventRefused, sallyport.EventUnmapped, sallyport.EventTokenReused, sallyport.EventTokenTheft, sallyport.EventProofReplayed,
 		sallyport.EventSignInFailed, sallyport.EventCloned, sallyport.EventRiskChanged, sallyport.EventReported}
 }
 

@@ -44,6 +44,8 @@ const (
 	TokenTheft       = "token-theft"
 	ImpossibleTravel = "impossible-travel"
 	SharedCredential = "shared-credential"
+	ProofReplayed    = "proof-replayed"
+	ProofRepeated    = "proof-repeated"
 	TwoDevices       = "two-devices"
 	DisabledAccount  = "disabled-account"
 	ClonedPasskey    = "cloned-passkey"
@@ -58,6 +60,8 @@ func Rules() []Rule {
 	return []Rule{
 		{TokenReused, High, "A refresh token was used a second time: somebody else has a copy of it.", true, []string{"T1528", "T1550.001"}, time.Hour, onType(sallyport.EventTokenReused)},
 		{TokenTheft, High, "A token or a device's key was used by somebody who does not hold its key.", true, []string{"T1528", "T1550.001"}, 10 * time.Minute, onType(sallyport.EventTokenTheft)},
+		{ProofReplayed, High, "A proof of possession was shown again from another network: somebody reads what is sent.", true, []string{"T1528", "T1557"}, 10 * time.Minute, replayed(true)},
+		{ProofRepeated, Medium, "A proof of possession was shown twice: a copy of it, or a client that sends again.", false, []string{"T1528", "T1557"}, time.Hour, replayed(false)},
 		{ImpossibleTravel, High, "A sign-in came from farther away than anybody travels in the time.", true, []string{"T1078"}, time.Hour, travelled},
 		{SharedCredential, High, "One session or device was used from two networks at once.", true, []string{"T1078", "T1539"}, time.Hour, shared},
 		{TwoDevices, Info, "One identity was used on two devices at once.", false, []string{"T1078"}, 12 * time.Hour, twoDevices},
@@ -120,6 +124,29 @@ func onType(t sallyport.EventType) func(*Detector, *sallyport.Logged) (hit, bool
 	return func(_ *Detector, e *sallyport.Logged) (hit, bool) {
 		return hit{subject: subject(e), detail: details(e)}, e.Type == t
 	}
+}
+
+// replayed finds a proof that was shown twice: from two networks, or otherwise. A connection that breaks makes some clients
+// send the same again, and anybody can show the token endpoint proofs by a key of their own: that takes many.
+func replayed(elsewhere bool) func(*Detector, *sallyport.Logged) (hit, bool) {
+	return func(d *Detector, e *sallyport.Logged) (hit, bool) {
+		if e.Type != sallyport.EventProofReplayed || d.apart(e.Detail["from.ip"], e.Detail["last.ip"]) != elsewhere {
+			return hit{}, false
+		}
+		if e.Who == "" {
+			return d.count(ProofRepeated, e)
+		}
+		return hit{subject: subject(e), detail: details(e)}, true
+	}
+}
+
+// apart reports whether two addresses are of two networks. Two kinds of addresses (IPv4 and IPv6) of one machine are not.
+func (d *Detector) apart(a, b string) bool {
+	if a == "" || b == "" || strings.Contains(a, ":") != strings.Contains(b, ":") {
+		return false
+	}
+	one, other := d.Network(a), d.Network(b)
+	return one != "" && other != "" && one != other
 }
 
 func travelled(_ *Detector, e *sallyport.Logged) (hit, bool) {
@@ -211,7 +238,7 @@ func disabled(_ *Detector, e *sallyport.Logged) (hit, bool) {
 	ok := (e.Type == sallyport.EventSignInFailed || e.Type == sallyport.EventRefused) && e.Who != "" && len(e.Reasons) > 0
 	if ok {
 		switch e.Reasons[0] {
-		case "member.inactive", "principal.suspended", "person.inactive", "actor.inactive":
+		case "member.inactive", "principal.suspended", "principal.ended", "principal.unknown", "person.inactive", "sponsor.inactive", "actor.inactive":
 		default:
 			ok = false
 		}

@@ -93,6 +93,8 @@ func defaults() map[string][]string {
 	return map[string][]string{
 		detect.TokenReused:      {"end", "raise=60/12h", "notify", "alert"},
 		detect.TokenTheft:       {"raise=60/12h", "notify", "alert"}, // what was stolen is of no use without the key
+		detect.ProofReplayed:    {"raise=60/12h", "notify", "alert"},
+		detect.ProofRepeated:    {"notify"},
 		detect.ImpossibleTravel: {"raise=60/12h", "notify", "alert"},
 		detect.SharedCredential: {"raise=60/4h", "notify", "alert"},
 		detect.TwoDevices:       {},

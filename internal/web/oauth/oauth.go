@@ -20,6 +20,7 @@ import (
 	"sallyport/internal/identity/token"
 	"sallyport/internal/identity/token/access"
 	"sallyport/internal/identity/token/codes"
+	"sallyport/internal/identity/token/dpop"
 	"sallyport/internal/identity/token/exchange"
 	"sallyport/internal/plumbing/httpsafe"
 )
@@ -112,6 +113,9 @@ func (s *Server) Refused(r *http.Request, who sallyport.PrincipalID, client stri
 		Type: sallyport.EventRefused, At: s.cfg.Now().UnixMicro(), Who: who, Action: sallyport.TokenIssue,
 		Reasons: []string{sallyport.ReasonOf(cause)}, Asked: &sallyport.Asked{Door: "oidc", IP: httpsafe.PeerIP(r)},
 		Detail: map[string]string{"path": r.URL.Path, "client": sallyport.OneLine(client)},
+	}
+	if sallyport.ReasonOf(cause) == dpop.ReasonReplay {
+		e.Type = sallyport.EventProofReplayed
 	}
 	if err := s.cfg.Record(context.WithoutCancel(r.Context()), e); err != nil {
 		s.cfg.Log.Error("record refusal", "path", r.URL.Path, "err", err)

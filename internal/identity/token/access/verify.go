@@ -86,7 +86,7 @@ func (v *Verifier) Verify(_ context.Context, raw secret.Text, audience string, n
 	case !now.Before(p.Expires.Add(v.cfg.Leeway)):
 		return sallyport.Principal{}, refusal("expired")
 	case v.isRevoked(p.Family) || r.consent != "" && slices.ContainsFunc(strings.Fields(r.consent), v.isRevoked):
-		return sallyport.Principal{}, refusal("revoked")
+		return sallyport.Principal{}, &Dead{Whose: p, Err: refusal("revoked")}
 	}
 	return p, nil
 }
@@ -103,6 +103,18 @@ func (v *Verifier) sum(text string) [sha256.Size]byte {
 	v.buffers.Put(b)
 	return sum
 }
+
+// A Dead is the error about a token that would be good, had it not been revoked. Whose it was is for the record: it proves
+// nobody.
+type Dead struct {
+	Whose sallyport.Principal
+	Err   error // of kind Unknown, with the reason "token.revoked"
+}
+
+func (d *Dead) Error() string { return d.Err.Error() }
+
+// Unwrap returns Err.
+func (d *Dead) Unwrap() error { return d.Err }
 
 // A Revoked is a token family that died before its time.
 type Revoked struct {
