@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -173,8 +172,6 @@ func leakStrays(t *testing.T, r *story) {
 	}
 }
 
-var onward = regexp.MustCompile(`^0; ?url=(.*)$`)
-
 // leakFederation signs in at a provider and comes back twice: the second time is refused.
 func leakFederation(t *testing.T, r *story, corp *oidctest.Provider) {
 	corp.Lock()
@@ -184,30 +181,7 @@ func leakFederation(t *testing.T, r *story, corp *oidctest.Provider) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	form := strings.NewReader(url.Values{"return": {""}, "again": {""}}.Encode())
-	q, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.server.External()+"/login/with/corp", form)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	q.Header.Set("Origin", r.server.External())
-	q.Header.Set("Sec-Fetch-Site", "same-origin")
-	a, err := zack.web.Do(q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.Body.Close()
-	to := onward.FindStringSubmatch(a.Header.Get("Refresh"))
-	if to == nil {
-		t.Fatalf("%d %v", a.StatusCode, a.Header)
-	}
-	away, err := url.Parse(to[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.canaries.note("state of a sign-in elsewhere", away.Query().Get("state"))
-	r.canaries.note("nonce of a sign-in elsewhere", away.Query().Get("nonce"))
-	back := r.server.External() + "/login/oidc/corp/callback?" + corp.Approve(to[1]).Encode()
+	back := r.throughCorp(zack, corp)
 	for _, want := range []int{http.StatusOK, http.StatusUnauthorized} {
 		at, err := zack.open(t.Context(), back)
 		if err != nil || at.status != want {

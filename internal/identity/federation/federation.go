@@ -8,7 +8,8 @@
 //	browser --Begin--> [row: state] --> provider --> answer --Receive--> [row] --Finish--> Person    (SAML: a POST of another site)
 //
 // The browser keeps one random handle in a cookie. State, nonce and code verifier are derived from it, the rows hold nothing
-// that finishes a sign-in. A row is used up by the first answer, right or wrong.
+// that finishes a sign-in. A row is used up by the first answer, right or wrong; not by one that could not be checked because the
+// provider, or the store, was down.
 //
 // The protocols are in federation/oidc, federation/saml and federation/ldap. Members, groups and sessions are left to
 // directory, session and signin, which composes them.
@@ -16,6 +17,7 @@ package federation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -194,6 +196,11 @@ func (s *Service) Answer(ctx context.Context, provider string, cookie secret.Tex
 		return Person{}, "", err
 	}
 	got, err := s.read(ctx, p, p.attempt(h, f), answer)
+	if sallyport.KindOf(err) == sallyport.Unavailable { // it proved nothing, neither way: the same answer may come again
+		if kept := s.Store.PutFlow(context.WithoutCancel(ctx), f, s.now()); kept != nil {
+			err = errors.Join(err, kept)
+		}
+	}
 	return got, f.Return, err
 }
 

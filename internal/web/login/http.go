@@ -153,7 +153,7 @@ func withReturn(page, back string) string {
 // setStatus maps an error to a status and sets the headers that go with it.
 func setStatus(w http.ResponseWriter, err error) int {
 	status := httpsafe.Status(err)
-	if status == http.StatusTooManyRequests {
+	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		wait := 5 * time.Second
 		if one, ok := errors.AsType[*credential.Wait](err); ok {
 			wait = one.For

@@ -123,7 +123,7 @@ func TestSentences(t *testing.T) {
 	for kind, want := range map[sallyport.Kind]int{sallyport.Other: 500, sallyport.Invalid: 400, sallyport.Unknown: 401, sallyport.NotFound: 404,
 		sallyport.Conflict: 409, sallyport.TooLarge: 413, sallyport.Busy: 429, sallyport.Unavailable: 503} {
 		w := httptest.NewRecorder()
-		if got := setStatus(w, sallyport.E("x", kind, "y", "")); got != want || (kind == sallyport.Busy) != (w.Header().Get("Retry-After") != "") {
+		if got := setStatus(w, sallyport.E("x", kind, "y", "")); got != want || (kind == sallyport.Busy || kind == sallyport.Unavailable) != (w.Header().Get("Retry-After") != "") {
 			t.Errorf("status of %v = %d, want %d", kind, got, want)
 		}
 	}
