@@ -97,6 +97,10 @@ const (
 	RemedyScope   RemedyKind = "scope"   // use a token of a wider scope
 	RemedyBind    RemedyKind = "bind"    // use a token that is bound to a key
 	RemedyDevice  RemedyKind = "device"  // come from an enrolled device, or have the device report how it is
+	RemedyPurpose RemedyKind = "purpose" // use a token that was asked for with a purpose
+	RemedyNetwork RemedyKind = "network" // come from another network
+	RemedyWait    RemedyKind = "wait"    // ask again at a time
+	RemedyAction  RemedyKind = "action"  // do something else with the same thing, which is permitted
 	RemedyAsk     RemedyKind = "ask"     // nothing automatic helps: whom to ask
 )
 
@@ -107,7 +111,8 @@ type Decision struct {
 	Reasons     []Reason     // sorted by id, at least one
 	Errors      []string     // ids of policies that could not be evaluated, sorted
 	Obligations []Obligation // sorted; only with Allow
-	Remedies    []Remedy     // only without Allow
+	Remedies    []Remedy     // only without Allow: one way out, all of it together; the least of those there are
+	Otherwise   [][]Remedy   // other ways out, each by itself
 	Needs       Assurance    // with StepUp: the level that would do
 	MaxAge      int64        // with StepUp: how old the proof may then be, in seconds; 0 = of any age
 	Policy      string       // version (content hash) of the policy set

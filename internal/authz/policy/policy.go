@@ -113,6 +113,26 @@ const (
 	Permit
 )
 
+// String returns "forbid" or "permit".
+func (e Effect) String() string {
+	if e == Permit {
+		return "permit"
+	}
+	return "forbid"
+}
+
+// MarshalText writes what String returns.
+func (e Effect) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
+
+// UnmarshalText reads what MarshalText writes; whatever else it reads is a forbid.
+func (e *Effect) UnmarshalText(text []byte) error {
+	*e = Forbid
+	if string(text) == "permit" {
+		*e = Permit
+	}
+	return nil
+}
+
 // A Result is what an engine found. It is not a decision: what a failing policy
 // means is decided in authz/decision. Ids that are no policy's name a fault of
 // the question or of the engine, such as "engine.budget"; they mean deny.
