@@ -9,17 +9,15 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"sallyport"
 	"sallyport/examples/acme"
 	"sallyport/internal/authz/decision"
 	"sallyport/internal/authz/policy"
+	"sallyport/internal/authz/policy/cast"
 	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/authz/policy/table"
 )
-
-// noon is when the questions of the tables are asked, unless they say "at".
-var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 
 // engine compiles the policies of acme, and those of further directories.
 func engine(t testing.TB, more ...string) *cedar.Engine {
@@ -46,13 +44,15 @@ func engine(t testing.TB, more ...string) *cedar.Engine {
 }
 
 // row is one line of a decision table.
-type row struct {
-	at                    string // file and line
-	who, action, resource string
-	assurance             sallyport.Assurance
-	outcome               sallyport.Outcome
-	reasons               []string
-	given                 []string
+type row = table.Row
+
+// load reads acme.yaml.
+func load() (*cast.Cast, error) {
+	file, err := acme.Files.ReadFile("acme.yaml")
+	if err != nil {
+		return nil, err
+	}
+	return cast.Parse(file)
 }
 
 // readRows reads the tables in a directory.
@@ -68,137 +68,21 @@ func readRows(t *testing.T, dir string) []row {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, line := range strings.Split(string(b), "\n") {
-			if strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#") {
-				continue
-			}
-			r, err := parseRow(line)
-			if err != nil {
-				t.Fatalf("%s:%d: %v", name, i+1, err)
-			}
-			r.at = fmt.Sprintf("%s:%d", path.Base(name), i+1)
-			rows = append(rows, r)
+		more, err := table.Parse(path.Base(name), string(b))
+		if err != nil {
+			t.Fatal(err)
 		}
+		rows = append(rows, more...)
 	}
 	return rows
 }
 
-func parseRow(line string) (row, error) {
-	cells := strings.Split(line, "|")
-	if len(cells) != 7 {
-		return row{}, fmt.Errorf("%d columns, want 7", len(cells))
-	}
-	for i := range cells {
-		cells[i] = strings.TrimSpace(cells[i])
-	}
-	r := row{who: cells[0], action: cells[2], resource: cells[3], reasons: strings.Fields(cells[5])}
-	for g := range strings.SplitSeq(cells[6], ",") {
-		if g = strings.TrimSpace(g); g != "" {
-			r.given = append(r.given, g)
-		}
-	}
-	var err error
-	if r.assurance, err = sallyport.ParseAssurance(cells[1]); err != nil {
-		return r, err
-	}
-	if r.outcome, err = sallyport.ParseOutcome(cells[4]); err != nil {
-		return r, err
-	}
-	_, err = sallyport.ParseAction(r.action)
-	return r, err
-}
-
-// apply changes the facts as the last column says.
-func apply(given string, b *decision.Basis, q *decision.Question) error {
-	what, value, _ := strings.Cut(given, " ")
-	switch what {
-	case "granted":
-		b.Grants = append(b.Grants, decision.Grant{ID: "g1", Actions: []sallyport.Action{q.Action}, From: q.At.Add(-time.Hour), Until: q.At.Add(time.Hour)})
-	case "at":
-		clock, err := time.Parse("15:04", value)
-		if err != nil {
-			return err
-		}
-		q.At = time.Date(noon.Year(), noon.Month(), noon.Day(), clock.Hour(), clock.Minute(), 0, 0, time.UTC)
-		q.AuthTime = q.At.Add(-time.Minute)
-	case "scope":
-		scope, err := sallyport.ParseScope(value)
-		q.Scope = scope
-		return err
-	case "hold":
-		b.Holds = append(b.Holds, decision.Hold{ID: "h1", Target: value})
-	case "stale":
-		age, err := time.ParseDuration(value)
-		q.Staleness = age
-		return err
-	case "bound":
-		q.Bound = true
-	case "risk":
-		risk, err := strconv.Atoi(value)
-		q.Risk = risk
-		return err
-	case "proved":
-		age, err := time.ParseDuration(value)
-		q.AuthTime = q.At.Add(-age)
-		return err
-	case "device":
-		d, err := parseDevice(value)
-		q.Device = d
-		return err
-	case "by":
-		q.Actors = append(q.Actors, sallyport.PrincipalID(value))
-	default:
-		return fmt.Errorf("%q is not understood", given)
-	}
-	return nil
-}
-
-// parseDevice reads CLASS LEVEL AGE, the age "never" or a duration, with "open" behind where its disk is not encrypted.
-func parseDevice(s string) (decision.Device, error) {
-	f := strings.Fields(s)
-	if len(f) < 3 {
-		return decision.Device{}, fmt.Errorf("the device %q has no class, level and age", s)
-	}
-	level, err := strconv.Atoi(f[1])
-	d := decision.Device{ID: "DV-1", Class: f[0], Level: level, Posture: -time.Second, OS: "linux 6.1", Encrypted: len(f) == 3, Locked: true, Patched: true}
-	if f[2] == "never" || err != nil {
-		return d, err
-	}
-	d.Posture, err = time.ParseDuration(f[2])
-	return d, err
-}
-
 // facts are what a row asks.
-func (r row) facts(t *testing.T, e policy.Engine, w *world) decision.Facts {
+func facts(t *testing.T, r row, e policy.Engine, w *cast.Cast) decision.Facts {
 	t.Helper()
-	b, err := w.basis(r.who, r.resource)
+	f, err := r.Facts(e, w)
 	if err != nil {
-		t.Fatalf("%s: %v", r.at, err)
-	}
-	q := decision.Question{Action: sallyport.Action(r.action), At: noon, Door: "test", IP: "127.0.0.1", Scope: sallyport.Scope{"*"},
-		Assurance: r.assurance, AuthTime: noon.Add(-time.Minute), Session: "s1", Family: "f1"}
-	if b.Principal.Type != "User" {
-		q.Session = ""
-	}
-	for _, g := range r.given {
-		if err := apply(g, b, &q); err != nil {
-			t.Fatalf("%s: %v", r.at, err)
-		}
-	}
-	p, err := decision.Prepare(e, b)
-	if err != nil {
-		t.Fatalf("%s: %v", r.at, err)
-	}
-	f := decision.Facts{Basis: p, Question: q}
-	for _, actor := range q.Actors {
-		a, err := w.basis(string(actor), r.resource)
-		if err == nil {
-			a, err = decision.Prepare(e, a)
-		}
-		if err != nil {
-			t.Fatalf("%s: %v", r.at, err)
-		}
-		f.Acting = append(f.Acting, a)
+		t.Fatalf("%s: %v", r.At, err)
 	}
 	return f
 }
@@ -239,21 +123,21 @@ func asked(t *testing.T, e *cedar.Engine, dir string, least int) map[string]bool
 	used := map[string]bool{}
 	counts := map[sallyport.Outcome]int{}
 	for _, r := range rows {
-		f := r.facts(t, e, w)
+		f := facts(t, r, e, w)
 		d := decision.Decide(e, f)
-		if d.Outcome != r.outcome || !slices.Equal(d.ReasonIDs(), r.reasons) || len(d.Errors) > 0 {
+		if d.Outcome != r.Outcome || !slices.Equal(d.ReasonIDs(), r.Reasons) || len(d.Errors) > 0 {
 			t.Errorf("%s: %s %s %s (%v): %v because of %q, errors %q; want %v because of %q",
-				r.at, r.who, r.action, r.resource, r.assurance, d.Outcome, d.ReasonIDs(), d.Errors, r.outcome, r.reasons)
+				r.At, r.Who, r.Action, r.Resource, r.Assurance, d.Outcome, d.ReasonIDs(), d.Errors, r.Outcome, r.Reasons)
 		}
 		if d.Outcome != sallyport.Allow && len(d.Remedies) == 0 && !slices.Contains(d.ReasonIDs(), decision.FactsStale) {
-			t.Errorf("%s: refused without a remedy", r.at)
+			t.Errorf("%s: refused without a remedy", r.At)
 		}
 		text, err := decision.Marshal(f.Basis)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if again, err := decision.Replay(e, text, f.Question, texts(t, f.Acting)...); err != nil || !decision.Same(d, again) {
-			t.Errorf("%s: replayed %+v, error %v, want %+v", r.at, again, err, d)
+			t.Errorf("%s: replayed %+v, error %v, want %+v", r.At, again, err, d)
 		}
 		counts[d.Outcome]++
 		for _, id := range d.ReasonIDs() {
@@ -310,8 +194,8 @@ func TestLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := row{at: "limit", who: "tess", action: "model.pull", resource: "acme/base-7b@v2", assurance: sallyport.SingleFactor}
-	d := decision.Decide(e, r.facts(t, e, w))
+	r := row{At: "limit", Who: "tess", Action: "model.pull", Resource: "acme/base-7b@v2", Assurance: sallyport.SingleFactor}
+	d := decision.Decide(e, facts(t, r, e, w))
 	if want := []sallyport.Obligation{{Kind: sallyport.LimitBytes, Value: 64 << 30}}; d.Outcome != sallyport.Allow || !slices.Equal(d.Obligations, want) {
 		t.Errorf("%v with %v, want allow with %v", d.Outcome, d.Obligations, want)
 	}
@@ -330,9 +214,9 @@ func TestRemedies(t *testing.T) {
 		{"nora", "model.pull", "acme/base-7b@v2", `request "sallyport request model.pull acme/base-7b@v2 --for 1h --why \"…\""`},
 		{"bo", "model.deploy", "acme/base-7b@v2", `ask ""`},
 	} {
-		r := row{at: "remedy", who: test.who, action: test.action, resource: test.resource, assurance: sallyport.SingleFactor}
+		r := row{At: "remedy", Who: test.who, Action: test.action, Resource: test.resource, Assurance: sallyport.SingleFactor}
 		var got []string
-		for _, m := range decision.Decide(e, r.facts(t, e, w)).Remedies {
+		for _, m := range decision.Decide(e, facts(t, r, e, w)).Remedies {
 			got = append(got, fmt.Sprintf("%s %q", m.Kind, m.Command))
 		}
 		if s := strings.Join(got, "; "); s != test.want {
@@ -356,12 +240,12 @@ func TestDV2TheRemedyOfAnUnmanagedDevice(t *testing.T) {
 		{"bo", "model.pull", "acme/fraud@v1", "", `device "sallyport device enroll"; bind "sallyport run -- COMMAND"; step-up "sallyport login --assurance phr"; request "sallyport request model.pull acme/fraud@v1 --for 1h --why \"…\""`},
 		{"bo", "model.deploy", "acme/base-7b@v2", "", `ask ""`},
 	} {
-		r := row{at: "remedy", who: test.who, action: test.action, resource: test.resource, assurance: sallyport.MultiFactor}
+		r := row{At: "remedy", Who: test.who, Action: test.action, Resource: test.resource, Assurance: sallyport.MultiFactor}
 		if test.given != "" {
-			r.given = strings.Split(test.given, ", ")
+			r.Given = strings.Split(test.given, ", ")
 		}
 		var got []string
-		for _, m := range decision.Decide(e, r.facts(t, e, w)).Remedies {
+		for _, m := range decision.Decide(e, facts(t, r, e, w)).Remedies {
 			got = append(got, fmt.Sprintf("%s %q", m.Kind, m.Command))
 		}
 		if s := strings.Join(got, "; "); s != test.want {
@@ -377,10 +261,10 @@ func TestID14NoAgentHoldsAnything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name := range w.resources {
+	for _, name := range w.Resources() {
 		for _, a := range sallyport.Actions() {
-			r := row{at: "agent", who: "agent:helper", action: string(a), resource: name, assurance: sallyport.Hardware}
-			if d := decision.Decide(e, r.facts(t, e, w)); d.Outcome != sallyport.Deny || !slices.Equal(d.ReasonIDs(), []string{decision.AgentAlone}) {
+			r := row{At: "agent", Who: "agent:helper", Action: string(a), Resource: name, Assurance: sallyport.Hardware}
+			if d := decision.Decide(e, facts(t, r, e, w)); d.Outcome != sallyport.Deny || !slices.Equal(d.ReasonIDs(), []string{decision.AgentAlone}) {
 				t.Errorf("%s on %s: %v because of %q", a, name, d.Outcome, d.ReasonIDs())
 			}
 		}
@@ -396,8 +280,8 @@ func TestNobodyHoldsItAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	may := func(who string, action sallyport.Action, resource string) bool {
-		r := row{who: who, action: string(action), resource: resource, assurance: sallyport.Hardware}
-		return decision.Decide(e, r.facts(t, e, w)).Outcome == sallyport.Allow
+		r := row{Who: who, Action: string(action), Resource: resource, Assurance: sallyport.Hardware}
+		return decision.Decide(e, facts(t, r, e, w)).Outcome == sallyport.Allow
 	}
 	pairs := []struct {
 		one, other sallyport.Action
@@ -409,7 +293,7 @@ func TestNobodyHoldsItAll(t *testing.T) {
 		{sallyport.ModelPush, sallyport.ModelDeploy, "acme/fraud@v1"},
 		{sallyport.ModelPull, sallyport.GrantApprove, "acme/base-7b@v2"},
 	}
-	for _, p := range w.org.People {
+	for _, p := range w.Organisation.People {
 		for _, pair := range pairs {
 			if may(p.Name, pair.one, pair.on) && may(p.Name, pair.other, pair.on) {
 				t.Errorf("%s may both %s and %s on %s", p.Name, pair.one, pair.other, pair.on)
@@ -425,11 +309,12 @@ func TestDefaultIsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.add(uid("User", "new"), map[string]policy.Value{"name": text("new"), "person": entity(uid("User", "new"))})
-	for name := range w.resources {
+	nobody := policy.UID{Type: "User", ID: "new"}
+	w.Add(policy.Entity{UID: nobody, Attrs: map[string]policy.Value{"name": {Kind: policy.StringValue, String: "new"}, "person": {Kind: policy.EntityValue, Entity: nobody}}})
+	for _, name := range w.Resources() {
 		for _, a := range sallyport.Actions() {
-			r := row{at: "new", who: "new", action: string(a), resource: name, assurance: sallyport.Hardware}
-			d := decision.Decide(e, r.facts(t, e, w))
+			r := row{At: "new", Who: "new", Action: string(a), Resource: name, Assurance: sallyport.Hardware}
+			d := decision.Decide(e, facts(t, r, e, w))
 			asking := a == sallyport.GrantRequest || a == sallyport.TokenIssue || name == "system" && (a == sallyport.ServerRead || a == sallyport.ModelList)
 			if d.Outcome == sallyport.Allow && !asking {
 				t.Errorf("%s on %s: allowed by %q", a, name, d.ReasonIDs())
