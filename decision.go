@@ -2,8 +2,6 @@ package sallyport
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 )
 
 // An Outcome is one of the four answers there are. The zero value is Deny.
@@ -46,38 +44,6 @@ type Reason struct {
 	ID   string `json:"id"`             // policy id or rule name
 	Text string `json:"text,omitempty"` // for people; never compared, never recorded
 }
-
-// An Obligation is what must be done when a permitted action happens, for
-// example limit-bytes=1048576. A door that cannot carry it out may not let the
-// action happen.
-type Obligation struct {
-	Kind  ObligationKind `json:"kind"`
-	Value int64          `json:"value"`
-}
-
-// An ObligationKind names an obligation.
-type ObligationKind string
-
-// The obligations there are.
-const (
-	LimitBytes ObligationKind = "limit-bytes" // at most Value bytes of body are delivered
-	LimitRate  ObligationKind = "limit-rate"  // at most Value bytes a second
-)
-
-// ParseObligation reads "limit-bytes=1048576".
-func ParseObligation(s string) (Obligation, error) {
-	kind, value, ok := strings.Cut(s, "=")
-	n, err := strconv.ParseInt(value, 10, 64)
-	o := Obligation{Kind: ObligationKind(kind), Value: n}
-	if !ok || err != nil || n <= 0 || o.Kind != LimitBytes && o.Kind != LimitRate {
-		return Obligation{}, E("parse obligation", Invalid, fmt.Sprintf("%q is not an obligation", clip(s)),
-			"write limit-bytes=N or limit-rate=N with N above zero")
-	}
-	return o, nil
-}
-
-// String writes what ParseObligation reads.
-func (o Obligation) String() string { return string(o.Kind) + "=" + strconv.FormatInt(o.Value, 10) }
 
 // A Remedy is something that would have turned a refusal into a permission: it
 // was tried on the same facts before it is named.

@@ -107,6 +107,10 @@ type Asked struct {
 	Network string       `json:"nw,omitempty"` // the operator's label of the address
 	Risk    int          `json:"rk,omitempty"` // 0 to 100
 	Device  *AskedDevice `json:"dv,omitempty"`
+
+	Working bool   `json:"wk,omitempty"` // inside the calendar's working hours
+	Country string `json:"co,omitempty"` // ISO 3166-1 of the address
+	History string `json:"h,omitempty"`  // bytes, denials, models and exports in 10 minutes, 24 hours and 30 days: twelve numbers, one space between
 }
 
 // AskedDevice is what was known of the caller's device.

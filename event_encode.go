@@ -58,6 +58,12 @@ func (a *Asked) append(dst []byte) []byte {
 		o.name("dv")
 		o.buf = a.Device.append(o.buf)
 	}
+	if a.Working {
+		o.name("wk")
+		o.buf = append(o.buf, "true"...)
+	}
+	o.text("co", a.Country)
+	o.text("h", a.History)
 	return append(o.buf, '}')
 }
 

@@ -229,6 +229,12 @@ func TestRecordedQuestion(t *testing.T) {
 		q.Client, q.Purpose, q.Network, q.File = word.Draw(t, "client"), word.Draw(t, "purpose"), word.Draw(t, "network"), word.Draw(t, "file")
 		q.Assurance = sallyport.Assurance(rapid.IntRange(0, 4).Draw(t, "assurance"))
 		q.Staleness = time.Duration(rapid.IntRange(0, 9000).Draw(t, "ms")) * time.Millisecond
+		q.Working, q.Country = rapid.Bool().Draw(t, "working"), rapid.SampledFrom([]string{"", "AT", "NZ"}).Draw(t, "country")
+		for _, w := range []*policy.Window{&q.History.Short, &q.History.Day, &q.History.Month} {
+			for _, n := range []*int64{&w.Bytes, &w.Denials, &w.Models, &w.Exports} {
+				*n = rapid.OneOf(rapid.Just(int64(0)), rapid.Int64Min(0)).Draw(t, "count")
+			}
+		}
 		for range rapid.IntRange(0, 3).Draw(t, "actors") {
 			q.Actors = append(q.Actors, sallyport.PrincipalID("agent:a"+word.Draw(t, "actor")))
 		}

@@ -1,6 +1,7 @@
 package decision
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -98,17 +99,20 @@ func mildest(forbids []policy.Info) (sallyport.Outcome, sallyport.Assurance) {
 	return outcome, needs
 }
 
-// strictest joins more into all: the smallest of each kind, sorted by kind.
+// strictest joins more into all: the smallest of each kind, each one of the kinds that
+// stand beside each other, sorted by kind and text.
 func strictest(all, more []sallyport.Obligation) []sallyport.Obligation {
 	for _, o := range more {
-		at := slices.IndexFunc(all, func(x sallyport.Obligation) bool { return x.Kind == o.Kind })
+		at := slices.IndexFunc(all, func(x sallyport.Obligation) bool { return x.Kind == o.Kind && (!o.Kind.Several() || x == o) })
 		if at < 0 {
 			all = append(all, o)
 		} else {
 			all[at].Value = min(all[at].Value, o.Value)
 		}
 	}
-	slices.SortFunc(all, func(a, b sallyport.Obligation) int { return strings.Compare(string(a.Kind), string(b.Kind)) })
+	slices.SortFunc(all, func(a, b sallyport.Obligation) int {
+		return cmp.Or(strings.Compare(string(a.Kind), string(b.Kind)), strings.Compare(a.Text, b.Text))
+	})
 	return all
 }
 

@@ -125,7 +125,7 @@ func (f *Facts) wellFormed() (netip.Addr, bool) {
 		f.Assurance >= sallyport.NoAssurance && f.Assurance <= sallyport.Hardware &&
 		len(f.Door) <= maxDoor && len(f.File) <= maxFile && len(f.Session) <= maxProof && len(f.Family) <= maxProof &&
 		utf8.ValidString(f.Door) && utf8.ValidString(f.File) &&
-		f.Risk >= 0 && f.Risk <= 100 && f.wellNamed()
+		f.Risk >= 0 && f.Risk <= 100 && f.wellNamed() && f.wellCounted()
 	if !ok || f.IP == "" {
 		return netip.Addr{}, ok
 	}
@@ -147,6 +147,16 @@ func (q *Question) wellNamed() bool {
 		}
 	}
 	return len(q.Actors) <= maxActors
+}
+
+// wellCounted checks what was found out of an address and of the past.
+func (q *Question) wellCounted() bool {
+	for _, w := range [...]policy.Window{q.History.Short, q.History.Day, q.History.Month} {
+		if min(w.Bytes, w.Denials, w.Models, w.Exports) < 0 {
+			return false
+		}
+	}
+	return q.Country == "" || len(q.Country) == 2 && q.Country[0] >= 'A' && q.Country[0] <= 'Z' && q.Country[1] >= 'A' && q.Country[1] <= 'Z'
 }
 
 // holds returns the reasons of the holds in b that bear on the call. Those of
@@ -194,7 +204,7 @@ func (f *Facts) query(ip netip.Addr) policy.Query {
 			Now: f.At, Assurance: f.Assurance, AuthAge: f.authAge(), IP: ip,
 			Door: f.Door, File: f.File, Granted: f.Basis.granted(&f.Question), Session: f.Session != "",
 			Bound: f.Bound, Client: f.Client, Actor: f.actor(), Purpose: f.Purpose, Network: f.Network, Risk: int64(f.Risk),
-			Device: device,
+			Device: device, Working: f.Working, Country: f.Country, History: f.History,
 		},
 	}
 }

@@ -33,6 +33,8 @@ type Grant struct {
 	Actions []sallyport.Action `json:"actions"`
 	From    time.Time          `json:"from"`
 	Until   time.Time          `json:"until"` // exclusive
+	// Obligations narrow what the grant is for: files, ranges, tokens.
+	Obligations []sallyport.Obligation `json:"obligations,omitempty"`
 }
 
 // covers reports whether the grant permits asking for action at the time at.
@@ -76,6 +78,9 @@ type Question struct {
 	Network   string                  // the operator's label of the address
 	Risk      int                     // 0 to 100
 	Device    Device                  // the zero value where no device was proved
+	Working   bool                    // inside the working hours of the organisation's calendar
+	Country   string                  // ISO 3166-1 of the address, "" where it is not known
+	History   policy.History          // of the person behind the principal, before this question
 }
 
 // A Device is what was known of the caller's device when the question was asked.

@@ -121,7 +121,9 @@ func TestTextsOfAQuestionHaveLimits(t *testing.T) {
 		"client": func(q *decision.Question) { q.Client = long }, "purpose": func(q *decision.Question) { q.Purpose = "\xff" },
 		"network": func(q *decision.Question) { q.Network = long }, "device": func(q *decision.Question) { q.Device.ID = long },
 		"system": func(q *decision.Question) { q.Device.OS = "\xff" }, "class": func(q *decision.Question) { q.Device.Class = long },
-		"risk": func(q *decision.Question) { q.Risk = 101 }, "no risk": func(q *decision.Question) { q.Risk = -1 },
+		"country": func(q *decision.Question) { q.Country = "at" }, "a long country": func(q *decision.Question) { q.Country = "AUT" },
+		"history": func(q *decision.Question) { q.History.Day.Bytes = -1 },
+		"risk":    func(q *decision.Question) { q.Risk = 101 }, "no risk": func(q *decision.Question) { q.Risk = -1 },
 	} {
 		q := question(sallyport.ModelInfer)
 		change(&q)

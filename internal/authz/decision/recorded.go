@@ -2,6 +2,7 @@ package decision
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +24,10 @@ func QuestionOf(e sallyport.Event) (Question, error) {
 		Assurance: sallyport.Assurance(e.Asked.Assurance), Session: e.Asked.Session, Family: e.Asked.Family,
 		Staleness: time.Duration(e.Asked.Staleness) * time.Millisecond,
 		Client:    e.Asked.Client, Bound: e.Asked.Bound, Purpose: e.Asked.Purpose, Network: e.Asked.Network, Risk: e.Asked.Risk,
+		Working: e.Asked.Working, Country: e.Asked.Country,
+	}
+	if q.History, err = parseHistory(e.Asked.History); err != nil {
+		return Question{}, err
 	}
 	for _, id := range strings.Fields(e.Asked.Actors) {
 		q.Actors = append(q.Actors, sallyport.PrincipalID(id))
@@ -75,7 +80,8 @@ func (f *Facts) Recorded() *sallyport.Asked {
 func (q *Question) Recorded() *sallyport.Asked {
 	a := &sallyport.Asked{Door: q.Door, IP: q.IP, File: q.File, Scope: q.Scope.String(), Assurance: int(q.Assurance),
 		Session: q.Session, Family: q.Family, Staleness: q.Staleness.Milliseconds(),
-		Client: q.Client, Bound: q.Bound, Purpose: q.Purpose, Network: q.Network, Risk: q.Risk}
+		Client: q.Client, Bound: q.Bound, Purpose: q.Purpose, Network: q.Network, Risk: q.Risk,
+		Working: q.Working, Country: q.Country, History: historyText(q.History)}
 	if !q.AuthTime.IsZero() {
 		a.AuthTime = q.AuthTime.Unix()
 	}
@@ -99,4 +105,49 @@ func (q *Question) Recorded() *sallyport.Asked {
 			Good: strings.Join(good, " ")}
 	}
 	return a
+}
+
+// historyText is a history as a decided event records it: bytes, denials, models and
+// exports of each window from the shortest on, "" for one that holds nothing.
+func historyText(h policy.History) string {
+	if h == (policy.History{}) {
+		return ""
+	}
+	text := make([]byte, 0, 48)
+	for i, w := range [...]policy.Window{h.Short, h.Day, h.Month} {
+		for k, n := range [...]int64{w.Bytes, w.Denials, w.Models, w.Exports} {
+			if i+k > 0 {
+				text = append(text, ' ')
+			}
+			text = strconv.AppendInt(text, n, 10)
+		}
+	}
+	return string(text)
+}
+
+// parseHistory reads what historyText wrote; an error is of kind Invalid.
+func parseHistory(text string) (policy.History, error) {
+	var h policy.History
+	if text == "" {
+		return h, nil
+	}
+	bad := sallyport.E("replay", sallyport.Invalid, "the recorded history is not twelve numbers", "")
+	if len(text) > 12*20 {
+		return h, bad
+	}
+	words := strings.Split(text, " ")
+	into := [...]*int64{&h.Short.Bytes, &h.Short.Denials, &h.Short.Models, &h.Short.Exports,
+		&h.Day.Bytes, &h.Day.Denials, &h.Day.Models, &h.Day.Exports,
+		&h.Month.Bytes, &h.Month.Denials, &h.Month.Models, &h.Month.Exports}
+	if len(words) != len(into) {
+		return policy.History{}, bad
+	}
+	for i, word := range words {
+		n, err := strconv.ParseInt(word, 10, 64)
+		if err != nil || strconv.FormatInt(n, 10) != word {
+			return policy.History{}, bad
+		}
+		*into[i] = n
+	}
+	return h, nil
 }

@@ -87,6 +87,24 @@ type Context struct {
 	Network   string              // network: the operator's label of the address, "" where it has none
 	Risk      int64               // risk, 0 to 100
 	Device    Device              // device
+	Working   bool                // working: inside the working hours of the organisation's calendar
+	Country   string              // country: ISO 3166-1 of the address, "" where it is not known
+	History   History             // history: of the person behind the principal
+}
+
+// A History is what a policy may ask about what somebody did before.
+type History struct {
+	Short Window // short: the last 10 minutes
+	Day   Window // day: the last 24 hours
+	Month Window // month: the last 30 days
+}
+
+// A Window counts what happened in a span of time. No count is below zero.
+type Window struct {
+	Bytes   int64 // bytes: of weights and data that were delivered
+	Denials int64 // denials: decisions that were not to allow
+	Models  int64 // models: different models that were used, read or taken
+	Exports int64 // exports: permitted exports of models and data
 }
 
 // A Device is what a policy may ask about the device that makes a call. The zero

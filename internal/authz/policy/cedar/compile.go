@@ -58,6 +58,7 @@ func Compile(src policy.Source) (*Engine, error) {
 	}
 	e := &Engine{version: version(src), schema: sch, validator: validate.New(sch, validate.WithStrict()), budget: Budget}
 	e.readActions()
+	e.readAdded()
 	c := compiler{engine: e, policies: map[string]compiled{}, files: map[string]string{}}
 	for _, file := range slices.Sorted(maps.Keys(src.Policies)) {
 		if err := c.file(file, src.Policies[file]); err != nil {

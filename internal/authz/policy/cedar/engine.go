@@ -28,6 +28,8 @@ type Engine struct {
 	warnings  []string
 	budget    int            // bytes of policy text an evaluation may touch
 	unknown   [2]types.Value // the device of most calls: none that is enrolled, without and with a bound key
+	added     added          // which of the facts that later schemas declare this one does
+	nothing   types.Value    // the history of who has none
 }
 
 var _ policy.Engine = (*Engine)(nil)
@@ -47,6 +49,7 @@ func (e *Engine) publish(policies map[string]compiled) {
 	for level := range e.unknown {
 		e.unknown[level] = deviceOf(&policy.Device{Level: int64(level), Posture: policy.NoPosture})
 	}
+	e.nothing = historyOf(&policy.History{})
 	e.ids = slices.Sorted(maps.Keys(policies))
 	slices.Sort(e.warnings)
 	e.index = newIndex(func(yield func(entry) bool) {
@@ -167,7 +170,29 @@ func (e *Engine) contextOf(c *policy.Context) types.Record {
 	if ip := c.IP.Unmap().WithZone(""); ip.IsValid() {
 		m["ip"] = types.IPAddr(netip.PrefixFrom(ip, ip.BitLen()))
 	}
+	if e.added.past {
+		m["working"] = types.Boolean(c.Working)
+		m["country"] = types.String(c.Country)
+		m["history"] = e.history(&c.History)
+	}
 	return types.NewRecord(m)
+}
+
+// history is the record of what somebody did; that of who did nothing is shared.
+func (e *Engine) history(h *policy.History) types.Value {
+	if *h == (policy.History{}) {
+		return e.nothing
+	}
+	return historyOf(h)
+}
+
+func historyOf(h *policy.History) types.Record {
+	window := func(w *policy.Window) types.Value {
+		return types.NewRecord(types.RecordMap{
+			"bytes": types.Long(w.Bytes), "denials": types.Long(w.Denials), "models": types.Long(w.Models), "exports": types.Long(w.Exports),
+		})
+	}
+	return types.NewRecord(types.RecordMap{"short": window(&h.Short), "day": window(&h.Day), "month": window(&h.Month)})
 }
 
 // device is the record of a device; those of the unknown ones are shared.

@@ -40,7 +40,8 @@ func (s *entities) Get(uid types.EntityUID) (types.Entity, bool) {
 
 // Load checks entities against the schema and prepares them for Evaluate. Errors
 // are of kind Invalid and name the entity. Ancestors need not be given: one that
-// is missing has no attributes and no parents.
+// is missing has no attributes and no parents. What joined the schema after the set
+// was written is left out, and what was recorded before it did is taken for nothing.
 func (e *Engine) Load(list []policy.Entity) (policy.Entities, error) {
 	if len(list) > MaxEntities {
 		return nil, badEntity("more than %d entities", MaxEntities)
@@ -57,6 +58,7 @@ func (e *Engine) Load(list []policy.Entity) (policy.Entities, error) {
 		if _, action := e.actions[entity.UID]; action || entity.UID.Type == "Action" {
 			return nil, badEntity("%v is an action: those come from the schema", list[i].UID)
 		}
+		entity = e.added.suit(entity)
 		if err := e.validator.Entity(entity); err != nil {
 			return nil, badEntity("%v: %s", list[i].UID, oneLine(err))
 		}
