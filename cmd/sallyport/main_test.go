@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 func params(dir string) testscript.Params {
 	return testscript.Params{Dir: dir, RequireExplicitExec: true, RequireUniqueNames: true, Setup: setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "as": as, "enrolled": enrolled, "weights": weights, "flip": flip, "capture": capture, "device": deviceCode, "snapshot": snapshot, "tpm": tpm,
+			"exits": exits, "as": as, "enrolled": enrolled, "refused": refused, "weights": weights, "flip": flip, "capture": capture, "device": deviceCode, "snapshot": snapshot, "tpm": tpm,
 		}}
 }
 

@@ -66,7 +66,7 @@ func (a *app) report(ctx context.Context, err error) int {
 		}{e, code})
 		return code
 	}
-	a.explain(e)
+	a.explain(e, code)
 	return code
 }
 
@@ -96,8 +96,9 @@ func message(err error) string {
 	return clean(err.Error())
 }
 
-// explain prints a refusal: the sentence, the decision, the reasons and the next step.
-func (a *app) explain(e api.Error) {
+// explain prints a refusal: the sentence, the decision, the reasons and the next step, which is never left out where
+// signing in is one.
+func (a *app) explain(e api.Error, code int) {
 	headline := e.Message
 	for _, r := range e.Remedies { // they stand below, ready to copy
 		if before, _, found := strings.Cut(headline, " "+clean(r.Text)); found && r.Text != "" {
@@ -105,11 +106,13 @@ func (a *app) explain(e api.Error) {
 		}
 	}
 	fmt.Fprintln(a.err, "sallyport: "+headline)
-	if e.Decision == "" {
-		return
+	if code == client.ExitStepUp && len(e.Remedies) == 0 && !strings.Contains(headline, "sallyport login") {
+		e.Remedies = []sallyport.Remedy{{Command: "sallyport login" + prefixed(" --assurance ", e.Needs)}}
 	}
 	w := tabwriter.NewWriter(a.err, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "  decision\t%s\n", clean(e.Decision))
+	if e.Decision != "" {
+		fmt.Fprintf(w, "  decision\t%s\n", clean(e.Decision))
+	}
 	if e.Needs != "" {
 		fmt.Fprintf(w, "  needs\t%s\n", clean(e.Needs))
 	}
@@ -119,7 +122,9 @@ func (a *app) explain(e api.Error) {
 	for _, r := range e.Remedies {
 		fmt.Fprintf(w, "  next\t%s\n", remedy(r))
 	}
-	fmt.Fprintf(w, "  explain\tsallyport why %s\n", clean(e.Decision))
+	if e.Decision != "" {
+		fmt.Fprintf(w, "  explain\tsallyport why %s\n", clean(e.Decision))
+	}
 	w.Flush()
 }
 

@@ -189,7 +189,7 @@ func (a *API) handler(route Route) http.Handler {
 			return
 		}
 		if answer.Permit == nil {
-			a.refuse(w, r, answer, c)
+			refuse(w, r, a.Logger, answer, c)
 			return
 		}
 		a.serve(w, r, route, answer.Permit)
@@ -238,7 +238,8 @@ func (a *API) run(route Route, call *Call) (result any, err error) {
 	return route.Serve(a, call)
 }
 
-func (a *API) refuse(w http.ResponseWriter, r *http.Request, x guard.Answer, c guard.Call) {
+// refuse answers with a decision that permits nothing: its id, and what it tells of itself.
+func refuse(w http.ResponseWriter, r *http.Request, logger *slog.Logger, x guard.Answer, c guard.Call) {
 	e := api.Error{Status: http.StatusForbidden, Message: guard.Sentence(x, c), Kind: x.Outcome.String(), Decision: x.ID, Outcome: x.Outcome.String()}
 	if x.Hidden {
 		e.Status, e.Kind = http.StatusNotFound, "not found"
@@ -250,7 +251,7 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, x guard.Answer, c g
 		e.Status = http.StatusUnauthorized
 		caller.StepUp(w.Header(), x.Decision, c.Proof.Scheme)
 	}
-	a.answer(w, r, e.Status, e)
+	reply(w, r, logger, e.Status, e)
 }
 
 func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
@@ -269,9 +270,14 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (a *API) answer(w http.ResponseWriter, r *http.Request, status int, v any) {
+	reply(w, r, a.Logger, status, v)
+}
+
+// reply writes v as JSON.
+func reply(w http.ResponseWriter, r *http.Request, logger *slog.Logger, status int, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
-		a.Logger.ErrorContext(r.Context(), "encode answer", "err", err)
+		logger.ErrorContext(r.Context(), "encode answer", "err", err)
 		status, body = http.StatusInternalServerError, []byte(`{"status":500,"message":"internal error","kind":"internal"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -324,6 +324,9 @@ func TestLogFiles(t *testing.T) {
 		if rec.Code != test.status {
 			t.Errorf("%s %s by %q: %d %s", test.method, test.path, test.who, rec.Code, rec.Body)
 		}
+		if rec.Code == 403 && !strings.Contains(rec.Body.String(), `"decision":"D-`) {
+			t.Errorf("%s is denied without a decision: %s", test.path, rec.Body)
+		}
 		if strings.Contains(rec.Body.String(), "disk") {
 			t.Errorf("%s tells %s", test.path, rec.Body)
 		}

@@ -69,7 +69,7 @@ func (l *LogFiles) check(w http.ResponseWriter, r *http.Request, path string) *g
 		}
 		http.Error(w, "sallyport: "+sallyport.PublicText(err), httpsafe.Status(err))
 	case a.Permit == nil:
-		http.Error(w, guard.Sentence(a, c), http.StatusForbidden)
+		refuse(w, r, l.Logger, a, c)
 	}
 	return a.Permit
 }
