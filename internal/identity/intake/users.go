@@ -174,7 +174,7 @@ func (s *Service) writeUser(ctx context.Context, o Order, k kept) error {
 		return err
 	}
 	if now["active"] == false && active {
-		if err := s.Directory.SetState(ctx, id, directory.Active); err != nil {
+		if err := s.Leaver.Return(ctx, id); err != nil {
 			return err
 		}
 		return s.note(ctx, o, sallyport.EventChanged, string(id), map[string]string{"what": "state", "to": string(directory.Active)})

@@ -80,12 +80,13 @@ type Charge struct {
 // is announced to followers of the directory in the same transaction. Methods are
 // safe for concurrent use.
 type Store interface {
-	// Begin keeps an order, in place of an older one for the same account.
-	Begin(ctx context.Context, o Order) error
+	// Begin keeps an order, in place of an older one for the same account, and returns it as it is kept: it ends no
+	// less than the older one would have, and has a Begun of its own.
+	Begin(ctx context.Context, o Order) (Order, error)
 	// Unfinished returns the orders that are kept, the oldest first.
 	Unfinished(ctx context.Context) ([]Order, error)
-	// Finish forgets the order for an account. None is no error.
-	Finish(ctx context.Context, who sallyport.PrincipalID) error
+	// Finish forgets an order, and no newer one for the same account. None is no error.
+	Finish(ctx context.Context, o Order) error
 	// AddCharges adds charges. One whose thing is kept already stays as it is.
 	AddCharges(ctx context.Context, all []Charge) error
 	// Charges returns all charges, sorted by thing.
@@ -173,10 +174,33 @@ func (s *Service) order(ctx context.Context, o Order) (Report, error) {
 		}
 	}
 	o.Begun = s.now()
-	if err := s.Store.Begin(ctx, o); err != nil {
+	if o, err = s.Store.Begin(ctx, o); err != nil {
 		return Report{}, err
 	}
 	return s.carryOut(ctx, o, m)
+}
+
+// Return brings an account back. What an order to leave has not ended yet ends
+// first: nobody is back with an old right because a disk was full.
+func (s *Service) Return(ctx context.Context, id sallyport.PrincipalID) error {
+	ctx = context.WithoutCancel(ctx)
+	m, err := s.Rooms.Directory.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	orders, err := s.Store.Unfinished(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range orders {
+		if o.Who != id && o.Who != m.Person {
+			continue
+		}
+		if err := s.resume(ctx, o); err != nil {
+			return err
+		}
+	}
+	return s.Rooms.Directory.SetState(ctx, id, directory.Active)
 }
 
 // Recover finishes the orders that an earlier process left, or whose end failed.
@@ -189,17 +213,22 @@ func (s *Service) Recover(ctx context.Context) (int, error) {
 	done := 0
 	var errs []error
 	for _, o := range orders {
-		m, err := s.Rooms.Directory.Get(ctx, o.Who)
-		if err == nil {
-			_, err = s.carryOut(ctx, o, m)
-		}
-		if err != nil {
+		if err := s.resume(ctx, o); err != nil {
 			errs = append(errs, fmt.Errorf("%s leaves: %w", o.Who, err))
 			continue
 		}
 		done++
 	}
 	return done, errors.Join(errs...)
+}
+
+// resume carries out an order that is kept.
+func (s *Service) resume(ctx context.Context, o Order) error {
+	m, err := s.Rooms.Directory.Get(ctx, o.Who)
+	if err == nil {
+		_, err = s.carryOut(ctx, o, m)
+	}
+	return err
 }
 
 // carryOut takes every step, also after one that failed: what can be ended ends.
@@ -220,7 +249,7 @@ func (s *Service) carryOut(ctx context.Context, o Order, m directory.Member) (Re
 	if err := s.Note(ctx, w.event()); err != nil {
 		return w.report, err
 	}
-	return w.report, s.Store.Finish(ctx, o.Who)
+	return w.report, s.Store.Finish(ctx, o)
 }
 
 func (w *leaving) event() sallyport.Event {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 
-	"sallyport"
 	"sallyport/internal/identity/leaver"
 )
 
@@ -14,13 +13,21 @@ func (db *DB) Leaver() leaver.Store { return leaverStore{db} }
 type leaverStore struct{ db *DB }
 
 // Begin implements [leaver.Store].
-func (s leaverStore) Begin(ctx context.Context, o leaver.Order) error {
-	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
+func (s leaverStore) Begin(ctx context.Context, o leaver.Order) (leaver.Order, error) {
+	err := s.db.write(ctx, nil, func(tx *sql.Tx) error {
 		_, err := exec(ctx, tx, `INSERT INTO leaving (who, ordered_by, why, state, extent, begun) VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT (who) DO UPDATE SET ordered_by = $2, why = $3, state = $4, extent = $5, begun = $6`,
+			ON CONFLICT (who) DO UPDATE SET ordered_by = $2, why = $3, begun = CASE WHEN leaving.begun < $6 THEN $6 ELSE leaving.begun + 1 END,
+			state = CASE WHEN leaving.state = 'removed' THEN leaving.state ELSE $4 END, extent = CASE WHEN leaving.extent = 'departure' THEN leaving.extent ELSE $5 END`,
 			string(o.Who), string(o.By), o.Why, string(o.To), string(o.For), toMicros(o.Begun))
-		return err
+		if err != nil {
+			return err
+		}
+		var begun int64
+		err = tx.QueryRowContext(ctx, "SELECT state, extent, begun FROM leaving WHERE who = $1", string(o.Who)).Scan(&o.To, &o.For, &begun)
+		o.Begun = fromMicros(begun)
+		return fault(err)
 	})
+	return o, err
 }
 
 // Unfinished implements [leaver.Store].
@@ -34,9 +41,9 @@ func (s leaverStore) Unfinished(ctx context.Context) ([]leaver.Order, error) {
 }
 
 // Finish implements [leaver.Store].
-func (s leaverStore) Finish(ctx context.Context, who sallyport.PrincipalID) error {
+func (s leaverStore) Finish(ctx context.Context, o leaver.Order) error {
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
-		_, err := exec(ctx, tx, "DELETE FROM leaving WHERE who = $1", string(who))
+		_, err := exec(ctx, tx, "DELETE FROM leaving WHERE who = $1 AND begun = $2", string(o.Who), toMicros(o.Begun))
 		return err
 	})
 }

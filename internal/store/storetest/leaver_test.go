@@ -311,3 +311,34 @@ func TestWhoMayNotLeaveAndWhoMayReturn(t *testing.T) {
 		}
 	})
 }
+
+// An order that replaces another ends no less than it, and is forgotten by its own end only.
+func TestOrdersToLeave(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		s, ctx, at := open().Leaver(), t.Context(), newTurnedClock().Now()
+		order := func(to directory.State, far leaver.Extent, begun time.Time) leaver.Order {
+			return leaver.Order{Who: "user:ana", By: "user:bob", Why: "x", To: to, For: far, Begun: begun}
+		}
+		first, err := s.Begin(ctx, order(directory.Suspended, leaver.Departure, at))
+		must(t, err)
+		second, err := s.Begin(ctx, order(directory.Removed, leaver.Pause, at))
+		must(t, err)
+		third, err := s.Begin(ctx, order(directory.Suspended, leaver.Pause, at.Add(time.Hour)))
+		must(t, err)
+		want := []leaver.Order{order(directory.Suspended, leaver.Departure, at), order(directory.Removed, leaver.Departure, at.Add(time.Microsecond)),
+			order(directory.Removed, leaver.Departure, at.Add(time.Hour))}
+		if diff := cmp.Diff(want, []leaver.Order{first, second, third}); diff != "" {
+			t.Errorf("Begin (-want +got):\n%s", diff)
+		}
+		must(t, s.Finish(ctx, first))
+		must(t, s.Finish(ctx, second))
+		if left, err := s.Unfinished(ctx); err != nil || !cmp.Equal(left, want[2:]) {
+			t.Errorf("Unfinished = %+v, %v", left, err)
+		}
+		must(t, s.Finish(ctx, third))
+		must(t, s.Finish(ctx, third))
+		if left, err := s.Unfinished(ctx); err != nil || len(left) != 0 {
+			t.Errorf("Unfinished = %+v, %v", left, err)
+		}
+	})
+}

@@ -127,7 +127,7 @@ func (a *API) setState(c *Call) (any, error) {
 	}
 	switch by := c.Permit.Who().ID; state {
 	case directory.Active:
-		err = a.Rooms.Directory.SetState(c.Context(), id, state)
+		err = a.Rooms.Leaver.Return(c.Context(), id)
 	case directory.Suspended:
 		_, err = a.Rooms.Leaver.Suspend(c.Context(), id, by, "the account is suspended")
 	default:

@@ -1,6 +1,7 @@
 package sqldbtest_test
 
 import (
+	"errors"
 	"path/filepath"
 	"testing"
 	"time"
@@ -36,5 +37,40 @@ func TestCopiesAreApart(t *testing.T) {
 	}
 	if err := groups("one", false); sallyport.KindOf(err) != sallyport.Conflict {
 		t.Errorf("opened again: %v, want ana to be there", err)
+	}
+}
+
+// A database with a breaker takes as many changes as it may, tells what they were, and takes more when it is mended.
+func TestBreaker(t *testing.T) {
+	ctx, path := t.Context(), filepath.Join(t.TempDir(), "b.db")
+	db, err := sqldbtest.Open(ctx, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	b, err := sqldbtest.NewBreaker(ctx, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	people := &directory.Service{Store: db.Directory(), Now: time.Now}
+	define := func(name string) error { return people.DefineGroup(ctx, directory.Group{Name: name}) }
+	if err := errors.Join(define("acme/one"), b.After(ctx, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := define("acme/two"); err == nil {
+		t.Error("a group was defined without power")
+	}
+	if err := b.Step(ctx, "record"); !errors.Is(err, sqldbtest.ErrPower) {
+		t.Errorf("a step without power: %v", err)
+	}
+	if err := b.After(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(b.Step(ctx, "record"), b.Mend(ctx), define("acme/two")); err != nil {
+		t.Error(err)
+	}
+	if steps, err := b.Steps(ctx); err != nil || len(steps) < 2 || steps[0] != "record" {
+		t.Errorf("Steps = %v, %v", steps, err)
 	}
 }
