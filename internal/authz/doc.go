@@ -7,6 +7,7 @@
 //   - facts: the policy information point (PIP); gathers once a call what a decision is made from
 //   - role: roles, their inheritance and who holds them on what
 //   - approval: a question to named people who are not the asker
+//   - approval/signed: what an approval by a passkey is, and whether it is good; pure
 //   - grant: rights for a time, on top of an approval
 //   - hold: restrictions for now, with a reason and an end
 //   - breakglass: rights for an emergency, sealed, loud, over by themselves

@@ -1,14 +1,13 @@
 // Package approval owns questions put to m people who are not the asker, and
 // their votes: dual control with separation of duties in the sense of NIST SP
 // 800-53 AC-3(2) and AC-5. It leaves to others who may vote at all (the guard
-// decides that like any action) and what an approved question brings about.
+// decides that like any action), what an approved question brings about, and what
+// a signature over a vote is worth (approval/signed).
 package approval
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/base32"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -18,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"sallyport"
+	"sallyport/internal/authz/approval/signed"
 )
 
 // The limits on what is kept.
@@ -25,10 +25,14 @@ const (
 	MaxSubject   = 400                 // bytes of a subject
 	MaxReason    = 500                 // bytes of a vote's reason and of the rule
 	MaxCanonical = 16 << 10            // bytes of what exactly is asked
-	MaxNeed      = 16                  // approvals
+	MaxNeed      = signed.MaxNeed      // approvals
+	MaxVotes     = 64                  // on one question
 	MaxPending   = 20                  // open questions of one person: more prompts tire approvers out
 	MaxList      = 200                 // entries of one answer
 	maxOpen      = 31 * 24 * time.Hour // how long a question may stay open
+
+	// Fresh is how long after it was put before a voter a signed vote may be cast.
+	Fresh = 5 * time.Minute
 )
 
 // A State is where a request stands.
@@ -55,7 +59,10 @@ type Request struct {
 	Canonical   []byte                // what exactly is asked, in the spelling of the topic
 	Hash        string                // of all the fields above and below, 64 hex digits: what a vote is for
 	Need        int                   // distinct people who must say yes, at least 1
+	Groups      []Quorum              // who they must be among; none: whoever may vote
 	Approvers   string                // for people: who may vote
+	Policy      string                // version of the policy set in force when it was asked
+	Nonce       string                // 32 hex digits; "" in requests of before there were signatures
 	Created     time.Time
 	Expires     time.Time // exclusive: at this instant neither a vote nor a use counts
 	State       State
@@ -63,14 +70,13 @@ type Request struct {
 	Votes       []Vote    // in order
 }
 
-// A Vote is what one person said.
-type Vote struct {
-	Voter  sallyport.PrincipalID `json:"voter"`
-	Person sallyport.PrincipalID `json:"person"`
-	Yes    bool                  `json:"yes"`
-	Reason string                `json:"reason,omitempty"`
-	At     time.Time             `json:"at"`
-}
+// What a vote, its signature and a quorum are is written down beside the rule that
+// verifies them.
+type (
+	Vote      = signed.Vote
+	Signature = signed.Signature
+	Quorum    = signed.Quorum
+)
 
 // A Filter selects requests; the zero Filter selects all.
 type Filter struct {
@@ -105,14 +111,27 @@ type Service struct {
 	// Person returns who stands behind a principal today. A question is refused
 	// to the person who asked and to the one who would profit from the answer now.
 	Person func(ctx context.Context, id sallyport.PrincipalID) (sallyport.PrincipalID, error)
+	// Policy returns the version of the policy set in force; nil: none is noted.
+	Policy func() string
+	// Keys returns the approvers' keys, those that are over too; nil: nobody has any.
+	Keys func(ctx context.Context) (signed.Keys, error)
+	// Signed asks for a signature on every yes. Without it one is asked for as soon as anybody has an approver's key.
+	Signed bool
 }
 
 // Ask puts a question. Of r it takes Topic, Asker, AskerPerson, Subject,
-// Canonical, Need, Approvers and Expires.
+// Canonical, Need, Groups, Approvers and Expires. Where there are Groups, Need is
+// at least as many people as they ask for.
 func (s *Service) Ask(ctx context.Context, r Request) (Request, error) {
 	now := s.now()
 	r.Created, r.State, r.Decided, r.Votes = now, Pending, time.Time{}, nil
 	r.Expires = r.Expires.UTC().Truncate(time.Microsecond)
+	if r.Policy == "" && s.Policy != nil {
+		r.Policy = s.Policy()
+	}
+	if r.Need > 0 {
+		r.Need = max(r.Need, signed.Total(r.Groups))
+	}
 	if err := r.check(); err != nil {
 		return Request{}, err
 	}
@@ -127,7 +146,10 @@ func (s *Service) Ask(ctx context.Context, r Request) (Request, error) {
 	if r.ID, err = newID(s.Rand); err != nil {
 		return Request{}, err
 	}
-	r.Hash = r.hash()
+	if r.Nonce, err = newNonce(s.Rand); err != nil {
+		return Request{}, err
+	}
+	r.Hash = r.Question().Hash()
 	return r, s.Store.Insert(ctx, r)
 }
 
@@ -139,12 +161,27 @@ type Ballot struct {
 	Yes     bool
 	Reason  string // may be empty
 	Hash    string // of the request that the voter has read
+	// Groups are those of the request's groups that the voter belongs to today, in the request's order.
+	Groups []string
+	// At is when a signed ballot was put before the voter; a ballot by session has none.
+	At        time.Time
+	Signature *Signature // nil: by session
+}
+
+// vote is the ballot as it is counted and signed.
+func (b Ballot) vote(now time.Time) Vote {
+	v := Vote{Voter: b.Voter, Person: b.Person, Yes: b.Yes, Reason: b.Reason, At: now, Groups: b.Groups, Signature: b.Signature}
+	if b.Signature != nil {
+		v.At = b.At.UTC().Truncate(time.Microsecond)
+	}
+	return v
 }
 
 // Vote counts a ballot and returns the request as it stands then. It is refused
 // to whoever asked, through any identity; for any other text than the one that
 // stands; when the question is decided or its time is over; and a second time to
-// one person. One no denies; the last yes that is needed approves.
+// one person. One no denies; the last yes that is needed approves. Where a
+// signature is asked for, a yes without a good one is refused.
 func (s *Service) Vote(ctx context.Context, b Ballot) (Request, error) {
 	const op = "vote"
 	if err := checkText(op, "reason", b.Reason, 0, MaxReason); err != nil {
@@ -161,13 +198,54 @@ func (s *Service) Vote(ctx context.Context, b Ballot) (Request, error) {
 	if err != nil {
 		return Request{}, err
 	}
+	keys, asked, err := s.asked(ctx)
+	if err != nil {
+		return Request{}, err
+	}
 	return s.Store.Update(ctx, r.ID, func(r *Request) error {
 		if b.Person == askerToday {
 			return errSelf()
 		}
-		vote := Vote{Voter: b.Voter, Person: b.Person, Yes: b.Yes, Reason: b.Reason, At: s.now()}
-		return r.count(vote, b.Hash)
+		now := s.now()
+		vote := b.vote(now)
+		if err := r.matches(op, b.Hash); err != nil { // before the signature: the voter read something else
+			return err
+		}
+		if vote.At.After(now) || now.Sub(vote.At) > Fresh {
+			return sallyport.E(op, sallyport.Conflict, "it was put before you too long ago", "open "+r.ID+" again")
+		}
+		if vote.Signature != nil || asked && vote.Yes {
+			if err := signed.VerifyVote(r.Question(), vote, keys); err != nil {
+				return err
+			}
+		}
+		return r.count(vote, b.Hash, now)
 	})
+}
+
+// asked returns the approvers' keys, and whether a yes must be signed.
+func (s *Service) asked(ctx context.Context) (signed.Keys, bool, error) {
+	if s.Keys == nil {
+		return nil, s.Signed, nil
+	}
+	keys, err := s.Keys(ctx)
+	return keys, s.Signed || len(keys) > 0, err
+}
+
+// Verify reports why the votes of a request do not make it approved, nil where they do: signed ones where signatures are
+// asked for, and otherwise by their number. Whoever acts on an approved request calls it again before each use.
+func (s *Service) Verify(ctx context.Context, r Request) error {
+	keys, asked, err := s.asked(ctx)
+	if err != nil {
+		return err
+	}
+	if !r.Intact() {
+		return sallyport.E("verify approval", sallyport.Conflict, r.ID+" was altered where it is kept", "ask again").Because(signed.ReasonSignature)
+	}
+	if asked {
+		return signed.Verify(r.Question(), r.Votes, keys)
+	}
+	return signed.Count(r.Question(), r.Votes)
 }
 
 // Withdraw takes a pending question back; only the person who asked may.
@@ -234,11 +312,17 @@ func (s *Service) get(ctx context.Context, op, id string) (Request, error) {
 
 func (s *Service) now() time.Time { return s.Clock().UTC().Truncate(time.Microsecond) }
 
+// Question is what is under the hash of a request.
+func (r Request) Question() signed.Question {
+	return signed.Question{ID: r.ID, Topic: r.Topic, Asker: r.Asker, AskerPerson: r.AskerPerson, Subject: r.Subject, Canonical: r.Canonical, Need: r.Need,
+		Groups: r.Groups, Approvers: r.Approvers, Policy: r.Policy, Nonce: r.Nonce, Created: r.Created, Expires: r.Expires}
+}
+
 // Intact reports whether the request is, to the byte, the one that was asked.
-func (r Request) Intact() bool { return r.Hash == r.hash() }
+func (r Request) Intact() bool { return r.Hash == r.Question().Hash() }
 
 // count adds a vote where it may be cast.
-func (r *Request) count(v Vote, hash string) error {
+func (r *Request) count(v Vote, hash string, now time.Time) error {
 	const op = "vote"
 	if err := r.matches(op, hash); err != nil {
 		return err
@@ -246,8 +330,14 @@ func (r *Request) count(v Vote, hash string) error {
 	if v.Person == r.AskerPerson || v.Voter == r.Asker {
 		return errSelf()
 	}
-	if err := r.expect(op, Pending, v.At); err != nil {
+	if err := r.expect(op, Pending, now); err != nil {
 		return err
+	}
+	if v.Yes && len(r.Groups) > 0 && !slices.ContainsFunc(r.Groups, func(q Quorum) bool { return slices.Contains(v.Groups, q.Group) }) {
+		return sallyport.E(op, sallyport.Conflict, "you are in none of the groups that "+r.ID+" asks: "+r.Approvers, "somebody of them votes").Because(signed.ReasonQuorum)
+	}
+	if len(r.Votes) >= MaxVotes {
+		return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s has %d votes, and not the right ones", r.ID, MaxVotes), "ask again")
 	}
 	if slices.ContainsFunc(r.Votes, func(old Vote) bool { return old.Person == v.Person || old.Voter == v.Voter }) {
 		return sallyport.E(op, sallyport.Conflict, "you have voted on "+r.ID+" already", "another person votes next")
@@ -256,8 +346,8 @@ func (r *Request) count(v Vote, hash string) error {
 	switch {
 	case !v.Yes:
 		r.State, r.Decided = Denied, v.At
-	case len(r.Votes) >= r.Need: // a no would have ended it
-		r.State, r.Decided = Approved, v.At
+	case signed.Enough(r.Question(), r.Votes): // a no would have ended it
+		r.State, r.Decided = Approved, signed.Decided(r.Votes)
 	}
 	return nil
 }
@@ -303,6 +393,9 @@ func (r *Request) check() error {
 	if !r.Created.Before(r.Expires) || r.Expires.Sub(r.Created) > maxOpen {
 		return sallyport.E(op, sallyport.Invalid, "the question expires at the wrong time", "let it expire within a month")
 	}
+	if err := signed.CheckRule(r.Groups); err != nil {
+		return err
+	}
 	if err := sallyport.CheckName(op, r.Topic); err != nil {
 		return err
 	}
@@ -310,21 +403,6 @@ func (r *Request) check() error {
 		return err
 	}
 	return checkText(op, "rule for approvers", r.Approvers, 1, MaxReason)
-}
-
-// hash covers each field that a vote is for, each behind its length, so that no
-// two requests read the same.
-func (r *Request) hash() string {
-	h := sha256.New()
-	number := func(n int64) { binary.Write(h, binary.BigEndian, n) }
-	for _, field := range []string{"sallyport approval 1", r.ID, r.Topic, string(r.Asker), string(r.AskerPerson), r.Subject, string(r.Canonical), r.Approvers} {
-		number(int64(len(field)))
-		io.WriteString(h, field)
-	}
-	number(int64(r.Need))
-	number(r.Created.UnixMicro())
-	number(r.Expires.UnixMicro())
-	return hex.EncodeToString(h.Sum(nil))
 }
 
 func errSelf() error {
@@ -349,4 +427,13 @@ func newID(random io.Reader) (string, error) {
 		return "", sallyport.Wrap("ask for approval", sallyport.Unavailable, "no randomness", err)
 	}
 	return "R-" + base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").EncodeToString(b[:])[:10], nil
+}
+
+// newNonce makes what no two requests have in common.
+func newNonce(random io.Reader) (string, error) {
+	var b [16]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		return "", sallyport.Wrap("ask for approval", sallyport.Unavailable, "no randomness", err)
+	}
+	return hex.EncodeToString(b[:]), nil
 }

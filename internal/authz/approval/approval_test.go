@@ -13,7 +13,7 @@ func request() Request {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	r := Request{ID: "R-1", Topic: "grant", Asker: "service:bot", AskerPerson: "user:ana", Subject: "s", Canonical: []byte("c"), Need: 2,
 		Approvers: "others", Created: now, Expires: now.Add(time.Hour), State: Pending}
-	r.Hash = r.hash()
+	r.Hash = r.Question().Hash()
 	return r
 }
 
@@ -48,14 +48,14 @@ func TestCountKeepsTheRule(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := request()
 		r.Need = rapid.IntRange(1, 4).Draw(t, "need")
-		r.Hash = r.hash()
+		r.Hash = r.Question().Hash()
 		people := rapid.SampledFrom([]sallyport.PrincipalID{"user:ana", "user:b", "user:c", "user:d", "user:e", "user:f"})
 		voters := rapid.SampledFrom([]sallyport.PrincipalID{"service:bot", "user:ana", "user:b", "user:c", "user:d", "user:e", "user:f"})
 		for range rapid.IntRange(0, 12).Draw(t, "ballots") {
 			v := Vote{Voter: voters.Draw(t, "voter"), Person: people.Draw(t, "person"), Yes: rapid.IntRange(0, 5).Draw(t, "yes") > 0,
 				At: r.Created.Add(time.Duration(rapid.IntRange(0, 70).Draw(t, "minute")) * time.Minute)}
 			before := r
-			if err := r.count(v, r.Hash); err != nil && (r.State != before.State || len(r.Votes) != len(before.Votes)) {
+			if err := r.count(v, r.Hash, v.At); err != nil && (r.State != before.State || len(r.Votes) != len(before.Votes)) {
 				t.Fatalf("a refused ballot changed the request: %v", err)
 			}
 		}

@@ -13,7 +13,7 @@ func (db *DB) Approval() approval.Store { return approvalStore{db} }
 
 type approvalStore struct{ db *DB }
 
-const approvalColumns = "id, topic, asker, asker_person, subject, canonical, hash, need, approvers, created, expires, state, decided, votes"
+const approvalColumns = "id, topic, asker, asker_person, subject, canonical, hash, need, approvers, created, expires, state, decided, votes, quorums, policy, nonce"
 
 // Insert implements approval.Store.
 func (s approvalStore) Insert(ctx context.Context, r approval.Request) error {
@@ -21,10 +21,14 @@ func (s approvalStore) Insert(ctx context.Context, r approval.Request) error {
 	if err != nil {
 		return err
 	}
+	quorums, err := json.Marshal(r.Groups)
+	if err != nil {
+		return err
+	}
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
-		_, err := exec(ctx, tx, "INSERT INTO approval ("+approvalColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+		_, err := exec(ctx, tx, "INSERT INTO approval ("+approvalColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
 			r.ID, r.Topic, string(r.Asker), string(r.AskerPerson), r.Subject, r.Canonical, r.Hash, r.Need, r.Approvers,
-			toMicros(r.Created), toMicros(r.Expires), string(r.State), toMicros(r.Decided), string(votes))
+			toMicros(r.Created), toMicros(r.Expires), string(r.State), toMicros(r.Decided), string(votes), string(quorums), r.Policy, r.Nonce)
 		return err
 	})
 }
@@ -76,12 +80,15 @@ func getApproval(ctx context.Context, q querier, id string) (approval.Request, e
 
 func scanApproval(row scanner) (r approval.Request, err error) {
 	var created, expires, decided int64
-	var votes string
+	var votes, quorums string
 	err = row.Scan(&r.ID, &r.Topic, &r.Asker, &r.AskerPerson, &r.Subject, &r.Canonical, &r.Hash, &r.Need, &r.Approvers,
-		&created, &expires, &r.State, &decided, &votes)
+		&created, &expires, &r.State, &decided, &votes, &quorums, &r.Policy, &r.Nonce)
 	if err != nil {
 		return r, err
 	}
 	r.Created, r.Expires, r.Decided = fromMicros(created), fromMicros(expires), fromMicros(decided)
-	return r, json.Unmarshal([]byte(votes), &r.Votes)
+	if err := json.Unmarshal([]byte(votes), &r.Votes); err != nil {
+		return r, err
+	}
+	return r, json.Unmarshal([]byte(quorums), &r.Groups)
 }
