@@ -134,7 +134,8 @@ func (r *rooms) rated(ctx context.Context, target string) ([]habit.Live, error) 
 	}
 	live := make([]habit.Live, len(list))
 	for i, one := range list {
-		live[i] = habit.Live{ID: one.ID, Who: one.Principal, Device: one.Device, Risk: one.Risk}
+		live[i] = habit.Live{ID: one.ID, Who: one.Principal, Device: one.Device, Risk: one.Risk,
+			Assurance: one.Assurance, Created: one.Created, Proved: one.AuthTime}
 	}
 	return live, err
 }

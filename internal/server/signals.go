@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sallyport"
+	"sallyport/internal/identity/habit"
 	"sallyport/internal/identity/heed"
 	"sallyport/internal/identity/jose"
 	"sallyport/internal/identity/secevent"
@@ -155,7 +156,7 @@ func (s *Server) openSignals(mux *http.ServeMux) error {
 		Org: s.orgOf, Seal: seal, Open: open, Note: s.noteOnly, Now: s.clock, Random: rand.Reader}
 	heeds := &heed.Service{Directory: r.directory, Sessions: r.sessions, Tokens: r.tokens, Devices: r.devices, Note: s.noteOnly, Self: s.config.External,
 		Raise: func(ctx context.Context, target string, points int, why string, fade time.Duration) error {
-			_, err := r.habits.Raise(ctx, target, points, why, fade)
+			_, err := r.habits.Raise(ctx, target, habit.Measure{Points: points, Fade: fade}, why)
 			return err
 		},
 		Enforce: func(ctx context.Context) error {

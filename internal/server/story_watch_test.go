@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport"
 	"sallyport/client"
@@ -198,5 +199,59 @@ func TestMO3ADisabledAccountIsUsed(t *testing.T) {
 			})
 			r.eventually("the alert", func() bool { return len(r.notices("adam", "alert.disabled-account")) == 1 })
 		})
+	}
+}
+
+// ID-8: a refresh token of theo's was copied. Until it fades that counts against the session that he had, and against one with a
+// password and a code; not against the one that he begins with his passkey.
+func TestID8APasskeySettlesATheft(t *testing.T) {
+	r := tellAnew(t, trail.Files{})
+	r.Join("theo", "evaluator", "org:acme")
+	theo := r.As("theo").who
+	key, err := theo.passkey(t.Context(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stolen := theo.refreshToken()
+	r.refresh(stolen)
+	r.refresh(stolen)
+	r.eventually("the finding, answered", func() bool {
+		f := r.findings("user:theo", "token-reused")
+		return len(f) == 1 && f[0].State == "answered"
+	})
+	r.Later(time.Second)
+	against := func() (raised bool) {
+		t.Helper()
+		if err := theo.login(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		risk, err := theo.client.MyRisk(t.Context())
+		if err != nil || len(risk.Raised) != 1 {
+			t.Fatalf("%+v, %v", risk, err)
+		}
+		who, err := theo.client.Who(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range risk.Sessions {
+			for _, f := range s.Factors {
+				raised = raised || s.Session == who.Session && f.Kind == "raised"
+			}
+		}
+		return raised
+	}
+	if _, err := key.StepUp(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	theo.noteCookies()
+	if !against() {
+		t.Error("the session that was there before is settled by a proof in it")
+	}
+	if _, err := key.SignIn(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	theo.noteCookies()
+	if against() {
+		t.Error("it counts against a session that began afterwards with a passkey")
 	}
 }

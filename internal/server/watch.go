@@ -20,6 +20,7 @@ import (
 	"sallyport/internal/authz/role"
 	"sallyport/internal/identity/device"
 	"sallyport/internal/identity/directory"
+	"sallyport/internal/identity/habit"
 	"sallyport/internal/identity/token"
 	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/plumbing/secret"
@@ -172,8 +173,8 @@ func (s *Server) means() respond.Means {
 			n, err := s.watch.notices.Alert(ctx, "alert."+f.Rule, fmt.Sprintf("%s It is about %s: sallyport findings show %s", why, about, f.ID), f.ID+why)
 			return fmt.Sprintf("told %d who run the system", n), err
 		},
-		Raise: func(ctx context.Context, target string, points int, why string, fade time.Duration) (string, error) {
-			raise, err := r.habits.Raise(ctx, target, points, why, fade)
+		Raise: func(ctx context.Context, target string, step respond.Step, why string) (string, error) {
+			raise, err := r.habits.Raise(ctx, target, habit.Measure{Points: step.Points, Fade: step.For, Settles: step.Settles}, why)
 			return raise.ID + " on " + target, err
 		},
 		Hold: s.holdFor,

@@ -48,10 +48,11 @@ func (f Found) event(who sallyport.PrincipalID) sallyport.Event {
 
 // Types are the events that Handle reads.
 func Types() []sallyport.EventType {
-	return []sallyport.EventType{sallyport.EventSignedIn, sallyport.EventSignInFailed}
+	return []sallyport.EventType{sallyport.EventSignedIn, sallyport.EventSignInFailed, sallyport.EventSteppedUp}
 }
 
-// Handle keeps the sign-ins among events of the trail, and that it was read up to next.
+// Handle keeps the sign-ins among events of the trail, and that it was read up to next. Sessions that were just proved are
+// rated anew: the proof may settle what is held against the person.
 func (s *Service) Handle(ctx context.Context, events []sallyport.Logged, next uint64) error {
 	var rows []Row
 	for _, e := range events {
@@ -59,13 +60,24 @@ func (s *Service) Handle(ctx context.Context, events []sallyport.Logged, next ui
 			rows = append(rows, r)
 		}
 	}
-	return s.Store.Put(ctx, rows, next)
+	if err := s.Store.Put(ctx, rows, next); err != nil {
+		return err
+	}
+	for _, e := range events {
+		if e.Type == sallyport.EventSignInFailed || e.Asked == nil || e.Asked.Session == "" || s.Clock().Sub(e.Time()) > fadeEvery {
+			continue
+		}
+		if err := s.Rerate(ctx, "session:"+e.Asked.Session); err != nil { // Fade does it within a minute
+			s.Logger.WarnContext(ctx, "a session that was proved could not be rated anew yet", "session", e.Asked.Session, "err", err)
+		}
+	}
+	return nil
 }
 
 // rowOf reads a row out of an event; false of one that is no sign-in, such as a step-up. Events of before there were
 // assessments count with what they have.
 func rowOf(e sallyport.Logged) (Row, bool) {
-	if e.Who == "" || e.Type == sallyport.EventSignedIn && (e.Detail["ceremony"] == "step-up" || e.Asked == nil || e.Asked.Session == "") {
+	if e.Type == sallyport.EventSteppedUp || e.Who == "" || e.Type == sallyport.EventSignedIn && (e.Detail["ceremony"] == "step-up" || e.Asked == nil || e.Asked.Session == "") {
 		return Row{}, false
 	}
 	r := Row{Seq: e.Seq, Who: e.Who, At: e.Time(), Device: clip(e.Detail[keyDevice])}

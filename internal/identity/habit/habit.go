@@ -72,6 +72,9 @@ type Live struct {
 	Who    sallyport.PrincipalID
 	Device string
 	Risk   int
+
+	Assurance       sallyport.Assurance
+	Created, Proved time.Time // when it began, and the last proof that Assurance rests on
 }
 
 // A Service assesses sign-ins and keeps the risk of sessions current. Its fields are set before its first use; methods
@@ -141,7 +144,7 @@ func (s *Service) Assess(ctx context.Context, a Attempt) (Found, error) {
 	if err != nil {
 		return Found{}, err
 	}
-	raised, err := s.raised(ctx, "", now, string(a.Who), deviceTarget(a.Device))
+	raised, err := s.raised(ctx, Live{Who: a.Who, Device: a.Device}, now)
 	if err != nil {
 		return Found{}, err
 	}

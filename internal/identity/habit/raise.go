@@ -21,6 +21,21 @@ type Raise struct {
 	Why    string // one line
 	From   time.Time
 	Until  time.Time // nothing is left of it
+	// Settles is the level of proof with which a session that began later is not concerned; none where it is 0.
+	Settles sallyport.Assurance
+}
+
+// A Measure is how much is held against somebody, and for how long.
+type Measure struct {
+	Points  int           // 1 to risk.MostPoints
+	Fade    time.Duration // a minute to MaxFade
+	Settles sallyport.Assurance
+}
+
+// concerns reports whether a raise counts against a session. What was copied before it was found says nothing of a session
+// that began afterwards with a proof that cannot be copied; raised later, an old one is still what may have been copied.
+func (r Raise) concerns(one Live) bool {
+	return r.Settles == sallyport.NoAssurance || one.Assurance < r.Settles || !one.Created.After(r.From) || !one.Proved.After(r.From)
 }
 
 // Left is how many of the points are left at a time.
@@ -42,17 +57,18 @@ const (
 	maxRaises = 1000               // of one target
 	MaxFade   = 7 * 24 * time.Hour // the longest time in which one fades
 	maxWhy    = 200
+	fadeEvery = time.Minute // how often Fade is called
 )
 
 // Raise holds points against a target for a while, and every session that it concerns is rated anew before it returns.
-func (s *Service) Raise(ctx context.Context, target string, points int, why string, fade time.Duration) (Raise, error) {
+func (s *Service) Raise(ctx context.Context, target string, m Measure, why string) (Raise, error) {
 	const op = "raise risk"
 	kind, name, _ := strings.Cut(target, ":")
 	if kind != "user" && kind != "session" && kind != "device" || name == "" || len(target) > maxText {
 		return Raise{}, sallyport.E(op, sallyport.Invalid, "this has no risk", "name user:NAME, session:S-… or device:DV-…")
 	}
-	if points < 1 || points > risk.MostPoints || fade < time.Minute || fade > MaxFade {
-		return Raise{}, sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%d points for %v", points, fade), fmt.Sprintf("give 1 to %d points for a minute to %v", risk.MostPoints, MaxFade))
+	if m.Points < 1 || m.Points > risk.MostPoints || m.Fade < time.Minute || m.Fade > MaxFade {
+		return Raise{}, sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%d points for %v", m.Points, m.Fade), fmt.Sprintf("give 1 to %d points for a minute to %v", risk.MostPoints, MaxFade))
 	}
 	id, err := s.newID()
 	if err != nil {
@@ -60,9 +76,12 @@ func (s *Service) Raise(ctx context.Context, target string, points int, why stri
 	}
 	why = sallyport.OneLine(why)
 	now := s.Clock().UTC().Truncate(time.Microsecond)
-	r := Raise{ID: id, Target: target, Points: points, Why: why[:min(len(why), maxWhy)], From: now, Until: now.Add(fade)}
+	r := Raise{ID: id, Target: target, Points: m.Points, Why: why[:min(len(why), maxWhy)], From: now, Until: now.Add(m.Fade), Settles: m.Settles}
 	e := sallyport.Event{Type: sallyport.EventRiskChanged, On: target, Detail: map[string]string{"what": "raised", "raise": r.ID,
-		"points": strconv.Itoa(points), "why": r.Why, "until": r.Until.Format(time.RFC3339)}}
+		"points": strconv.Itoa(r.Points), "why": r.Why, "until": r.Until.Format(time.RFC3339)}}
+	if r.Settles > sallyport.NoAssurance {
+		e.Detail["settles"] = r.Settles.String()
+	}
 	if kind == "user" {
 		e.Who = sallyport.PrincipalID(target)
 	}
@@ -138,7 +157,7 @@ func (s *Service) Session(ctx context.Context, one Live) (int, []risk.Reason, er
 	if err != nil {
 		return 0, nil, err
 	}
-	raised, err := s.raised(ctx, one.ID, s.Clock(), string(one.Who), deviceTarget(one.Device))
+	raised, err := s.raised(ctx, one, s.Clock())
 	if err != nil {
 		return 0, nil, err
 	}
@@ -162,19 +181,14 @@ func (s *Service) signedIn(ctx context.Context, session string) ([]risk.Reason, 
 	return reasons, nil
 }
 
-// raised are the reasons that raises make now. Empty targets are passed over.
-func (s *Service) raised(ctx context.Context, session string, at time.Time, targets ...string) ([]risk.Reason, error) {
-	var on []string
-	for _, t := range targets {
-		if t != "" {
-			on = append(on, t)
-		}
+// raised are the reasons that raises make now of a session, or of one that does not exist yet and has no id.
+func (s *Service) raised(ctx context.Context, one Live, at time.Time) ([]risk.Reason, error) {
+	on := []string{string(one.Who)}
+	if device := deviceTarget(one.Device); device != "" {
+		on = append(on, device)
 	}
-	if session != "" {
-		on = append(on, "session:"+session)
-	}
-	if len(on) == 0 {
-		return nil, nil
+	if one.ID != "" {
+		on = append(on, "session:"+one.ID)
 	}
 	all, err := s.Raises.RaisesAt(ctx, at, on, maxRaises)
 	if err != nil {
@@ -182,10 +196,20 @@ func (s *Service) raised(ctx context.Context, session string, at time.Time, targ
 	}
 	var reasons []risk.Reason
 	for _, r := range all {
-		reasons = append(reasons, risk.Reason{Kind: risk.Raised, Points: r.Left(at), Text: r.Why,
-			Evidence: map[string]string{"raise": r.ID, "on": r.Target, "points": strconv.Itoa(r.Points), "until": r.Until.Format(time.RFC3339)}})
+		if r.concerns(one) {
+			reasons = append(reasons, risk.Reason{Kind: risk.Raised, Points: r.Left(at), Text: r.Why, Evidence: r.evidence()})
+		}
 	}
 	return reasons, nil
+}
+
+// evidence is what is shown of a raise.
+func (r Raise) evidence() map[string]string {
+	e := map[string]string{"raise": r.ID, "on": r.Target, "points": strconv.Itoa(r.Points), "until": r.Until.Format(time.RFC3339)}
+	if r.Settles > sallyport.NoAssurance {
+		e["settles"] = r.Settles.String()
+	}
+	return e
 }
 
 // deviceTarget is the target of an enrolled device; a browser's mark has none.

@@ -24,7 +24,7 @@ type habitStore struct{ db *DB }
 
 const (
 	loginColumns = "seq, who, at, session, prefix, asn, country, agent, browser, os, kind, device, score, reasons"
-	raiseColumns = "id, target, points, why, from_at, until"
+	raiseColumns = "id, target, points, why, from_at, until, settles"
 )
 
 // Put implements habit.Store.
@@ -88,8 +88,8 @@ func (s habitStore) Reset(ctx context.Context) error {
 // InsertRaise implements habit.Raises.
 func (s habitStore) InsertRaise(ctx context.Context, r habit.Raise) error {
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
-		_, err := exec(ctx, tx, "INSERT INTO risk_raise ("+raiseColumns+") VALUES ($1, $2, $3, $4, $5, $6)",
-			r.ID, r.Target, int64(r.Points), r.Why, toMicros(r.From), toMicros(r.Until))
+		_, err := exec(ctx, tx, "INSERT INTO risk_raise ("+raiseColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7)",
+			r.ID, r.Target, int64(r.Points), r.Why, toMicros(r.From), toMicros(r.Until), int64(r.Settles))
 		return err
 	})
 }
@@ -146,7 +146,7 @@ func scanLogin(row scanner) (r habit.Row, err error) {
 
 func scanRaise(row scanner) (r habit.Raise, err error) {
 	var from, until int64
-	err = row.Scan(&r.ID, &r.Target, &r.Points, &r.Why, &from, &until)
+	err = row.Scan(&r.ID, &r.Target, &r.Points, &r.Why, &from, &until, &r.Settles)
 	r.From, r.Until = fromMicros(from), fromMicros(until)
 	return r, err
 }

@@ -214,7 +214,7 @@ func TestID8RaisesAndFades(t *testing.T) {
 		h.signIn(t, "user:bo", "192.0.2.8", firefox, "DV-2")
 		base := h.live["S-1"].Risk
 		risks := func() [2]int { return [2]int{h.live["S-1"].Risk, h.live["S-3"].Risk} }
-		r, err := h.Raise(t.Context(), "user:ana", 60, "a refresh token was used twice", time.Hour)
+		r, err := h.Raise(t.Context(), "user:ana", habit.Measure{Points: 60, Fade: time.Hour}, "a refresh token was used twice")
 		must(t, err)
 		if got := risks(); got != [2]int{base + 60, base} {
 			t.Errorf("after a finding: %v, the sign-ins had %d", got, base)
@@ -227,9 +227,9 @@ func TestID8RaisesAndFades(t *testing.T) {
 		if got := risks()[0]; got != base+30 {
 			t.Errorf("half an hour later: %d, want %d", got, base+30)
 		}
-		_, err = h.Raise(t.Context(), "device:DV-2", 100, "it was lost", 24*time.Hour)
+		_, err = h.Raise(t.Context(), "device:DV-2", habit.Measure{Points: 100, Fade: 24 * time.Hour}, "it was lost")
 		must(t, err)
-		_, err = h.Raise(t.Context(), "session:S-3", 100, "phishing", 24*time.Hour)
+		_, err = h.Raise(t.Context(), "session:S-3", habit.Measure{Points: 100, Fade: 24 * time.Hour}, "phishing")
 		must(t, err)
 		if got := risks()[1]; got != risk.MostPoints {
 			t.Errorf("with more than can be: %d", got)
@@ -247,8 +247,59 @@ func TestID8RaisesAndFades(t *testing.T) {
 			t.Errorf("a day later: %v", got)
 		}
 		for target, points := range map[string]int{"": 10, "user:": 10, "model:x": 10, "user:ana": 0, "user:bo": 101} {
-			_, err := h.Raise(t.Context(), target, points, "x", time.Hour)
+			_, err := h.Raise(t.Context(), target, habit.Measure{Points: points, Fade: time.Hour}, "x")
 			wantKind(t, fmt.Sprintf("%d against %q", points, target), err, sallyport.Invalid)
+		}
+	})
+}
+
+// What was copied before it was found does not count against a session that began afterwards with a proof that cannot be
+// copied. It counts against every other: one that was there before, also when it is proved anew, and one with less.
+func TestRaisesAreSettled(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		clock := newTurnedClock()
+		h := newHabits(t, open(), clock)
+		h.signIn(t, "user:ana", "192.0.2.7", firefox, "DV-1")
+		base := h.live["S-1"].Risk
+		clock.turn(time.Minute)
+		r, err := h.Raise(t.Context(), "user:ana", habit.Measure{Points: 60, Fade: 12 * time.Hour, Settles: sallyport.PhishingResistant}, "token-reused")
+		must(t, err)
+		if all, err := h.Raises.RaisesAt(t.Context(), clock.Now(), nil, 10); err != nil || len(all) != 1 || all[0] != r {
+			t.Fatalf("kept %+v, %v", all, err)
+		}
+		before, at := clock.Now().Add(-time.Second), clock.Now()
+		clock.turn(time.Second)
+		after := clock.Now()
+		for _, test := range []struct {
+			name            string
+			level           sallyport.Assurance
+			created, proved time.Time
+			settled         bool
+		}{
+			{"a new one by passkey", sallyport.PhishingResistant, after, after, true},
+			{"a new one by hardware", sallyport.Hardware, after, after, true},
+			{"a new one by code", sallyport.MultiFactor, after, after, false},
+			{"an old one that was proved anew", sallyport.PhishingResistant, before, after, false},
+			{"a new one by an old proof elsewhere", sallyport.PhishingResistant, after, before, false},
+			{"one of the same moment", sallyport.PhishingResistant, at, at, false},
+		} {
+			one := h.live["S-1"]
+			one.Assurance, one.Created, one.Proved = test.level, test.created, test.proved
+			h.live["S-1"] = one
+			h.hear(t, sallyport.Event{Type: sallyport.EventSteppedUp, Who: "user:ana", Asked: &sallyport.Asked{Session: "S-1"}})
+			want := base
+			if !test.settled {
+				want += r.Left(clock.Now())
+			}
+			if got := h.live["S-1"].Risk; got != want {
+				t.Errorf("%s: risk %d, want %d", test.name, got, want)
+			}
+		}
+		if k, err := h.Known(t.Context(), "user:ana"); err != nil || k.SignIns != 1 || len(k.Raises) != 1 {
+			t.Errorf("a proof anew is no sign-in, and takes nothing away from what is held against others: %+v, %v", k, err)
+		}
+		if found, err := h.Assess(t.Context(), habit.Attempt{Who: "user:ana", Address: netip.MustParseAddr("192.0.2.7"), Agent: firefox, Device: "DV-1"}); err != nil || found.Needs < sallyport.PhishingResistant {
+			t.Errorf("the next sign-in needs %v, %v", found.Needs, err)
 		}
 	})
 }

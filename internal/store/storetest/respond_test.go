@@ -41,8 +41,8 @@ func newDesk(t *testing.T, db *sqldb.DB, changes map[string][]string) *desk {
 		Means: respond.Means{
 			Notify: func(_ context.Context, f detect.Finding) (string, error) { return do("notify", string(f.Who)) },
 			Alert:  func(_ context.Context, f detect.Finding, why string) (string, error) { return do("alert", f.ID) },
-			Raise: func(_ context.Context, target string, points int, why string, fade time.Duration) (string, error) {
-				return do("raise", target, fmt.Sprint(points), fade.String())
+			Raise: func(_ context.Context, target string, step respond.Step, _ string) (string, error) {
+				return do("raise", target, step.String())
 			},
 			Hold: func(_ context.Context, target, why string, lasts time.Duration) (string, error) {
 				return do("hold", target, lasts.String())
@@ -75,7 +75,7 @@ func TestRespond(t *testing.T) {
 		d.find(t, 4, detect.DenialBurst, "network:x", "")
 		d.find(t, 5, detect.SharedCredential, "device:DV-1", "user:warden")
 		must(t, d.Answer(t.Context()))
-		want := []string{"end family:F-1", "raise user:ana 60 12h0m0s", "notify user:ana", "alert F-1",
+		want := []string{"end family:F-1", "raise user:ana raise=60/12h0m0s/phr", "notify user:ana", "alert F-1",
 			"hold session:S-1 1h0m0s", "end session:S-1", "notify user:ana", "alert F-4", "end device:DV-1", "notify user:warden"}
 		if !slices.Equal(d.did, want) {
 			t.Errorf("did\n%s\nwant\n%s", strings.Join(d.did, "\n"), strings.Join(want, "\n"))
@@ -102,7 +102,7 @@ func TestRespondAfterAFailure(t *testing.T) {
 		}
 		d.fail = ""
 		must(t, d.Answer(t.Context()))
-		if want := []string{"raise user:ana 60 24h0m0s", "notify user:ana", "alert F-1"}; !slices.Equal(d.did, want) {
+		if want := []string{"raise user:ana raise=60/24h0m0s", "notify user:ana", "alert F-1"}; !slices.Equal(d.did, want) {
 			t.Errorf("did %q, want %q", d.did, want)
 		}
 	})
@@ -157,6 +157,10 @@ func TestRespondTable(t *testing.T) {
 		"a hold for a week":         {detect.TokenTheft: {"hold=168h"}},
 		"a raise of nothing":        {detect.TokenTheft: {"raise=0/1h"}},
 		"a raise that never fades":  {detect.TokenTheft: {"raise=50"}},
+		"settled by a password":     {detect.TokenTheft: {"raise=50/1h/aal1"}},
+		"settled by a code":         {detect.TokenTheft: {"raise=50/1h/aal2"}},
+		"settled by nothing":        {detect.TokenTheft: {"raise=50/1h/"}},
+		"settled by no level":       {detect.TokenTheft: {"raise=50/1h/phr/x"}},
 		"an end with a measure":     {detect.TokenTheft: {"end=1h"}},
 		"too many steps":            {detect.TokenTheft: slices.Repeat([]string{"notify"}, 9)},
 		"a hold for a count":        {detect.DenialBurst: {"hold=1h"}},
@@ -182,7 +186,7 @@ func TestRespondTable(t *testing.T) {
 }
 
 func FuzzParseStep(f *testing.F) {
-	for _, s := range []string{"notify", "raise=60/24h", "hold=1h", "end", "hold=", "raise=/", "=", ""} {
+	for _, s := range []string{"notify", "raise=60/24h", "raise=60/12h/phr", "hold=1h", "end", "hold=", "raise=/", "=", ""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -35,11 +35,13 @@ const (
 	End    Verb = "end"    // the session, the logins and what runs under them
 )
 
-// A Step is one of them with its measure: "notify", "raise=60/24h", "hold=1h".
+// A Step is one of them with its measure: "notify", "raise=60/24h", "raise=60/12h/phr", "hold=1h".
 type Step struct {
 	Verb   Verb
 	Points int           // of Raise
 	For    time.Duration // of Raise and Hold
+	// Settles is the level of proof, phr or aal3, with which a session that begins later is not raised; 0 = none.
+	Settles sallyport.Assurance
 }
 
 // The limits of a step.
@@ -58,26 +60,39 @@ func ParseStep(s string) (Step, error) {
 	case Notify, Alert, End:
 		ok = !given
 	case Raise:
-		points, span, _ := strings.Cut(arg, "/")
-		var err1, err2 error
-		step.Points, err1 = strconv.Atoi(points)
-		step.For, err2 = time.ParseDuration(span)
-		ok = err1 == nil && err2 == nil && step.Points >= 1 && step.Points <= 100 && step.For >= time.Minute && step.For <= maxRaise
+		ok = step.raise(arg)
 	case Hold:
 		var err error
 		step.For, err = time.ParseDuration(arg)
 		ok = err == nil && step.For >= time.Minute && step.For <= maxHold
 	}
 	if !ok {
-		return Step{}, sallyport.E("read response", sallyport.Invalid, fmt.Sprintf("%q is no step", sallyport.OneLine(s)), "write notify, alert, raise=POINTS/DURATION, hold=DURATION (a day at most) or end")
+		return Step{}, sallyport.E("read response", sallyport.Invalid, fmt.Sprintf("%q is no step", sallyport.OneLine(s)), "write notify, alert, raise=POINTS/DURATION, raise=POINTS/DURATION/phr, hold=DURATION (a day at most) or end")
 	}
 	return step, nil
+}
+
+// raise reads the measure of a raise.
+func (s *Step) raise(arg string) bool {
+	points, span, _ := strings.Cut(arg, "/")
+	span, level, settles := strings.Cut(span, "/")
+	var err1, err2, err3 error
+	s.Points, err1 = strconv.Atoi(points)
+	s.For, err2 = time.ParseDuration(span)
+	if settles {
+		s.Settles, err3 = sallyport.ParseAssurance(level)
+	}
+	return err1 == nil && err2 == nil && err3 == nil && s.Points >= 1 && s.Points <= 100 && s.For >= time.Minute && s.For <= maxRaise &&
+		(!settles || s.Settles >= sallyport.PhishingResistant) // what can be passed on settles nothing
 }
 
 // String writes what ParseStep reads.
 func (s Step) String() string {
 	switch s.Verb {
 	case Raise:
+		if s.Settles > sallyport.NoAssurance {
+			return fmt.Sprintf("raise=%d/%s/%s", s.Points, s.For, s.Settles)
+		}
 		return fmt.Sprintf("raise=%d/%s", s.Points, s.For)
 	case Hold:
 		return fmt.Sprintf("hold=%s", s.For)
@@ -91,9 +106,10 @@ type Table map[string][]Step
 // defaults are the steps of each rule unless the operator says otherwise.
 func defaults() map[string][]string {
 	return map[string][]string{
-		detect.TokenReused:      {"end", "raise=60/12h", "notify", "alert"},
-		detect.TokenTheft:       {"raise=60/12h", "notify", "alert"}, // what was stolen is of no use without the key
-		detect.ProofReplayed:    {"raise=60/12h", "notify", "alert"},
+		// What was copied is dead or of no use without its key: whoever begins a session with a passkey afterwards is not the thief.
+		detect.TokenReused:      {"end", "raise=60/12h/phr", "notify", "alert"},
+		detect.TokenTheft:       {"raise=60/12h/phr", "notify", "alert"},
+		detect.ProofReplayed:    {"raise=60/12h/phr", "notify", "alert"},
 		detect.ProofRepeated:    {"notify"},
 		detect.ImpossibleTravel: {"raise=60/12h", "notify", "alert"},
 		detect.SharedCredential: {"raise=60/4h", "notify", "alert"},
@@ -142,7 +158,7 @@ type Means struct {
 	// Notify tells somebody of a finding about them; Alert those who run the system.
 	Notify func(ctx context.Context, f detect.Finding) (string, error)
 	Alert  func(ctx context.Context, f detect.Finding, why string) (string, error)
-	Raise  func(ctx context.Context, target string, points int, why string, fade time.Duration) (id string, err error)
+	Raise  func(ctx context.Context, target string, step Step, why string) (id string, err error)
 	Hold   func(ctx context.Context, target, why string, lasts time.Duration) (id string, err error)
 	End    func(ctx context.Context, f detect.Finding) (string, error)
 	// Clear and Lift take a raise and a hold back, by a person.
@@ -254,7 +270,7 @@ func (s *Service) take(ctx context.Context, f detect.Finding, step Step) (string
 		if target == "" {
 			return "nobody is known", nil
 		}
-		return s.Means.Raise(ctx, target, step.Points, why, step.For)
+		return s.Means.Raise(ctx, target, step, why)
 	case Hold, End:
 		return s.force(ctx, f, step, why)
 	}

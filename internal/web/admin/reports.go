@@ -9,6 +9,7 @@ import (
 	"sallyport"
 	"sallyport/internal/audit/history"
 	"sallyport/internal/identity/device"
+	"sallyport/internal/identity/habit"
 	"sallyport/internal/identity/token"
 	"sallyport/internal/web/api"
 )
@@ -96,7 +97,7 @@ func (a *API) actOn(c *Call, out *api.Reported, gone device.Device, ids []string
 	if out.What == lostDevice {
 		return nil
 	}
-	r, err := w.Habits.Raise(c.Context(), string(p.ID), reportPoints, why, reportFade)
+	r, err := w.Habits.Raise(c.Context(), string(p.ID), habit.Measure{Points: reportPoints, Fade: reportFade}, why)
 	if err == nil {
 		out.Did = append(out.Did, fmt.Sprintf("your sessions must be proved anew for what is sensitive, until %s", r.Until.Format(time.RFC3339)))
 	}
