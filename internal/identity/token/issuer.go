@@ -107,8 +107,15 @@ func (s *Issuer) Once(ctx context.Context, f Family, want Want, by By) (Issued, 
 	return issued, nil
 }
 
-// First issues the first tokens of a family. nonce goes into the ID token.
-func (s *Issuer) First(ctx context.Context, f Family, want Want, by By, nonce string) (Issued, error) {
+// A Ticket is what the first tokens of a family are issued for: a code of either kind.
+type Ticket struct {
+	Nonce string // for the ID token
+	// Use uses the ticket up, once, when its tokens are made and written down; an error keeps them back. nil = nothing to use.
+	Use func(ctx context.Context) error
+}
+
+// First issues the first tokens of a family.
+func (s *Issuer) First(ctx context.Context, f Family, want Want, by By, ticket Ticket) (Issued, error) {
 	issued, err := s.mint(f, want, by)
 	if err != nil {
 		return Issued{}, err
@@ -116,15 +123,20 @@ func (s *Issuer) First(ctx context.Context, f Family, want Want, by By, nonce st
 	if err := s.Note(ctx, issuedEvent(issued, by)); err != nil {
 		return Issued{}, err
 	}
-	if issued.Identity, err = s.identify(issued, nonce); err != nil {
+	if issued.Identity, err = s.identify(issued, ticket.Nonce); err != nil {
 		return Issued{}, err
-	}
-	if !by.Client.Allows(clients.Refresh) {
-		return issued, nil
 	}
 	raw, row, err := s.newRefresh(f, by)
 	if err != nil {
 		return Issued{}, err
+	}
+	if ticket.Use != nil {
+		if err := ticket.Use(ctx); err != nil {
+			return Issued{}, err
+		}
+	}
+	if !by.Client.Allows(clients.Refresh) {
+		return issued, nil
 	}
 	row.Key = by.Key
 	if err := s.Families.AddRefresh(ctx, row); err != nil {

@@ -228,10 +228,31 @@ func TestNothingIsIssuedWithoutARecord(t *testing.T) {
 	if got, err := w.issuer.Refresh(t.Context(), w.by("sallyport-cli"), first.Refresh, token.Want{}); sallyport.KindOf(err) != sallyport.Unavailable || !got.Access.IsZero() {
 		t.Errorf("Refresh = %v, %v, want unavailable and nothing", got, err)
 	}
-	if got, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), redeem(w.code()), token.Want{}); sallyport.KindOf(err) != sallyport.Unavailable || !got.Access.IsZero() {
+	code := w.code()
+	if got, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), redeem(code), token.Want{}); sallyport.KindOf(err) != sallyport.Unavailable || !got.Access.IsZero() {
 		t.Errorf("Exchange = %v, %v, want unavailable and nothing", got, err)
 	}
+	device, err := w.codes.StartDevice(t.Context(), w.by("sallyport-cli"), codes.Ask{Scope: sallyport.Scope{"model.infer"}})
+	if err == nil {
+		err = w.codes.ApproveDevice(t.Context(), w.ana(), device.UserCode)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.codes.PollDevice(t.Context(), w.by("sallyport-cli"), device.Code, token.Want{}); sallyport.KindOf(err) != sallyport.Unavailable || !got.Access.IsZero() {
+		t.Errorf("PollDevice = %v, %v, want unavailable and nothing", got, err)
+	}
+	w.wait(codes.PollInterval)
 	w.logDown = false
+	if got, err := w.codes.Exchange(t.Context(), w.by("sallyport-cli"), redeem(code), token.Want{}); err != nil || w.verify(got.Access, api) != "" {
+		t.Errorf("Exchange when the log is back: %v", err)
+	}
+	if got, err := w.codes.PollDevice(t.Context(), w.by("sallyport-cli"), device.Code, token.Want{}); err != nil || w.verify(got.Access, api) != "" {
+		t.Errorf("PollDevice when the log is back: %v", err)
+	}
+	if n := w.count(sallyport.EventTokenReused); n != 0 {
+		t.Errorf("%d thefts were found where there was none", n)
+	}
 	if _, err := w.issuer.Refresh(t.Context(), w.by("sallyport-cli"), first.Refresh, token.Want{}); err != nil {
 		t.Errorf("Refresh when the log is back: %v", err)
 	}

@@ -100,7 +100,7 @@ func TestAZ19RandomTokenTrees(t *testing.T) {
 				}
 			}
 		}
-		first, err := w.issuer.First(w.t.Context(), f, token.Want{Audience: audiences.Draw(t, "audience")}, by, "")
+		first, err := w.issuer.First(w.t.Context(), f, token.Want{Audience: audiences.Draw(t, "audience")}, by, token.Ticket{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -311,7 +311,7 @@ func TestOA26(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		issued, err := w.issuer.First(ctx, f, token.Want{}, by, "")
+		issued, err := w.issuer.First(ctx, f, token.Want{}, by, token.Ticket{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -366,10 +366,10 @@ func TestSteadyRefresh(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.issuer.First(ctx, f, token.Want{}, by, "")
+	_, err = w.issuer.First(ctx, f, token.Want{}, by, token.Ticket{})
 	wantReason(t, "a client that must bind, without a key", err, "invalid_dpop_proof.missing")
 	by.Key = "x5t:" + encode(make([]byte, 32))
-	issued, err := w.issuer.First(ctx, f, token.Want{}, by, "")
+	issued, err := w.issuer.First(ctx, f, token.Want{}, by, token.Ticket{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,7 +396,7 @@ func TestKeysRotateUnderLoad(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 4 {
 			wg.Go(func() {
-				next, err := w.issuer.First(t.Context(), issued.Family, token.Want{}, by, "")
+				next, err := w.issuer.First(t.Context(), issued.Family, token.Want{}, by, token.Ticket{})
 				if err != nil {
 					t.Error(err)
 					return
@@ -416,7 +416,7 @@ func TestKeysRotateUnderLoad(t *testing.T) {
 		})
 		wg.Wait()
 		var err error
-		if old, err = w.issuer.First(t.Context(), issued.Family, token.Want{}, by, ""); err != nil {
+		if old, err = w.issuer.First(t.Context(), issued.Family, token.Want{}, by, token.Ticket{}); err != nil {
 			t.Fatal(err)
 		}
 		w.wait(5 * time.Minute)

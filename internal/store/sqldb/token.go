@@ -218,7 +218,7 @@ func (s Tokens) Revoked(ctx context.Context, since time.Time) ([]token.Revoked, 
 		"SELECT id, revoked, reason FROM token_family WHERE revoked >= $1 AND revoked > 0 ORDER BY revoked, id", toMicros(since))
 }
 
-// Sweep implements codes.Store. Families go last: the rest refers to them.
+// Sweep removes codes, device codes, pushed requests, assertions, refresh tokens and families that expired before a time. Families go last: the rest refers to them.
 func (s Tokens) Sweep(ctx context.Context, before time.Time) error {
 	const gone = "(expires < $1 OR issued = 0 AND created < $1)"
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {

@@ -20,31 +20,44 @@ func (s Tokens) AddCode(ctx context.Context, c codes.Code) error {
 	})
 }
 
-// TakeCode implements codes.Store.
-func (s Tokens) TakeCode(ctx context.Context, h token.Hash, client string, at time.Time) (codes.Code, error) {
-	const columns = "family, client, redirect, challenge, expires, key_id, nonce"
-	scan := func(row scanner) (codes.Code, error) {
-		c := codes.Code{Hash: h}
-		var expires int64
-		err := row.Scan(&c.Family, &c.Client, &c.RedirectURI, &c.Challenge, &expires, &c.Key, &c.Nonce)
-		c.Expires = fromMicros(expires)
-		return c, err
+const codeColumns = "hash, family, client, redirect, challenge, expires, key_id, nonce, used"
+
+// scanCode reads a code, and whether it was burned.
+func scanCode(row scanner) (c struct {
+	codes.Code
+	used bool
+}, err error) {
+	var hash []byte
+	var expires, used int64
+	err = row.Scan(&hash, &c.Family, &c.Client, &c.RedirectURI, &c.Challenge, &expires, &c.Key, &c.Nonce, &used)
+	copy(c.Hash[:], hash)
+	c.Expires, c.used = fromMicros(expires), used != 0
+	return c, err
+}
+
+// FindCode implements codes.Store.
+func (s Tokens) FindCode(ctx context.Context, h token.Hash, client string) (codes.Code, error) {
+	return findCode(ctx, s.db.reader, h, client)
+}
+
+func findCode(ctx context.Context, q querier, h token.Hash, client string) (codes.Code, error) {
+	c, err := queryOne(ctx, q, scanCode, "SELECT "+codeColumns+" FROM token_code WHERE hash = $1 AND client = $2", h[:], client)
+	if err == nil && c.used {
+		err = sallyport.E("find code", sallyport.Conflict, "the code was used before", "")
 	}
-	var code codes.Code
-	used := false
-	err := s.db.write(ctx, nil, func(tx *sql.Tx) error {
-		var err error
-		code, err = queryOne(ctx, tx, scan, "UPDATE token_code SET used = $1 WHERE hash = $2 AND client = $3 AND used = 0 RETURNING "+columns,
+	return c.Code, err
+}
+
+// TakeCode implements codes.Store.
+func (s Tokens) TakeCode(ctx context.Context, h token.Hash, client string, at time.Time) (code codes.Code, err error) {
+	err = s.db.write(ctx, nil, func(tx *sql.Tx) error {
+		taken, err := queryOne(ctx, tx, scanCode, "UPDATE token_code SET used = $1 WHERE hash = $2 AND client = $3 AND used = 0 RETURNING "+codeColumns,
 			toMicros(at), h[:], client)
-		if sallyport.KindOf(err) == sallyport.NotFound {
-			code, err = queryOne(ctx, tx, scan, "SELECT "+columns+" FROM token_code WHERE hash = $1 AND client = $2", h[:], client)
-			used = err == nil
+		if code = taken.Code; sallyport.KindOf(err) == sallyport.NotFound {
+			code, err = findCode(ctx, tx, h, client)
 		}
 		return err
 	})
-	if err == nil && used {
-		err = sallyport.E("take code", sallyport.Conflict, "the code was used before", "")
-	}
 	return code, err
 }
 
@@ -95,20 +108,26 @@ func (s Tokens) DecideDevice(ctx context.Context, user token.Hash, to codes.Stat
 
 // PollDevice implements codes.Store. The right-hand sides of a SET see the
 // row as it was.
-func (s Tokens) PollDevice(ctx context.Context, h token.Hash, client string, at time.Time) (codes.Device, error) {
-	var d codes.Device
+func (s Tokens) PollDevice(ctx context.Context, h token.Hash, client string, at time.Time) (d codes.Device, err error) {
 	now := toMicros(at)
-	err := s.db.write(ctx, nil, func(tx *sql.Tx) error {
-		var err error
+	err = s.db.write(ctx, nil, func(tx *sql.Tx) (err error) {
 		d, err = queryOne(ctx, tx, scanDevice, `UPDATE token_device SET
 			slow = CASE WHEN $1 < next_poll THEN 1 ELSE 0 END,
 			pause = CASE WHEN $1 < next_poll THEN pause + $2 ELSE pause END,
 			next_poll = CASE WHEN $1 < next_poll THEN $1 + pause + $2 ELSE $1 + pause END
 			WHERE hash = $3 AND client = $4 RETURNING `+deviceColumns, now, codes.SlowDown.Microseconds(), h[:], client)
-		if err != nil || d.Slow || d.State != codes.Approved || !at.Before(d.Expires) {
-			return err
-		}
-		return execOne(ctx, tx, "UPDATE token_device SET state = $1 WHERE hash = $2 AND state = $3", string(codes.Done), h[:], string(codes.Approved))
+		return err
 	})
 	return d, err
+}
+
+// TakeDevice implements codes.Store.
+func (s Tokens) TakeDevice(ctx context.Context, h token.Hash) error {
+	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
+		n, err := exec(ctx, tx, "UPDATE token_device SET state = $1 WHERE hash = $2 AND state = $3", string(codes.Done), h[:], string(codes.Approved))
+		if err == nil && n == 0 {
+			err = sallyport.E("take device code", sallyport.Conflict, "it was used before, or is not approved", "")
+		}
+		return err
+	})
 }

@@ -24,6 +24,8 @@ func TestTokenRefreshOA24(t *testing.T) { Run(t, testTokenRefresh) }
 
 func TestTokenCodes(t *testing.T) { Run(t, testTokenCodes) }
 
+func TestTokenCodesAtOnceOA20(t *testing.T) { Run(t, testTokenCodesAtOnce) }
+
 func TestTokenDevices(t *testing.T) { Run(t, testTokenDevices) }
 
 func TestTokenSweep(t *testing.T) { Run(t, testTokenSweep) }
@@ -199,6 +201,14 @@ func testTokenCodes(t *testing.T, open func() *sqldb.DB) {
 	wantKind(t, "another client's code", err, sallyport.NotFound)
 	_, err = s.TakeCode(t.Context(), token.HashOf("cod"), "sallyport-cli", at)
 	wantKind(t, "a part of a code", err, sallyport.NotFound)
+	_, err = s.FindCode(t.Context(), want.Hash, "another")
+	wantKind(t, "looking at another client's code", err, sallyport.NotFound)
+	for range 2 {
+		got, err := s.FindCode(t.Context(), want.Hash, "sallyport-cli")
+		if diff := gocmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("FindCode, which changes nothing: %v, -want +got:\n%s", err, diff)
+		}
+	}
 	got, err := s.TakeCode(t.Context(), want.Hash, "sallyport-cli", at)
 	if diff := gocmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("TakeCode: %v, -want +got:\n%s", err, diff)
@@ -207,6 +217,36 @@ func testTokenCodes(t *testing.T, open func() *sqldb.DB) {
 	wantKind(t, "a code twice", err, sallyport.Conflict)
 	if got.Family != "one" {
 		t.Errorf("a code twice: family %q, want it named", got.Family)
+	}
+	got, err = s.FindCode(t.Context(), want.Hash, "sallyport-cli")
+	wantKind(t, "looking at a used code", err, sallyport.Conflict)
+	if got.Family != "one" {
+		t.Errorf("looking at a used code: family %q, want it named", got.Family)
+	}
+}
+
+// testTokenCodesAtOnce has two nodes use one code of each kind, many times at once: one use succeeds, all others learn that
+// it was used.
+func testTokenCodesAtOnce(t *testing.T, open func() *sqldb.DB) {
+	nodes, at := []sqldb.Tokens{open().Token(), open().Token()}, tokenTime()
+	must(t, nodes[0].StartFamily(t.Context(), tokenFamily("one")))
+	code := codes.Code{Hash: token.HashOf("code"), Family: "one", Client: "sallyport-cli", Challenge: "c", Expires: at.Add(time.Minute)}
+	must(t, nodes[0].AddCode(t.Context(), code))
+	device := codes.Device{Hash: token.HashOf("device"), UserHash: token.HashOf("BCDFGHJK"), Client: "sallyport-cli", State: codes.Pending, Created: at, Expires: at.Add(time.Minute), Interval: time.Second}
+	must(t, nodes[0].AddDevice(t.Context(), device))
+	wantKind(t, "a device code that nobody has approved", nodes[0].TakeDevice(t.Context(), device.Hash), sallyport.Conflict)
+	must(t, nodes[0].DecideDevice(t.Context(), device.UserHash, codes.Approved, "one", at))
+	for what, use := range map[string]func(s sqldb.Tokens) error{
+		"authorization code": func(s sqldb.Tokens) error { _, err := s.TakeCode(t.Context(), code.Hash, code.Client, at); return err },
+		"device code":        func(s sqldb.Tokens) error { return s.TakeDevice(t.Context(), device.Hash) },
+	} {
+		wantOneWinner(t, func(i int) bool {
+			err := use(nodes[i%2])
+			if err != nil && sallyport.KindOf(err) != sallyport.Conflict {
+				t.Errorf("%s: %v, want Conflict: somebody else has used it", what, err)
+			}
+			return err == nil
+		})
 	}
 }
 
@@ -244,6 +284,9 @@ func testTokenDevices(t *testing.T, open func() *sqldb.DB) {
 	wantKind(t, "a second decision", s.DecideDevice(t.Context(), d.UserHash, codes.Denied, "", at), sallyport.Conflict)
 	poll(22*time.Second, codes.Approved, true, 20*time.Second)
 	poll(42*time.Second, codes.Approved, false, 20*time.Second)
+	must(t, s.TakeDevice(t.Context(), d.Hash))
+	wantKind(t, "taking it twice", s.TakeDevice(t.Context(), d.Hash), sallyport.Conflict)
+	wantKind(t, "taking what is not there", s.TakeDevice(t.Context(), token.HashOf("none")), sallyport.Conflict)
 	poll(62*time.Second, codes.Done, false, 20*time.Second)
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"time"
 
 	"sallyport"
 	"sallyport/internal/identity/token"
@@ -82,7 +83,8 @@ type Exchange struct {
 }
 
 // Exchange redeems an authorization code, once. Whoever comes second ends the family, with all its tokens; a wrong
-// verifier or redirect address burns the code, because its rightful client has neither wrong.
+// verifier or redirect address burns the code, because its rightful client has neither wrong. What cannot be written down
+// burns nothing: the client may come again.
 func (s *Service) Exchange(ctx context.Context, by token.By, x Exchange, want token.Want) (token.Issued, error) {
 	if !by.Client.Allows(clients.Code) {
 		return token.Issued{}, fault("unauthorized_client", "the client may not use authorization codes", "")
@@ -90,36 +92,55 @@ func (s *Service) Exchange(ctx context.Context, by token.By, x Exchange, want to
 	if !validVerifier(x.Verifier.Reveal()) {
 		return token.Issued{}, fault("invalid_grant.verifier", "the code verifier is missing or has a wrong form", "send code_verifier with 43 to 128 characters")
 	}
-	now := s.now()
-	code, err := s.Store.TakeCode(ctx, token.HashOf(x.Code.Reveal()), by.Client.ID, now)
-	switch sallyport.KindOf(err) {
-	case sallyport.NotFound:
-		return token.Issued{}, fault("invalid_grant.unknown", "the code is not valid", "start again")
-	case sallyport.Conflict:
-		f, err := s.Issuer.Family(ctx, code.Family)
-		if err != nil {
+	code, err := s.Store.FindCode(ctx, token.HashOf(x.Code.Reveal()), by.Client.ID)
+	if err != nil {
+		return token.Issued{}, s.spent(ctx, by, code, err)
+	}
+	burn := func(ctx context.Context) error {
+		_, err := s.Store.TakeCode(ctx, code.Hash, by.Client.ID, s.now())
+		return s.spent(ctx, by, code, err)
+	}
+	if wrong := x.check(code, by, s.now()); wrong != nil {
+		if err := burn(ctx); err != nil {
 			return token.Issued{}, err
 		}
-		return token.Issued{}, s.Issuer.Stolen(ctx, f, by, "an authorization code was used twice")
-	}
-	if err != nil {
-		return token.Issued{}, err
-	}
-	sum := sha256.Sum256([]byte(x.Verifier.Reveal()))
-	challenge := base64.RawURLEncoding.EncodeToString(sum[:])
-	switch {
-	case !now.Before(code.Expires):
-		return token.Issued{}, fault("invalid_grant.expired", "the code has expired", "start again")
-	case code.Key != "" && code.Key != by.Key:
-		return token.Issued{}, fault("invalid_grant.key", "the code is bound to a key that this request does not prove", "start again")
-	case code.RedirectURI != x.RedirectURI:
-		return token.Issued{}, fault("invalid_grant.redirect", "the redirect address is not that of the request", "start again")
-	case subtle.ConstantTimeCompare([]byte(challenge), []byte(code.Challenge)) != 1:
-		return token.Issued{}, fault("invalid_grant.verifier", "the code verifier does not belong to the code", "start again")
+		return token.Issued{}, wrong
 	}
 	f, err := s.Issuer.Family(ctx, code.Family)
 	if err != nil {
 		return token.Issued{}, err
 	}
-	return s.Issuer.First(ctx, f, want, by, code.Nonce)
+	return s.Issuer.First(ctx, f, want, by, token.Ticket{Nonce: code.Nonce, Use: burn})
+}
+
+// check holds what a client shows against the code that it names.
+func (x Exchange) check(code Code, by token.By, now time.Time) error {
+	sum := sha256.Sum256([]byte(x.Verifier.Reveal()))
+	challenge := base64.RawURLEncoding.EncodeToString(sum[:])
+	switch {
+	case !now.Before(code.Expires):
+		return fault("invalid_grant.expired", "the code has expired", "start again")
+	case code.Key != "" && code.Key != by.Key:
+		return fault("invalid_grant.key", "the code is bound to a key that this request does not prove", "start again")
+	case code.RedirectURI != x.RedirectURI:
+		return fault("invalid_grant.redirect", "the redirect address is not that of the request", "start again")
+	case subtle.ConstantTimeCompare([]byte(challenge), []byte(code.Challenge)) != 1:
+		return fault("invalid_grant.verifier", "the code verifier does not belong to the code", "start again")
+	}
+	return nil
+}
+
+// spent turns what the store says of a code into what the client is told. A code that was burned before is theft.
+func (s *Service) spent(ctx context.Context, by token.By, code Code, err error) error {
+	switch sallyport.KindOf(err) {
+	case sallyport.NotFound:
+		return fault("invalid_grant.unknown", "the code is not valid", "start again")
+	case sallyport.Conflict:
+		f, err := s.Issuer.Family(ctx, code.Family)
+		if err != nil {
+			return err
+		}
+		return s.Issuer.Stolen(ctx, f, by, "an authorization code was used twice")
+	}
+	return err
 }

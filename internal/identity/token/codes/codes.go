@@ -88,24 +88,34 @@ type Consent struct {
 // A Store keeps codes and device codes. Every method is safe for concurrent use, durable when it returns, and answers
 // Unavailable when the store cannot be used. Times are kept to the microsecond.
 type Store interface {
+	CodeStore
+	DeviceStore
+}
+
+// A CodeStore is the part of a Store for authorization codes.
+type CodeStore interface {
 	// AddCode adds an authorization code.
 	AddCode(ctx context.Context, c Code) error
-	// TakeCode burns a code of this client, in one statement. It answers NotFound for an unknown code and for that
-	// of another client, which it leaves untouched; Conflict together with the code when it was burned before.
+	// FindCode returns a code of this client and leaves it as it is. It answers NotFound for an unknown code and for that
+	// of another client; Conflict together with the code when it was burned before.
+	FindCode(ctx context.Context, h token.Hash, client string) (Code, error)
+	// TakeCode burns a code of this client, in one statement: of any number of callers one succeeds. It answers as FindCode.
 	TakeCode(ctx context.Context, h token.Hash, client string, at time.Time) (Code, error)
+}
+
+// A DeviceStore is the part of a Store for device codes.
+type DeviceStore interface {
 	// AddDevice adds a request; Conflict when the user code is in use.
 	AddDevice(ctx context.Context, d Device) error
 	// FindDevice returns the pending, unexpired request with this user code, or NotFound.
 	FindDevice(ctx context.Context, user token.Hash, at time.Time) (Device, error)
 	// DecideDevice moves a pending, unexpired request to approved, with its family, or to denied; else Conflict.
 	DecideDevice(ctx context.Context, user token.Hash, to State, family string, at time.Time) error
-	// PollDevice notes a poll by this client and returns the request as it stood, or NotFound. A poll before the
-	// interval is over is marked Slow and makes the interval five seconds longer. An approved request is done
-	// after it was returned once.
+	// PollDevice notes a poll by this client and returns the request, or NotFound. A poll before the interval is over is
+	// marked Slow and makes the interval five seconds longer.
 	PollDevice(ctx context.Context, h token.Hash, client string, at time.Time) (Device, error)
-	// Sweep removes codes, device codes, pushed requests, assertions, refresh tokens and families that expired before
-	// the given time.
-	Sweep(ctx context.Context, before time.Time) error
+	// TakeDevice moves an approved request to done: of any number of callers one succeeds, the others get Conflict.
+	TakeDevice(ctx context.Context, h token.Hash) error
 }
 
 // A FlowStore keeps pushed requests and consents, under the same conditions as a Store.

@@ -163,7 +163,7 @@ func (s *Service) PollDevice(ctx context.Context, by token.By, code secret.Text,
 	}
 	switch {
 	case d.State == Done:
-		return token.Issued{}, fault("invalid_grant.used", "the device code was used", "start again")
+		return token.Issued{}, usedDevice()
 	case !now.Before(d.Expires):
 		return token.Issued{}, fault("expired_token", "the device code has expired", "start again")
 	case d.State == Denied:
@@ -177,5 +177,15 @@ func (s *Service) PollDevice(ctx context.Context, by token.By, code secret.Text,
 	if err != nil {
 		return token.Issued{}, err
 	}
-	return s.Issuer.First(ctx, f, want, by, "")
+	return s.Issuer.First(ctx, f, want, by, token.Ticket{Use: func(ctx context.Context) error {
+		err := s.Store.TakeDevice(ctx, d.Hash)
+		if sallyport.KindOf(err) == sallyport.Conflict {
+			err = usedDevice()
+		}
+		return err
+	}})
+}
+
+func usedDevice() error {
+	return fault("invalid_grant.used", "the device code was used", "start again")
 }

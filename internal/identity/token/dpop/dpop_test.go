@@ -6,6 +6,8 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,6 +77,28 @@ func TestDPOP4IDs(t *testing.T) {
 	at = at.Add(10 * time.Minute)
 	if _, err := check(proof(t, p, one, true)); err != nil {
 		t.Errorf("the same id when no proof of before is good any more: %v", err)
+	}
+}
+
+// TestDPOP4AtOnce shows one proof many times at once: it counts once.
+func TestDPOP4AtOnce(t *testing.T) {
+	at := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
+	p := newProofs(t, &at, "a")
+	raw := proof(t, p, newKey(t), false)
+	var won atomic.Int32
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if _, err := p.Check([]string{raw}, "POST", address, secret.Text{}); err == nil {
+				won.Add(1)
+			} else if sallyport.ReasonOf(err) != ReasonReplay {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if won.Load() != 1 {
+		t.Errorf("one proof counted %d times", won.Load())
 	}
 }
 
