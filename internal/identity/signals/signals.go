@@ -118,11 +118,12 @@ type Queue interface {
 	Done(ctx context.Context, stream string, ids []string, before time.Time) error
 	// Later moves an item to another time.
 	Later(ctx context.Context, i Item) error
-	// See notes that a token of an issuer was taken, until a time; Conflict where it was before. It forgets what ended
-	// before now.
+	// See claims a token of an issuer until a time, for whoever acts on it. It answers Conflict where the token was taken
+	// before and Busy where somebody else acts on it now. It forgets what ended before now.
 	See(ctx context.Context, issuer, id string, until, now time.Time) error
-	// Unsee forgets a token that could not be acted on after all, so that it is taken when it comes again.
-	Unsee(ctx context.Context, issuer, id string) error
+	// Settle ends a claim: the token was taken, which is known until a time, or, with a zero time, it was not and may
+	// come again.
+	Settle(ctx context.Context, issuer, id string, until time.Time) error
 }
 
 // A Service is the transmitter's side. Its fields are set before its first use.

@@ -163,15 +163,30 @@ func (s signalStore) See(ctx context.Context, issuer, id string, until, now time
 		if _, err := exec(ctx, tx, "DELETE FROM signal_seen WHERE until < $1", toMicros(now)); err != nil {
 			return err
 		}
-		_, err := exec(ctx, tx, "INSERT INTO signal_seen (issuer, id, until) VALUES ($1, $2, $3)", issuer, id, toMicros(until))
-		return err
+		n, err := exec(ctx, tx, "INSERT INTO signal_seen (issuer, id, until, taken) VALUES ($1, $2, $3, 0) ON CONFLICT (issuer, id) DO NOTHING", issuer, id, toMicros(until))
+		if err != nil || n > 0 {
+			return err
+		}
+		taken, err := queryOne(ctx, tx, scanInt, "SELECT taken FROM signal_seen WHERE issuer = $1 AND id = $2", issuer, id)
+		switch {
+		case err != nil:
+			return err
+		case taken != 0:
+			return sallyport.E("take event", sallyport.Conflict, "it was taken before", "")
+		}
+		return sallyport.E("take event", sallyport.Busy, "it is being acted on", "send it again in a minute")
 	})
 }
 
-// Unsee implements [signals.Queue].
-func (s signalStore) Unsee(ctx context.Context, issuer, id string) error {
+// Settle implements [signals.Queue].
+func (s signalStore) Settle(ctx context.Context, issuer, id string, until time.Time) error {
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
-		_, err := exec(ctx, tx, "DELETE FROM signal_seen WHERE issuer = $1 AND id = $2", issuer, id)
+		if until.IsZero() {
+			_, err := exec(ctx, tx, "DELETE FROM signal_seen WHERE issuer = $1 AND id = $2 AND taken = 0", issuer, id)
+			return err
+		}
+		_, err := exec(ctx, tx, `INSERT INTO signal_seen (issuer, id, until, taken) VALUES ($1, $2, $3, 1)
+			ON CONFLICT (issuer, id) DO UPDATE SET until = $3, taken = 1`, issuer, id, toMicros(until))
 		return err
 	})
 }

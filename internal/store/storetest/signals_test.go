@@ -108,7 +108,7 @@ func TestSignalSeenOnce(t *testing.T) {
 			all.Go(func() {
 				if err := nodes[i%2].See(ctx, "https://idp", "j1", clock.Now().Add(time.Hour), clock.Now()); err == nil {
 					won.Add(1)
-				} else if sallyport.KindOf(err) != sallyport.Conflict {
+				} else if sallyport.KindOf(err) != sallyport.Busy {
 					t.Error(err)
 				}
 			})
@@ -118,8 +118,14 @@ func TestSignalSeenOnce(t *testing.T) {
 			t.Errorf("it counted %d times", won.Load())
 		}
 		must(t, nodes[0].See(ctx, "https://other", "j1", clock.Now().Add(time.Hour), clock.Now()))
-		must(t, nodes[0].Unsee(ctx, "https://idp", "j1"))
-		must(t, nodes[1].See(ctx, "https://idp", "j1", clock.Now().Add(time.Hour), clock.Now()))
+		must(t, nodes[0].Settle(ctx, "https://idp", "j1", time.Time{})) // it could not be acted on
+		must(t, nodes[1].See(ctx, "https://idp", "j1", clock.Now().Add(time.Minute), clock.Now()))
+		clock.turn(2 * time.Minute) // whoever took it died
+		must(t, nodes[0].See(ctx, "https://idp", "j1", clock.Now().Add(time.Minute), clock.Now()))
+		must(t, nodes[0].Settle(ctx, "https://idp", "j1", clock.Now().Add(time.Hour)))
+		must(t, nodes[1].Settle(ctx, "https://idp", "j1", time.Time{})) // one that is late takes nothing back
+		clock.turn(2 * time.Minute)
+		wantKind(t, "one that was taken", nodes[1].See(ctx, "https://idp", "j1", clock.Now().Add(time.Minute), clock.Now()), sallyport.Conflict)
 		clock.turn(2 * time.Hour)
 		must(t, nodes[0].See(ctx, "https://idp", "j1", clock.Now().Add(time.Hour), clock.Now())) // its own time refuses it before
 	})

@@ -53,6 +53,7 @@ const (
 	dayOld      = 24 * time.Hour
 	keysFresh   = 10 * time.Minute
 	keysPause   = 30 * time.Second // between two fetches, whatever asks for one
+	actWithin   = time.Minute      // after which another may act on an event whose taker died
 	maxToken    = 64 << 10
 	maxPolled   = 100
 	polledEvery = 10 * time.Second
@@ -145,7 +146,8 @@ func (d *Doors) noteRefused(ctx context.Context, p *partner, ip string, err erro
 		Asked: &sallyport.Asked{Door: "signals", IP: ip}, Detail: map[string]string{"partner": p.Name, "why": sallyport.OneLine(sallyport.PublicText(err))}})
 }
 
-// accept takes one token, once: the same again is acknowledged and does nothing.
+// accept acts on one token and takes it: the same again is acknowledged and does
+// nothing. One that could not be acted on to the end is not taken, and comes again.
 func (d *Doors) accept(ctx context.Context, p *partner, text string) error {
 	ctx = context.WithoutCancel(ctx)
 	now := d.Now()
@@ -158,18 +160,22 @@ func (d *Doors) accept(ctx context.Context, p *partner, text string) error {
 		return err
 	}
 	queue := d.Streams.Queue
-	switch err := queue.See(ctx, t.Issuer, t.ID, now.Add(p.MaxAge+2*leeway), now); {
+	switch err := queue.See(ctx, t.Issuer, t.ID, now.Add(actWithin), now); {
 	case sallyport.KindOf(err) == sallyport.Conflict && err != nil:
 		return nil // it was taken before
 	case err != nil:
-		return err
+		return sallyport.Wrap("event", sallyport.Unavailable, "the event cannot be acted on now", err)
 	}
 	did, err := d.Heed.Heed(ctx, p.Partner.Partner, t)
 	if err != nil {
-		if uerr := queue.Unsee(ctx, t.Issuer, t.ID); uerr != nil {
-			return uerr
+		if serr := queue.Settle(ctx, t.Issuer, t.ID, time.Time{}); serr != nil {
+			d.Logger.WarnContext(ctx, "an event that failed comes again a minute later than it could", "partner", p.Name, "err", serr)
 		}
 		return sallyport.Wrap("event", sallyport.Unavailable, "the event cannot be acted on now", err)
+	}
+	// Acted on first and known as taken afterwards: twice costs a sign-in, never would leave a thief signed in.
+	if err := queue.Settle(ctx, t.Issuer, t.ID, now.Add(p.MaxAge+2*leeway)); err != nil {
+		return sallyport.Wrap("event", sallyport.Unavailable, "the event was acted on, and that could not be kept", err)
 	}
 	d.Logger.InfoContext(ctx, "a partner's event", "partner", p.Name, "event", t.Event.Type.Name(), "did", did)
 	return nil

@@ -29,6 +29,7 @@ import (
 	"sallyport/internal/identity/token"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
 	websignals "sallyport/internal/web/signals"
 )
 
@@ -38,6 +39,7 @@ type site struct {
 	*guardtest.World
 	t       *testing.T
 	db      *sqldb.DB
+	path    string // of db
 	http    *httptest.Server
 	streams *signals.Service
 	heed    *heed.Service
@@ -51,7 +53,8 @@ type site struct {
 func newSite(t *testing.T) *site {
 	s := &site{World: guardtest.New(t), t: t}
 	var err error
-	if s.db, err = sqldb.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "s.db")); err != nil {
+	s.path = filepath.Join(t.TempDir(), "s.db")
+	if s.db, err = sqldbtest.Open(t.Context(), s.path); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.db.Close() })
