@@ -1,7 +1,7 @@
 package main
 
 import (
-	"encoding/json"
+	"cmp"
 	"io"
 	"os"
 	"strings"
@@ -19,8 +19,7 @@ func (a *app) clients() *cobra.Command {
 }
 
 func (a *app) clientsAdd() *cobra.Command {
-	var p api.Program
-	var keys, authority, principal string
+	var p program
 	c := &cobra.Command{
 		Use: "add ID", Short: "Register a program", Args: arguments("ID"),
 		Long: `Register a program that may ask for tokens. Without --method it is public: it is known by its redirect addresses and PKCE.
@@ -30,41 +29,24 @@ Grants are authorization_code, refresh_token, client_credentials and, in short, 
   sallyport clients add trainer --name Trainer --method private_key_jwt --keys t.jwks --principal service:trainer --grant client_credentials \
       --scope model.pull@acme/base --audience https://sally.acme.example/vault`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p.ID = args[0]
-			for i, g := range p.Grants {
-				if g == "device" {
-					p.Grants[i] = "urn:ietf:params:oauth:grant-type:device_code"
-				}
-				if g == "exchange" {
-					p.Grants[i] = "urn:ietf:params:oauth:grant-type:token-exchange"
-				}
+			if err := p.parse(args[0]); err != nil {
+				return err
 			}
-			if principal != "" {
-				id, err := sallyport.ParsePrincipalID(principal)
-				if err != nil {
-					return err
-				}
-				p.Principal = id
-			}
-			if keys != "" {
-				raw, err := readSmall(keys)
-				if err != nil {
-					return err
-				}
-				p.Keys = json.RawMessage(raw)
-			}
-			if authority != "" {
-				raw, err := readSmall(authority)
-				if err != nil {
-					return err
-				}
-				p.Authority = string(raw)
-			}
-			return do(cmd.Context(), a, with((*client.Client).AddProgram, p), func(p api.Program) {
-				a.line("the client %s is registered", p.ID)
-			})
+			return do(cmd.Context(), a, with((*client.Client).AddProgram, p.Program), func(p api.Program) { a.line("the client %s is registered", p.ID) })
 		},
 	}
+	p.flags(c)
+	return c
+}
+
+// A program is what is said of one on the command line.
+type program struct {
+	api.Program
+	keys, authority string // files
+	principal       string
+}
+
+func (p *program) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&p.Name, "name", "", "the `NAME` that people read")
 	f.StringVar(&p.Method, "method", "none", "how it proves who it is")
@@ -74,12 +56,12 @@ Grants are authorization_code, refresh_token, client_credentials and, in short, 
 	f.StringArrayVar(&p.Audiences, "audience", nil, "`URL` that its tokens may be for, the default first")
 	f.StringArrayVar(&p.RedirectURIs, "redirect", nil, "redirect `URL`; may be repeated")
 	f.StringVar(&p.Loopback, "loopback", "", "`PATH` on a loopback address, for programs on people's computers")
-	f.StringVar(&keys, "keys", "", "`FILE` with its public keys (JWKS)")
+	f.StringVar(&p.keys, "keys", "", "`FILE` with its public keys (JWKS)")
 	f.StringVar(&p.Thumbprint, "thumbprint", "", "SHA-256 of its certificate, base64url")
-	f.StringVar(&authority, "authority", "", "`FILE` with the authority of its certificates (PEM)")
+	f.StringVar(&p.authority, "authority", "", "`FILE` with the authority of its certificates (PEM)")
 	f.StringVar(&p.Certificate, "certificate", "", "the DNS or URI `NAME` in its certificates")
 	f.BoolVar(&p.TokenEndpointAudience, "token-endpoint-audience", false, "accept assertions for the token endpoint, for old programs")
-	f.StringVar(&principal, "principal", "", "`service:NAME` or agent:NAME that it is by itself")
+	f.StringVar(&p.principal, "principal", "", "`service:NAME` or agent:NAME that it is by itself")
 	f.StringArrayVar(&p.Serves, "serves", nil, "`URL` whose tokens it may introspect")
 	f.BoolVar(&p.Push, "push", false, "it must push its authorization requests")
 	f.BoolVar(&p.Bind, "bind", false, "its tokens must be bound to a key")
@@ -90,7 +72,37 @@ Grants are authorization_code, refresh_token, client_credentials and, in short, 
 	complete(c, "grant", "authorization_code", "refresh_token", "client_credentials", "device", "exchange")
 	completeActions(c, "scope")
 	completeActions(c, "default")
-	return c
+}
+
+// grantNames are the short names of grant types that have long ones.
+func grantNames() map[string]string {
+	return map[string]string{"device": "urn:ietf:params:oauth:grant-type:device_code", "exchange": "urn:ietf:params:oauth:grant-type:token-exchange"}
+}
+
+// parse reads what the flags name.
+func (p *program) parse(id string) (err error) {
+	p.ID = id
+	for i, g := range p.Grants {
+		p.Grants[i] = cmp.Or(grantNames()[g], g)
+	}
+	if p.principal != "" {
+		if p.Principal, err = sallyport.ParsePrincipalID(p.principal); err != nil {
+			return err
+		}
+	}
+	if p.keys != "" {
+		if p.Keys, err = readSmall(p.keys); err != nil {
+			return err
+		}
+	}
+	if p.authority != "" {
+		raw, err := readSmall(p.authority)
+		if err != nil {
+			return err
+		}
+		p.Authority = string(raw)
+	}
+	return nil
 }
 
 // readSmall reads a file of at most 64 KiB.

@@ -56,17 +56,7 @@ bytes left after the order. Kinds: ` + strings.Join(lockable(), ", ") + `.`,
 			if why == "" {
 				return usage(cmd, "say why, with --why: it is recorded")
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			done := a.waiting("cutting")
-			h, err := c.Lock(cmd.Context(), api.Lock{Target: on, Why: why})
-			done()
-			if err != nil {
-				return err
-			}
-			return a.answer(h, func() {
+			return do(cmd.Context(), a, waitingFor(a, "cutting", with((*client.Client).Lock, api.Lock{Target: on, Why: why})), func(h api.Hold) {
 				a.line("%s: %s is locked, in force after %s", h.ID, h.Target, h.InForce)
 				a.cuts(h)
 				a.line("  to lift it, another person runs: sallyport unlock %s --why …", h.ID)

@@ -22,18 +22,13 @@ func (a *app) ls() *cobra.Command {
 		Example: `  sallyport ls
   sallyport ls acme/`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.Things(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if len(args) == 1 {
-				all = slices.DeleteFunc(all, func(t api.Thing) bool { return !strings.HasPrefix(t.Resource, args[0]) })
-			}
-			return a.answer(all, func() { a.things(all) })
+			return do(cmd.Context(), a, func(c *client.Client, ctx context.Context) ([]api.Thing, error) {
+				all, err := c.Things(ctx)
+				if len(args) == 1 {
+					all = slices.DeleteFunc(all, func(t api.Thing) bool { return !strings.HasPrefix(t.Resource, args[0]) })
+				}
+				return all, err
+			}, a.things)
 		},
 	}
 }

@@ -137,21 +137,12 @@ func (a *app) breedList(b breed) *cobra.Command {
 		Use: "ls", Short: "List them, with who answers for each and until when", Args: arguments(),
 		Example: "  sallyport " + b.noun + " ls --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			all, err := c.People(cmd.Context())
-			if err != nil {
-				return err
-			}
-			all = slices.DeleteFunc(all, func(m api.Member) bool { return !b.holds(m) })
-			return a.answer(all, func() {
-				t := table{headings: []string{"WHO", "STATE", "ORG", "ANSWERED FOR BY", "ENDS", "PURPOSE"}, none: "There is none."}
-				for _, m := range all {
-					t.row(string(m.ID), m.State, cmp.Or(m.Org, "-"), string(cmp.Or(m.Sponsor, m.Person)), a.when(m.Ends), cmp.Or(m.Purpose, "-"))
-				}
-				a.table(t)
+			t := table{headings: []string{"WHO", "STATE", "ORG", "ANSWERED FOR BY", "ENDS", "PURPOSE"}, none: "There is none."}
+			return rows(cmd.Context(), a, func(c *client.Client, ctx context.Context) ([]api.Member, error) {
+				all, err := c.People(ctx)
+				return slices.DeleteFunc(all, func(m api.Member) bool { return !b.holds(m) }), err
+			}, t, func(m api.Member) []string {
+				return []string{string(m.ID), m.State, cmp.Or(m.Org, "-"), string(cmp.Or(m.Sponsor, m.Person)), a.when(m.Ends), cmp.Or(m.Purpose, "-")}
 			})
 		},
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"sallyport/client"
@@ -61,18 +63,10 @@ func (a *app) keysRotate() *cobra.Command {
 			if kind == "ca" {
 				return a.rotateAuthority(cmd.Context(), root)
 			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
 			if kind == "kek" {
-				return a.rotateKEK(cmd, c)
+				return a.rotateKEK(cmd.Context())
 			}
-			all, err := c.RotateTokenKeys(cmd.Context(), api.KeyRotation{Kind: kind, Now: now})
-			if err != nil {
-				return err
-			}
-			return a.answer(all, func() { a.showKeys(all) })
+			return do(cmd.Context(), a, with((*client.Client).RotateTokenKeys, api.KeyRotation{Kind: kind, Now: now}), a.showKeys)
 		},
 	}
 	c.Flags().BoolVar(&root, "root", false, "of the device authority: a new root, too")
@@ -80,14 +74,10 @@ func (a *app) keysRotate() *cobra.Command {
 	return c
 }
 
-func (a *app) rotateKEK(cmd *cobra.Command, c *client.Client) error {
-	done := a.waiting("wrapping")
-	r, err := c.RotateKeys(cmd.Context())
-	done()
-	if err != nil {
-		return err
-	}
-	return a.answer(r, func() { a.line("%d data keys are wrapped under the new key %s", r.Rewrapped, r.Key) })
+func (a *app) rotateKEK(ctx context.Context) error {
+	return do(ctx, a, waitingFor(a, "wrapping", (*client.Client).RotateKeys), func(r api.Rotation) {
+		a.line("%d data keys are wrapped under the new key %s", r.Rewrapped, r.Key)
+	})
 }
 
 func (a *app) logReindex() *cobra.Command {

@@ -14,8 +14,10 @@ import (
 //     variables of that method. A value in a flag's text stands in backquotes. Fixed words are offered with complete.
 //  3. RunE parses what it was given (usage for a wrong call, the Parse functions of the root package for names), and then
 //     returns one of the shapes below. None of them prints an error or picks an exit code for one: report does, for all.
-//  4. It is registered in the noun of its file, or in root where it is a noun itself, and gets a line with each of its
-//     flags in docs/cli.md: TestDocumentNamesEveryVerb fails until then.
+//  4. It is registered in the noun of its file, or in root where it is a noun itself.
+//  5. Three tests fail until they know it: it gets a line with each of its flags in docs/cli.md
+//     (TestDocumentNamesEveryVerb prints that line), and a command line in verbs_test.go, with which it is refused in every
+//     way that there is; where its denial differs from the others', the script refused.txtar wants a word about it.
 //
 // The shapes:
 //
@@ -24,9 +26,10 @@ import (
 //	return judge(ctx, a, call, text, code)  // an answer that is good or bad news: its exit code is code's
 //
 // The call is a method of the client as it is, or with its arguments: (*client.Client).Who, with((*client.Client).Finding,
-// id), with2((*client.Client).Leave, id, l). Where the method answers nothing, done says what is printed instead. What needs
-// more (three arguments, two calls after another, a filter) is a function of the same type. Only a verb that has work to do
-// on this computer between the calls (a file, a browser, progress) uses connect and answer itself.
+// id), with2((*client.Client).Leave, id, l). Where the method answers nothing, done says what is printed instead; waitingFor
+// is around what may take long. What needs more (three arguments, two calls after another, a filter) is a function of the
+// same type. Only a verb that has work to do on this computer between the calls (a file, a browser, progress) uses connect
+// and answer itself.
 
 // A call asks the server for a T.
 type call[T any] func(*client.Client, context.Context) (T, error)
@@ -80,4 +83,12 @@ func with2[A, B, T any](method func(*client.Client, context.Context, A, B) (T, e
 // done makes a call of a method of the client that takes one argument and answers nothing; the answer is then v.
 func done[A, T any](method func(*client.Client, context.Context, A) error, arg A, v T) call[T] {
 	return func(c *client.Client, ctx context.Context) (T, error) { return v, method(c, ctx, arg) }
+}
+
+// waitingFor is a call that tells what is waited for when it takes long.
+func waitingFor[T any](a *app, what string, ask call[T]) call[T] {
+	return func(c *client.Client, ctx context.Context) (T, error) {
+		defer a.waiting(what)()
+		return ask(c, ctx)
+	}
 }

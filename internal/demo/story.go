@@ -68,6 +68,11 @@ func newStory(st *stage, out *report) *story {
 
 // chapters is the story.
 func (s *story) chapters() []chapter {
+	return slices.Concat(s.rights(), s.identities(), s.evidence())
+}
+
+// rights are what people may do with models, and how that begins and ends.
+func (s *story) rights() []chapter {
 	return []chapter{
 		{"Nobody has a password until they choose one", []step{
 			{"+adam", "opens the one-time link that the first start printed, chooses a password, sets up his codes", "enrolled", (*story).firstEnrols},
@@ -136,6 +141,12 @@ func (s *story) chapters() []chapter {
 			{"rita", "revokes ana's grant", "allow reviewer.approve", (*story).revokes},
 			{"ana", "downloads the weights once more", "deny weights.restricted-need-a-grant", (*story).weightsByHub},
 		}},
+	}
+}
+
+// identities are who acts, and what becomes of it when that is not true any more.
+func (s *story) identities() []chapter {
+	return []chapter{
 		{"A token is stolen", []step{
 			{"thief", "copies ana's refresh token, and gets an access token for it", "issued", (*story).steals},
 			{"ana", "uses the same refresh token, the second time that it is used", "refused invalid_grant", (*story).reuses},
@@ -172,6 +183,12 @@ func (s *story) chapters() []chapter {
 			{"okta", "sets lea inactive, while she downloads", "cut principal.suspended", (*story).leaLeaves},
 			{"tess", "finds a sign-in that was not her, and reports it", "ended", (*story).wasntMe},
 		}},
+	}
+}
+
+// evidence is what remains to be asked of the record.
+func (s *story) evidence() []chapter {
+	return []chapter{
 		{"What happened, and who may do what", []step{
 			{"ana", "asks why she was denied", "allow everybody.self", (*story).whyOwn},
 			{"nora", "asks about ana's decision", "not-found", (*story).whyOthers},
