@@ -55,7 +55,8 @@ func (s *Server) openRisk(context.Context) error {
 	r.habits = &habit.Service{Store: store, Raises: store, Place: s.placed, Proves: r.proves, Sessions: r.rated,
 		Rate: r.rate, Note: s.noteOnly, Share: s.config.Risk.AskAtMost, Clock: s.clock, Rand: rand.Reader, Logger: s.logger}
 	r.signin.Assess = r.assess
-	s.habits = &tail.Follower{Name: "sign-ins", Source: s.tailed, Types: habit.Types(), Next: store.Next, Handle: r.habits.Handle, Logger: s.logger}
+	s.habits = &tail.Follower{Name: "sign-ins", Source: s.tailed, Types: habit.Types(), Next: store.Next, Handle: r.habits.Handle,
+		Skipped: s.skipped("sign-ins"), Logger: s.logger}
 	return nil
 }
 

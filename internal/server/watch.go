@@ -78,7 +78,8 @@ func (s *Server) openWatch(ctx context.Context) error {
 	}
 	w.notices = &notify.Service{Store: s.db.Notice(), Channels: channels, External: s.config.External, Clock: s.clock, Logger: s.logger,
 		About: notify.About{Restricted: s.restricted, Owners: s.ownersOf, Administrators: s.administrators, Address: r.emails}}
-	w.teller = &tail.Follower{Name: "notices", Source: s.tailed, Types: notify.Types(), Next: w.notices.Store.Next, Handle: w.notices.Handle, Logger: s.logger}
+	w.teller = &tail.Follower{Name: "notices", Source: s.tailed, Types: notify.Types(), Next: w.notices.Store.Next, Handle: w.notices.Handle,
+		Skipped: s.skipped("notices"), Logger: s.logger}
 	table, err := respond.NewTable(s.config.Respond)
 	if err != nil {
 		return err
@@ -87,8 +88,17 @@ func (s *Server) openWatch(ctx context.Context) error {
 		Note: s.noteOnly, Clock: s.steady.Now, Rand: rand.Reader}
 	w.answers = &respond.Service{Findings: s.db.Finding(), Table: table, Means: s.means(), Protected: r.breakglass.Holds, Clock: s.clock, Logger: s.logger}
 	w.detector = &detect.Detector{Store: s.db.Finding(), Note: s.noteOnly, Network: s.network, Clock: s.clock, Changed: w.answers.Wake}
-	w.finder = &tail.Follower{Name: "tripwires", Source: s.tailed, Types: detect.Types(), Next: w.detector.Next, Handle: w.detector.Handle, Logger: s.logger}
+	w.finder = &tail.Follower{Name: "tripwires", Source: s.tailed, Types: detect.Types(), Next: w.detector.Next, Handle: w.detector.Handle,
+		Skipped: s.skipped("tripwires"), Logger: s.logger}
 	return r.breakglass.Recover(ctx)
+}
+
+// skipped records that a follower of the trail passed an entry over, which it must not do in silence.
+func (s *Server) skipped(follower string) func(context.Context, uint64, error) error {
+	return func(ctx context.Context, seq uint64, cause error) error {
+		return s.noteOnly(ctx, sallyport.Event{Type: sallyport.EventAlarm, Reasons: []string{"log.skipped"},
+			Detail: map[string]string{"follower": follower, "seq": fmt.Sprint(seq), "why": sallyport.OneLine(cause.Error())}})
+	}
 }
 
 // keepWatch follows the trail, answers, tells and ends holds, until ctx ends.
@@ -174,6 +184,11 @@ func (s *Server) means() respond.Means {
 			return fmt.Sprintf("told %d who run the system", n), err
 		},
 		Raise: func(ctx context.Context, target string, step respond.Step, why string) (string, error) {
+			if done, err := r.habits.Raises.RaisesAt(ctx, s.clock(), []string{target}, habit.MaxRaises); err != nil {
+				return "", err
+			} else if i := slices.IndexFunc(done, func(k habit.Raise) bool { return k.Why == why }); i >= 0 {
+				return done[i].ID + " on " + target, nil // before a crash: why names the finding
+			}
 			raise, err := r.habits.Raise(ctx, target, habit.Measure{Points: step.Points, Fade: step.For, Settles: step.Settles}, why)
 			return raise.ID + " on " + target, err
 		},
@@ -195,6 +210,13 @@ func (s *Server) means() respond.Means {
 
 // holdFor holds something for a while, in force when it returns.
 func (s *Server) holdFor(ctx context.Context, target, why string, lasts time.Duration) (string, error) {
+	before, err := s.rooms.holds.List(ctx, target)
+	if err != nil {
+		return "", err
+	}
+	if i := slices.IndexFunc(before, func(h hold.Hold) bool { return h.Why == why && h.By == system().ID }); i >= 0 {
+		return before[i].ID + " on " + target + " until " + before[i].Until.Format(time.RFC3339), nil // before a crash: why names the finding
+	}
 	h, err := s.rooms.holds.PlaceFor(ctx, target, why, system(), lasts)
 	if sallyport.KindOf(err) == sallyport.NotFound {
 		return "it is gone already", nil

@@ -54,7 +54,7 @@ type Raises interface {
 
 // Limits of raises.
 const (
-	maxRaises = 1000               // of one target
+	MaxRaises = 1000               // that are looked at of one target
 	MaxFade   = 7 * 24 * time.Hour // the longest time in which one fades
 	maxWhy    = 200
 	fadeEvery = time.Minute // how often Fade is called
@@ -112,7 +112,7 @@ func (s *Service) Clear(ctx context.Context, id string, by sallyport.PrincipalID
 
 // Fade rates every session anew that something is held against. Call it each minute, so that what fades is seen to.
 func (s *Service) Fade(ctx context.Context) error {
-	all, err := s.Raises.RaisesAt(ctx, s.Clock().Add(-2*time.Minute), nil, maxRaises) // those that just ended too
+	all, err := s.Raises.RaisesAt(ctx, s.Clock().Add(-2*time.Minute), nil, MaxRaises) // those that just ended too
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func (s *Service) raised(ctx context.Context, one Live, at time.Time) ([]risk.Re
 	if one.ID != "" {
 		on = append(on, "session:"+one.ID)
 	}
-	all, err := s.Raises.RaisesAt(ctx, at, on, maxRaises)
+	all, err := s.Raises.RaisesAt(ctx, at, on, MaxRaises)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +231,7 @@ type Known struct {
 
 // Known returns what is known of somebody.
 func (s *Service) Known(ctx context.Context, who sallyport.PrincipalID) (Known, error) {
-	raises, err := s.Raises.RaisesAt(ctx, s.Clock(), []string{string(who)}, maxRaises)
+	raises, err := s.Raises.RaisesAt(ctx, s.Clock(), []string{string(who)}, MaxRaises)
 	if err != nil {
 		return Known{}, err
 	}

@@ -5,6 +5,7 @@ package tail
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -35,8 +36,14 @@ type Follower struct {
 	// Handle takes events, in order, and keeps next with what it made of them, in one transaction: events that it failed
 	// on come again, and those before a crash may.
 	Handle func(ctx context.Context, events []sallyport.Logged, next uint64) error
-	Logger *slog.Logger
+	// Skipped is told of an entry that cannot be handled, though those around it can: it is passed over when this returns
+	// nil. What it tells must be durable then. nil = nothing is ever passed over.
+	Skipped func(ctx context.Context, seq uint64, cause error) error
+	Logger  *slog.Logger
 
+	rest     time.Duration // after a failure; 0 = pause
+	failures int           // in a row, guarded by handling
+	told     map[uint64]bool
 	handling sync.Mutex // held while Handle runs, and while what was made of the log is forgotten
 
 	mu      sync.Mutex
@@ -70,6 +77,8 @@ const (
 	lull    = 20 * time.Millisecond // how long an event may wait for more
 	skipped = 4096                  // other entries after which the cursor is kept all the same
 	pause   = time.Second           // after a failure
+	patient = 30                    // failures in a row after which entries are handled one by one
+	sure    = 3                     // failures of one entry, each beside a success without it, after which it is passed over
 )
 
 // Run follows until ctx ends. What fails is logged and begun again from the cursor.
@@ -79,7 +88,7 @@ func (f *Follower) Run(ctx context.Context) {
 			f.Logger.ErrorContext(ctx, "following the log failed and begins again", "who", f.Name, "err", err)
 			select {
 			case <-ctx.Done():
-			case <-time.After(pause):
+			case <-time.After(cmp.Or(f.rest, pause)):
 			}
 		}
 	}
@@ -165,7 +174,7 @@ func (f *Follower) handle(ctx context.Context, leaves <-chan Leaf, round int) er
 		if !ok {
 			return nil
 		}
-		batch, err := f.fill(first, leaves)
+		batch, err := f.fill(ctx, first, leaves)
 		if err != nil {
 			return err
 		}
@@ -189,7 +198,65 @@ func (f *Follower) give(ctx context.Context, b batch, round int) error {
 	if round != current {
 		return errAgain
 	}
-	return f.Handle(ctx, b.events, b.next)
+	err := f.Handle(ctx, b.events, b.next)
+	if err == nil {
+		f.failures = 0
+		return nil
+	}
+	if f.failures++; f.failures <= patient || f.Skipped == nil || ctx.Err() != nil {
+		return err
+	}
+	return f.singly(ctx, b)
+}
+
+// singly handles the events of a batch one by one, so that one which cannot be handled does not stand in the way of all that
+// come after it. A store that is down is no such event: then nothing can be kept without it either.
+func (f *Follower) singly(ctx context.Context, b batch) error {
+	for i, e := range b.events {
+		next := b.next
+		if i+1 < len(b.events) {
+			next = b.events[i+1].Seq
+		}
+		var err error
+		for range sure {
+			if err = f.Handle(ctx, []sallyport.Logged{e}, next); err == nil {
+				break
+			}
+			if down := f.Handle(ctx, nil, e.Seq); down != nil {
+				return down
+			}
+		}
+		if err == nil {
+			continue
+		}
+		if err := f.skip(ctx, e.Seq, err); err != nil {
+			return err
+		}
+		if err := f.Handle(ctx, nil, next); err != nil {
+			return err
+		}
+	}
+	f.failures = 0
+	return nil
+}
+
+// skip tells of an entry that is passed over.
+func (f *Follower) skip(ctx context.Context, seq uint64, cause error) error {
+	if f.Skipped == nil {
+		return cause
+	}
+	if f.told[seq] { // and was read again since
+		return nil
+	}
+	f.Logger.ErrorContext(ctx, "an entry of the log is passed over", "who", f.Name, "seq", seq, "err", cause)
+	if err := f.Skipped(ctx, seq, cause); err != nil {
+		return err
+	}
+	if f.told == nil {
+		f.told = map[uint64]bool{}
+	}
+	f.told[seq] = true
+	return nil
 }
 
 type batch struct {
@@ -199,7 +266,7 @@ type batch struct {
 }
 
 // fill takes what comes within a lull.
-func (f *Follower) fill(leaf Leaf, leaves <-chan Leaf) (batch, error) {
+func (f *Follower) fill(ctx context.Context, leaf Leaf, leaves <-chan Leaf) (batch, error) {
 	var b batch
 	timer := time.NewTimer(lull)
 	defer timer.Stop()
@@ -207,10 +274,11 @@ func (f *Follower) fill(leaf Leaf, leaves <-chan Leaf) (batch, error) {
 		b.next = leaf.Seq + 1
 		if f.wants(leaf.Data) {
 			e, err := sallyport.DecodeLogged(leaf.Data)
-			if err != nil {
+			if err == nil {
+				b.events = append(b.events, e)
+			} else if err := f.skip(ctx, leaf.Seq, err); err != nil {
 				return b, err
 			}
-			b.events = append(b.events, e)
 		} else {
 			b.passed++
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 
@@ -204,5 +205,80 @@ func TestRebuild(t *testing.T) {
 	down := errors.New("down")
 	if err := f.Rebuild(t.Context(), func(context.Context) error { return down }); !errors.Is(err, down) {
 		t.Errorf("what could not be forgotten: %v", err)
+	}
+}
+
+// One entry that can never be handled, or not even be read, is passed over and told of; every other is handled once, in order,
+// and nothing is passed over while the store is down, or while that it was passed over cannot be written down.
+func TestPoison(t *testing.T) {
+	r := newRecord()
+	for range 40 {
+		r.add(sallyport.EventSignedIn)
+	}
+	r.leaves[7] = []byte(`{"log":"x","seq":7,"t":"signin.succeeded","at":"yesterday"}`)
+	f := r.follower(t, sallyport.EventSignedIn)
+	handle, told, unwritten := f.Handle, []uint64{}, 3
+	f.rest = 1
+	f.Handle = func(ctx context.Context, events []sallyport.Logged, next uint64) error {
+		for _, e := range events {
+			if e.Seq == 20 || e.Seq == 39 {
+				return errors.New("no store takes this")
+			}
+		}
+		return handle(ctx, events, next)
+	}
+	f.Skipped = func(_ context.Context, seq uint64, cause error) error {
+		if unwritten--; unwritten >= 0 {
+			return errors.New("the log is full")
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if cause == nil {
+			t.Error("without a cause")
+		}
+		told = append(told, seq)
+		return nil
+	}
+	r.fail = patient + 3
+	defer run(t, f)()
+	if err := f.Await(t.Context(), 40); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.seen) != 37 || r.cursor != 40 || r.fail != 0 {
+		t.Errorf("%d events, the cursor at %d, %d failures left", len(r.seen), r.cursor, r.fail)
+	}
+	for i := 1; i < len(r.seen); i++ {
+		if r.seen[i] <= r.seen[i-1] {
+			t.Errorf("event %d comes after %d", r.seen[i], r.seen[i-1])
+		}
+	}
+	if want := []uint64{7, 20, 39}; !slices.Equal(told, want) {
+		t.Errorf("told of %v, want %v", told, want)
+	}
+}
+
+// Without anybody to tell, nothing is passed over.
+func TestPoisonStops(t *testing.T) {
+	r := newRecord()
+	r.add(sallyport.EventSignedIn, sallyport.EventSignedIn)
+	f := r.follower(t, sallyport.EventSignedIn)
+	tries := make(chan struct{})
+	f.rest = 1
+	f.Handle = func(ctx context.Context, _ []sallyport.Logged, _ uint64) error {
+		select {
+		case tries <- struct{}{}:
+		case <-ctx.Done():
+		}
+		return errors.New("no store takes this")
+	}
+	stop := run(t, f)
+	for range 2 * patient {
+		<-tries
+	}
+	stop()
+	if r.cursor != 0 {
+		t.Errorf("the cursor went on to %d", r.cursor)
 	}
 }

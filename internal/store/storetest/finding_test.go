@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -258,4 +259,44 @@ func TestFindingStore(t *testing.T) {
 		_, err = d.Close(t.Context(), "F-9", detect.Verdict{Word: "benign", Why: "x", By: "user:eve", Person: "user:eve"})
 		wantKind(t, "closing nothing", err, sallyport.NotFound)
 	})
+}
+
+// What stops a detector (the log that cannot be written, the store that is down) loses nothing: the cursor stays, and the same
+// is found again under the same name, once.
+func TestFindingsAfterAFailure(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		s := newScout(open(), newTurnedClock().Now())
+		e := sallyport.Logged{Seq: 6, Event: sallyport.Event{Type: sallyport.EventTokenReused, At: s.at.UnixMicro(), Who: "user:ana", On: "family:F-1"}}
+		note, store := s.Note, s.Store
+		handle := func(want bool) {
+			t.Helper()
+			if err := s.Handle(t.Context(), []sallyport.Logged{e}, 7); (err == nil) != want {
+				t.Fatalf("error %v", err)
+			}
+			all, err := store.Findings(t.Context(), detect.Filter{})
+			must(t, err)
+			next, err := store.Next(t.Context())
+			must(t, err)
+			if (len(all) == 1) != want || (next == 7) != want {
+				t.Fatalf("%d findings, the cursor at %d", len(all), next)
+			}
+		}
+		s.Note = func(context.Context, sallyport.Event) error { return errors.New("the log is full") }
+		handle(false)
+		s.Note, s.Store = note, puts{store}
+		handle(false) // written down, and not kept: a crash between the two looks the same
+		s.Store = store
+		handle(true)
+		handle(true)
+		if len(s.noted) != 2 || s.noted[0].Detail["finding"] != s.noted[1].Detail["finding"] {
+			t.Errorf("recorded %+v", s.noted)
+		}
+	})
+}
+
+// puts fails to keep anything.
+type puts struct{ detect.Store }
+
+func (puts) Put(context.Context, []detect.Finding, uint64) error {
+	return errors.New("the store is down")
 }
