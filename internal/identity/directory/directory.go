@@ -121,14 +121,18 @@ type Service struct {
 	Now   func() time.Time
 }
 
-// Create adds a member. State, Created and Updated are set here; an empty Person of a user means the user itself. A
-// service or an agent needs a Person, the user who owns it, a purpose and an end; a guest a sponsor and an end.
+// Create adds a member, which is active unless its State is Suspended. Created and Updated are set here; an empty Person of a
+// user means the user itself. A service or an agent needs a Person, the user who owns it, a purpose and an end; a guest a
+// sponsor and an end.
 func (s *Service) Create(ctx context.Context, m Member) (Member, error) {
 	const op = "create member"
 	if m.Person == "" && m.ID.Kind() == sallyport.User {
 		m.Person = m.ID
 	}
-	m.State, m.Created = Active, s.Now().UTC().Truncate(time.Microsecond)
+	if m.State != Suspended {
+		m.State = Active
+	}
+	m.Created = s.Now().UTC().Truncate(time.Microsecond)
 	m.Updated, m.Ends = m.Created, m.Ends.UTC().Truncate(time.Microsecond)
 	if err := m.check(op); err != nil {
 		return Member{}, err

@@ -46,10 +46,10 @@ func (s *Service) defineGroup(ctx context.Context, o Order, r provision.Record) 
 	if there {
 		return sallyport.E("provision", sallyport.Conflict, "the group is there", "")
 	}
-	if err := s.Directory.DefineGroup(ctx, directory.Group{Name: r.Target}); err != nil {
+	if err := s.note(ctx, o, sallyport.EventChanged, "group:"+r.Target, map[string]string{"what": "group defined"}); err != nil {
 		return err
 	}
-	return s.note(ctx, o, sallyport.EventChanged, "group:"+r.Target, map[string]string{"what": "group defined"})
+	return s.Directory.DefineGroup(ctx, directory.Group{Name: r.Target})
 }
 
 // people returns the accounts of ids, sorted, each once. One that is not a user of the source is not
@@ -83,10 +83,10 @@ func (s *Service) setMembers(ctx context.Context, o Order, r provision.Record, m
 		if slices.Contains(m.now, id) {
 			continue
 		}
-		if err := s.Directory.AddGroup(ctx, id, r.Target); err != nil {
+		if err := s.note(ctx, o, sallyport.EventMoved, string(id), map[string]string{"joined": r.Target}); err != nil {
 			return err
 		}
-		if err := s.note(ctx, o, sallyport.EventMoved, string(id), map[string]string{"joined": r.Target}); err != nil {
+		if err := s.Directory.AddGroup(ctx, id, r.Target); err != nil {
 			return err
 		}
 	}
@@ -94,10 +94,10 @@ func (s *Service) setMembers(ctx context.Context, o Order, r provision.Record, m
 		if slices.Contains(m.want, id) {
 			continue
 		}
-		if err := s.Directory.RemoveGroup(ctx, id, r.Target); err != nil {
+		if err := s.note(ctx, o, sallyport.EventMoved, string(id), map[string]string{"left": r.Target}); err != nil {
 			return err
 		}
-		if err := s.note(ctx, o, sallyport.EventMoved, string(id), map[string]string{"left": r.Target}); err != nil {
+		if err := s.Directory.RemoveGroup(ctx, id, r.Target); err != nil {
 			return err
 		}
 	}
@@ -107,26 +107,14 @@ func (s *Service) setMembers(ctx context.Context, o Order, r provision.Record, m
 // ChangeGroup makes of a group what change makes of the record. match is the
 // version that it must have, 0 for any.
 func (s *Service) ChangeGroup(ctx context.Context, o Order, id string, match int64, change Change) error {
-	r, err := s.Records.Get(ctx, o.Source.Name, provision.Group, id)
+	k, v, err := s.changed(ctx, o, asked{provision.Group, id, match, change})
 	if err != nil {
 		return err
 	}
-	v, err := s.view(ctx, o.Source.Name)
-	if err != nil {
+	if err := s.groupMayBeCalled(ctx, o, k.Record, k.want.Text("displayName", "")); err != nil {
 		return err
 	}
-	now, err := v.record(r)
-	if err != nil {
-		return err
-	}
-	want, err := change(now)
-	if err != nil {
-		return err
-	}
-	if err := s.groupMayBeCalled(ctx, o, r, want.Text("displayName", "")); err != nil {
-		return err
-	}
-	return s.writeGroup(ctx, o, v, kept{r, match, now, want})
+	return s.writeGroup(ctx, o, v, k)
 }
 
 // groupMayBeCalled refuses a new name that stands for another group. The group
@@ -193,10 +181,10 @@ func (s *Service) DeleteGroup(ctx context.Context, o Order, id string, match int
 		if a.Subject != "group:"+r.Target {
 			continue
 		}
-		if err := s.Roles.Unassign(ctx, a.ID); err != nil {
+		if err := s.note(ctx, o, sallyport.EventMoved, "assignment:"+a.ID, map[string]string{"what": "role taken away"}); err != nil {
 			return err
 		}
-		if err := s.note(ctx, o, sallyport.EventMoved, "assignment:"+a.ID, map[string]string{"what": "role taken away"}); err != nil {
+		if err := s.Roles.Unassign(ctx, a.ID); err != nil {
 			return err
 		}
 	}

@@ -22,16 +22,35 @@ func (s *Service) CreateUser(ctx context.Context, o Order, in resource.Record) (
 	if err != nil {
 		return "", err
 	}
-	_, err = s.Directory.Create(ctx, directory.Member{ID: id, Org: o.Source.Organisation, Display: display(in), Email: in.Email(), Source: o.Source.Name, External: r.ID})
-	if err != nil {
-		return "", s.abandon(ctx, r, err)
+	m := directory.Member{ID: id, Org: o.Source.Organisation, Display: display(in), Email: in.Email(), Source: o.Source.Name, External: r.ID}
+	if in["active"] == false { // from its first instant: what follows may never happen
+		m.State = directory.Suspended
 	}
-	if in["active"] == false {
-		if err := s.Directory.SetState(ctx, id, directory.Suspended); err != nil {
-			return "", err
-		}
+	if err := s.note(ctx, o, sallyport.EventJoined, string(id), map[string]string{"userName": sallyport.OneLine(r.Name)}); err != nil {
+		return "", err
 	}
-	return r.ID, s.note(ctx, o, sallyport.EventJoined, string(id), map[string]string{"userName": sallyport.OneLine(r.Name)})
+	if _, err := s.Directory.Create(ctx, m); err != nil {
+		return "", s.abandonUser(ctx, r, err)
+	}
+	return r.ID, nil
+}
+
+// abandonUser abandons a record, unless another attempt made its member meanwhile.
+func (s *Service) abandonUser(ctx context.Context, r provision.Record, because error) error {
+	m, err := s.Directory.Get(ctx, sallyport.PrincipalID(r.Target))
+	switch {
+	case err == nil && standsFor(r, m):
+		return taken(because)
+	case err != nil && sallyport.KindOf(err) != sallyport.NotFound:
+		return because // whoever comes next goes on with the record
+	}
+	return s.abandon(ctx, r, because)
+}
+
+// standsFor reports whether a member was made of a record. One of the same name that
+// was made otherwise is none of the source's business.
+func standsFor(r provision.Record, m directory.Member) bool {
+	return m.Source == r.Source && m.External == r.ID
 }
 
 // reserve adds a record for a target.
@@ -82,40 +101,63 @@ func (s *Service) there(ctx context.Context, r provision.Record) (bool, error) {
 	return false, nil
 }
 
-// abandon drops the record of what could not be made.
+// abandon drops the record of what could not be made, unless another attempt went on
+// with it meanwhile.
 func (s *Service) abandon(ctx context.Context, r provision.Record, because error) error {
 	if err := s.Records.Forget(ctx, r); err != nil {
 		return err
 	}
-	if sallyport.KindOf(because) == sallyport.Conflict {
-		return sallyport.Wrap("provision", sallyport.Conflict, "the name is taken, or was once; names are never used again", because).Because("uniqueness")
+	return taken(because)
+}
+
+// taken says what a conflict is about, and not whose the name is.
+func taken(because error) error {
+	if sallyport.KindOf(because) != sallyport.Conflict {
+		return because
 	}
-	return because
+	return sallyport.Wrap("provision", sallyport.Conflict, "the name is taken, or was once; names are never used again", because).Because("uniqueness")
 }
 
 // ChangeUser makes of a user what change makes of the record. match is the version
 // that it must have, 0 for any.
 func (s *Service) ChangeUser(ctx context.Context, o Order, id string, match int64, change Change) error {
-	r, err := s.Records.Get(ctx, o.Source.Name, provision.User, id)
+	k, v, err := s.changed(ctx, o, asked{provision.User, id, match, change})
 	if err != nil {
 		return err
+	}
+	if !standsFor(k.Record, v.members[k.Target]) {
+		return sallyport.E("provision", sallyport.NotFound, "the user was never made", "send it again with POST")
+	}
+	if err := s.mayBeCalled(o, v, k.Record, k.want.Text("userName", "")); err != nil {
+		return err
+	}
+	return s.writeUser(ctx, o, k)
+}
+
+// asked is a change that a source asks for.
+type asked struct {
+	kind   provision.Kind
+	id     string
+	match  int64
+	change Change
+}
+
+// changed reads a record and makes of it what a source wants. Nothing is written.
+func (s *Service) changed(ctx context.Context, o Order, a asked) (kept, *view, error) {
+	r, err := s.Records.Get(ctx, o.Source.Name, a.kind, a.id)
+	if err != nil {
+		return kept{}, nil, err
 	}
 	v, err := s.view(ctx, o.Source.Name)
 	if err != nil {
-		return err
+		return kept{}, nil, err
 	}
 	now, err := v.record(r)
 	if err != nil {
-		return err
+		return kept{}, nil, err
 	}
-	want, err := change(now)
-	if err != nil {
-		return err
-	}
-	if err := s.mayBeCalled(o, v, r, want.Text("userName", "")); err != nil {
-		return err
-	}
-	return s.writeUser(ctx, o, kept{r, match, now, want})
+	want, err := a.change(now)
+	return kept{r, a.match, now, want}, v, err
 }
 
 // A kept is a record that changes: from what, to what, and from which version.
@@ -170,16 +212,18 @@ func (s *Service) writeUser(ctx context.Context, o Order, k kept) error {
 			return err
 		}
 	}
-	if err := s.Directory.Describe(ctx, id, display(want), want.Email()); err != nil {
+	returns := now["active"] == false && active
+	detail := map[string]string{"what": "described", "version": Tag(r.Version)}
+	if returns {
+		detail = map[string]string{"what": "state", "to": string(directory.Active)}
+	}
+	if err := s.note(ctx, o, sallyport.EventChanged, string(id), detail); err != nil {
 		return err
 	}
-	if now["active"] == false && active {
-		if err := s.Leaver.Return(ctx, id); err != nil {
-			return err
-		}
-		return s.note(ctx, o, sallyport.EventChanged, string(id), map[string]string{"what": "state", "to": string(directory.Active)})
+	if err := s.Directory.Describe(ctx, id, display(want), want.Email()); err != nil || !returns {
+		return err
 	}
-	return s.note(ctx, o, sallyport.EventChanged, string(id), map[string]string{"what": "described", "version": Tag(r.Version)})
+	return s.Leaver.Return(ctx, id)
 }
 
 // alarm tells operators of a leaver whom only they can let go: nobody else would
@@ -201,8 +245,13 @@ func (s *Service) DeleteUser(ctx context.Context, o Order, id string, match int6
 		return err
 	}
 	account := sallyport.PrincipalID(r.Target)
+	if m, err := s.Directory.Get(ctx, account); err == nil && !standsFor(r, m) || sallyport.KindOf(err) == sallyport.NotFound && err != nil {
+		return s.Records.Remove(ctx, r, 0) // it never became a member
+	} else if err != nil {
+		return err
+	}
 	_, err = s.Leaver.Remove(ctx, account, o.By, "removed by "+o.Source.Name)
-	if err := s.alarm(ctx, o, account, err); err != nil && sallyport.KindOf(err) != sallyport.NotFound {
+	if err := s.alarm(ctx, o, account, err); err != nil {
 		return err
 	}
 	return s.Records.Remove(ctx, r, 0)

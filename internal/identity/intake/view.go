@@ -34,6 +34,9 @@ func (s *Service) view(ctx context.Context, source string) (*view, error) {
 			return nil, err
 		}
 		for _, r := range all {
+			if kind == provision.User && !standsFor(r, v.members[r.Target]) {
+				continue // nobody yet, or somebody of the same name, who is not the source's
+			}
 			v.byTarget[r.Target] = r
 			if kind == provision.User {
 				for _, g := range v.members[r.Target].Groups {
@@ -63,6 +66,9 @@ func (v *view) record(r provision.Record) (resource.Record, error) {
 		return out, nil
 	}
 	m := v.members[r.Target]
+	if !standsFor(r, m) {
+		m = directory.Member{}
+	}
 	out["active"] = m.State == directory.Active
 	for _, g := range m.Groups {
 		if group, ok := v.byTarget[g]; ok {

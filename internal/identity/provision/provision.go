@@ -76,8 +76,8 @@ type Store interface {
 	// Update lets change alter name, external id, body, version, Modified and Gone of a record that is there, and
 	// writes them. NotFound where the source has none of this id and kind; Conflict where another one has the name.
 	Update(ctx context.Context, q Query, change func(*Record) (key string, err error)) (Record, error)
-	// Forget drops a record that never came to be, with its target.
-	Forget(ctx context.Context, id string) error
+	// Forget drops a record that never came to be, with its target, where it still has this version.
+	Forget(ctx context.Context, id string, version int64) error
 	// Counts returns how many records each source has, by kind.
 	Counts(ctx context.Context) (map[string]map[Kind]int, error)
 }
@@ -152,8 +152,14 @@ func (s *Service) Remove(ctx context.Context, r Record, match int64) error {
 	return err
 }
 
-// Forget drops a record whose member or group could not be made.
-func (s *Service) Forget(ctx context.Context, r Record) error { return s.Store.Forget(ctx, r.ID) }
+// Forget drops a record that this caller added and whose member or group could not be made. One with which another went on
+// stays.
+func (s *Service) Forget(ctx context.Context, r Record) error {
+	if r.Version != 1 {
+		return nil
+	}
+	return s.Store.Forget(ctx, r.ID, r.Version)
+}
 
 func (r *Record) match(version int64) error {
 	if version != 0 && version != r.Version {

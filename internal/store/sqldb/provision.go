@@ -72,9 +72,9 @@ func (s provisionStore) Update(ctx context.Context, q provision.Query, change fu
 }
 
 // Forget implements [provision.Store].
-func (s provisionStore) Forget(ctx context.Context, id string) error {
+func (s provisionStore) Forget(ctx context.Context, id string, version int64) error {
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
-		_, err := exec(ctx, tx, "DELETE FROM provisioned WHERE id = $1 AND gone = 0", id)
+		_, err := exec(ctx, tx, "DELETE FROM provisioned WHERE id = $1 AND version = $2 AND gone = 0", id, version)
 		return err
 	})
 }

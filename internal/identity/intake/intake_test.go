@@ -1,0 +1,299 @@
+package intake_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/artifact/catalog"
+	"sallyport/internal/authz/approval"
+	"sallyport/internal/authz/grant"
+	"sallyport/internal/authz/role"
+	"sallyport/internal/identity/directory"
+	"sallyport/internal/identity/intake"
+	"sallyport/internal/identity/leaver"
+	"sallyport/internal/identity/provision"
+	"sallyport/internal/identity/session"
+	"sallyport/internal/identity/token"
+	"sallyport/internal/store/sqldb"
+	"sallyport/internal/store/sqldb/sqldbtest"
+	"sallyport/internal/web/scim/resource"
+)
+
+var (
+	noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	okta = intake.Order{Source: provision.Source{Name: "okta", Organisation: "acme", Principal: "service:okta"}, By: "service:okta", Decision: "D-1"}
+)
+
+// A world is acme, with a source, on real rooms and a store that can fail.
+type world struct {
+	*intake.Service
+	t     *testing.T
+	db    *sqldb.DB
+	power *sqldbtest.Breaker
+
+	mu     sync.Mutex
+	events []sallyport.Event
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w, path, ctx := &world{t: t}, filepath.Join(t.TempDir(), "i.db"), t.Context()
+	var err, berr error
+	w.db, err = sqldbtest.Open(ctx, path)
+	w.power, berr = sqldbtest.NewBreaker(ctx, path)
+	must(t, err, berr)
+	t.Cleanup(func() { w.db.Close(); w.power.Close() })
+	now := func() time.Time { return noon }
+	note := func(ctx context.Context, e sallyport.Event) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if err := w.power.Step(ctx, "record"); err != nil {
+			return err
+		}
+		w.events = append(w.events, e)
+		return nil
+	}
+	people := &directory.Service{Store: w.db.Directory(), Now: now}
+	approvals := &approval.Service{Store: w.db.Approval(), Clock: now, Rand: rand.Reader}
+	roles := &role.Service{Store: w.db.Role(), Clock: now, Rand: rand.Reader, Administrator: "administrator",
+		People: func(context.Context, string) ([]sallyport.PrincipalID, error) {
+			return []sallyport.PrincipalID{"user:root"}, nil
+		}}
+	w.Service = &intake.Service{Records: &provision.Service{Store: w.db.Provision(), Now: now, Random: rand.Reader}, Directory: people, Roles: roles, Note: note,
+		Places: "https://sally.acme.example/scim/v2",
+		Leaver: &leaver.Service{Store: w.db.Leaver(), Now: now, Note: note, Rooms: leaver.Rooms{Directory: people, Roles: roles, Approvals: approvals,
+			Sessions: &session.Service{Store: w.db.Session(), Limits: session.DefaultLimits(), Now: now, Random: rand.Reader},
+			Tokens:   &token.Issuer{Families: w.db.Token(), Now: now, Rand: rand.Reader},
+			Grants:   &grant.Service{Store: w.db.Grant(), Approvals: approvals, Clock: now, Need: 1}, Catalog: &catalog.Service{Store: w.db.Catalog(), Clock: now}}}}
+	return w
+}
+
+func must(t testing.TB, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func user(name string, active bool) resource.Record {
+	return resource.Record{"userName": name, "active": active}
+}
+
+func group(name string, members ...string) resource.Record {
+	r := resource.Record{"displayName": name}
+	var all []any
+	for _, id := range members {
+		all = append(all, map[string]any{"value": id})
+	}
+	resource.Set(r, "members", all)
+	if len(all) == 0 {
+		delete(r, "members")
+	}
+	return r
+}
+
+func becomes(want resource.Record) intake.Change {
+	return func(resource.Record) (resource.Record, error) { return want, nil }
+}
+
+func (w *world) member(name string) directory.Member {
+	w.t.Helper()
+	m, err := w.Directory.Get(w.t.Context(), sallyport.PrincipalID("user:"+name))
+	if sallyport.KindOf(err) == sallyport.NotFound && err != nil {
+		return directory.Member{}
+	}
+	must(w.t, err)
+	return m
+}
+
+// TestThePowerFailsAtEachStep: of each thing that a provider does, in turn. Nobody who is to be disabled is ever active,
+// and the same again, as providers do it, ends where it would have ended.
+func TestThePowerFailsAtEachStep(t *testing.T) {
+	for name, x := range map[string]struct {
+		before func(w *world, name string) string // what is there, and the id
+		do     func(w *world, name, id string) error
+		check  func(w *world, name string, done bool) string
+	}{
+		"a user who is disabled already": {nil,
+			func(w *world, name, _ string) error {
+				_, err := w.CreateUser(w.t.Context(), okta, user(name, false))
+				if sallyport.ReasonOf(err) == "uniqueness" { // it was made
+					err = nil
+				}
+				return err
+			},
+			func(w *world, name string, done bool) string {
+				m := w.member(name)
+				if m.State == directory.Active || done && m.State != directory.Suspended {
+					return "is " + string(m.State)
+				}
+				return ""
+			}},
+		"a user who is disabled": {joins,
+			func(w *world, name, id string) error {
+				return w.ChangeUser(w.t.Context(), okta, id, 0, becomes(user(name, false)))
+			},
+			func(w *world, name string, done bool) string {
+				if m := w.member(name); done && (m.State != directory.Suspended || len(m.Groups) > 0) {
+					return fmt.Sprint("is ", m.State, " in ", m.Groups)
+				}
+				return ""
+			}},
+		"a user who is deleted": {joins,
+			func(w *world, name, id string) error {
+				err := w.DeleteUser(w.t.Context(), okta, id, 0)
+				if sallyport.KindOf(err) == sallyport.NotFound { // it is gone
+					err = nil
+				}
+				return err
+			},
+			func(w *world, name string, done bool) string {
+				if m := w.member(name); done && m.State != directory.Removed {
+					return "is " + string(m.State)
+				}
+				return ""
+			}},
+		"a group that loses somebody": {joins,
+			func(w *world, name, _ string) error {
+				all, err := w.List(w.t.Context(), provision.Query{Source: "okta", Kind: provision.Group, Name: "g-" + name})
+				if err != nil {
+					return err
+				}
+				return w.ChangeGroup(w.t.Context(), okta, all[0].Text("id", ""), 0, becomes(group("g-"+name)))
+			},
+			func(w *world, name string, done bool) string {
+				if m := w.member(name); done && len(m.Groups) > 0 {
+					return fmt.Sprint("is in ", m.Groups)
+				}
+				return ""
+			}},
+	} {
+		w := newWorld(t)
+		for n := 0; ; n++ {
+			who, id := fmt.Sprint("p", n), ""
+			if x.before != nil {
+				id = x.before(w, who)
+			}
+			recorded := len(w.events)
+			was := w.member(who)
+			must(t, w.power.After(t.Context(), n))
+			err := x.do(w, who, id)
+			if wrong := x.check(w, who, err == nil); wrong != "" {
+				t.Errorf("%s, after %d steps (%v): %s %s", name, n, err, who, wrong)
+			}
+			if now := w.member(who); name != "a user who is disabled" && name != "a user who is deleted" && len(w.events) == recorded && !slices.Equal(now.Groups, was.Groups) {
+				t.Errorf("%s, after %d steps: %v became %v without a record", name, n, was.Groups, now.Groups)
+			}
+			must(t, w.power.Mend(t.Context()))
+			if err == nil {
+				if n < 3 {
+					t.Errorf("%s took %d steps", name, n)
+				}
+				break
+			}
+			must(t, x.do(w, who, id))
+			_, err = w.Leaver.Recover(t.Context())
+			must(t, err)
+			if wrong := x.check(w, who, true); wrong != "" {
+				t.Errorf("%s, after %d steps and again: %s %s", name, n, who, wrong)
+			}
+		}
+	}
+}
+
+// joins makes a user and a group of theirs.
+func joins(w *world, name string) string {
+	w.t.Helper()
+	id, err := w.CreateUser(w.t.Context(), okta, user(name, true))
+	must(w.t, err)
+	_, err = w.CreateGroup(w.t.Context(), okta, group("g-"+name, id))
+	must(w.t, err)
+	return id
+}
+
+// A record that never became a member does not become somebody else's, who has its name since.
+func TestARecordIsNobodyElse(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	must(t, w.power.After(ctx, 1)) // the record is kept, and nothing after it
+	if _, err := w.CreateUser(ctx, okta, user("bob", true)); err == nil {
+		t.Fatal("bob joined without power")
+	}
+	must(t, w.power.Mend(ctx))
+	_, err := w.Directory.Create(ctx, directory.Member{ID: "user:bob", Org: "acme", Display: "ours"}) // the operator's own
+	must(t, err)
+	all, err := w.List(ctx, provision.Query{Source: "okta", Kind: provision.User})
+	must(t, err)
+	if len(all) != 1 || all[0]["active"] != false {
+		t.Fatalf("the source sees %v", all)
+	}
+	id := all[0].Text("id", "")
+	for _, active := range []bool{true, false} {
+		if err := w.ChangeUser(ctx, okta, id, 0, becomes(user("bob", active))); sallyport.KindOf(err) != sallyport.NotFound {
+			t.Errorf("a change of bob: %v", err)
+		}
+	}
+	if _, err := w.CreateGroup(ctx, okta, group("risk", id)); sallyport.KindOf(err) != sallyport.Invalid {
+		t.Errorf("bob as a member: %v", err)
+	}
+	if _, err := w.CreateUser(ctx, okta, user("bob", true)); sallyport.ReasonOf(err) != "uniqueness" {
+		t.Errorf("bob again: %v", err)
+	}
+	must(t, w.DeleteUser(ctx, okta, id, 0))
+	if m := w.member("bob"); m.State != directory.Active || m.Display != "ours" {
+		t.Errorf("bob is %+v", m)
+	}
+}
+
+// Of the same user, and the same group, sent several times at once, one is made, and the source has it.
+func TestTheSameAtOnce(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	for name, create := range map[string]func(context.Context, intake.Order, resource.Record) (string, error){"user": w.CreateUser, "group": w.CreateGroup} {
+		for i := range 5 {
+			r, kind := user(fmt.Sprint("same", i), true), provision.User
+			if name == "group" {
+				r, kind = group(fmt.Sprint("same", i)), provision.Group
+			}
+			var all sync.WaitGroup
+			for range 4 {
+				all.Go(func() {
+					if _, err := create(ctx, okta, r); err != nil && sallyport.ReasonOf(err) != "uniqueness" {
+						t.Errorf("%s: %v", name, err)
+					}
+				})
+			}
+			all.Wait()
+			found, err := w.List(ctx, provision.Query{Source: "okta", Kind: kind, Name: fmt.Sprint("same", i)})
+			if err != nil || len(found) != 1 || kind == provision.User && found[0]["active"] != true {
+				t.Errorf("%s %d: the source has %v, %v", name, i, found, err)
+			}
+		}
+	}
+}
+
+// Without a store nothing happens, and the provider is told to come again.
+func TestWithoutAStore(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	id := joins(w, "ana")
+	must(t, w.db.Close())
+	recorded := len(w.events)
+	_, create := w.CreateUser(ctx, okta, user("bob", true))
+	_, define := w.CreateGroup(ctx, okta, group("risk"))
+	_, list := w.List(ctx, provision.Query{Source: "okta", Kind: provision.User})
+	for name, err := range map[string]error{"create": create, "define": define, "list": list, "change": w.ChangeUser(ctx, okta, id, 0, becomes(user("ana", false))),
+		"delete": w.DeleteUser(ctx, okta, id, 0)} {
+		if sallyport.KindOf(err) != sallyport.Unavailable || err == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(w.events) != recorded {
+		t.Errorf("recorded %v", w.events[recorded:])
+	}
+}
