@@ -43,7 +43,7 @@ func (a *app) runCommand() *cobra.Command {
 		Use: "run -- COMMAND [ARGUMENT]...", Short: "Run a program whose tools go through Sallyport, without a token of its own",
 		Long: `Run a program beside a sidecar on the loopback interface. The program's environment points huggingface_hub, openai and others
 at the sidecar; tokens, the key they are bound to and their renewal stay outside of it, so that a job of hours never meets
-an expired token. The exit code is the program's.`,
+an expired token. The exit code is the program's; 128 and the signal's number where a signal ended it.`,
 		Example: `  sallyport run -- python train.py
   sallyport run -- hf download acme/fraud`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -98,12 +98,20 @@ func (a *app) child(ctx context.Context, s *sidecar.Sidecar, args []string) erro
 		case sig := <-signals:
 			_ = child.Process.Signal(sig) // one that has ended needs none
 		case err := <-done:
-			if code := child.ProcessState.ExitCode(); err != nil && code > 0 {
+			if code := childCode(child.ProcessState); err != nil && code > 0 {
 				return &exit{code, nil}
 			}
 			return err
 		}
 	}
+}
+
+// childCode is a program's own, or 128 and the number of the signal that ended it, as shells say it.
+func childCode(p *os.ProcessState) int {
+	if status, ok := p.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return p.ExitCode()
 }
 
 // environment is the present one with other settings in place of those of the same name.
