@@ -71,6 +71,11 @@ func (b *Basis) canonical() *Basis {
 	}
 	slices.SortFunc(c.Grants, func(x, y Grant) int { return cmp.Compare(x.ID, y.ID) })
 	c.Holds = slices.Clone(b.Holds)
+	for i := range c.Holds {
+		if until := &c.Holds[i].Until; !until.IsZero() {
+			*until = stamp(*until)
+		}
+	}
 	slices.SortFunc(c.Holds, func(x, y Hold) int { return cmp.Compare(x.ID, y.ID) })
 	return &c
 }

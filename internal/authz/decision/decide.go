@@ -2,6 +2,7 @@ package decision
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -42,37 +43,123 @@ func StalenessLimit(c sallyport.Class) time.Duration {
 	return 5 * time.Second
 }
 
-// Decide answers the question. It never fails and permits only what the policies
+// Decide answers the question, and looks for a way out of a refusal. It never fails and permits only what the policies
 // permit on whole, fresh facts; see the package comment for the order of the
 // rules. It is safe for concurrent use.
 func Decide(engine policy.Engine, f Facts) sallyport.Decision {
+	d := Judge(engine, f)
+	d.Remedies, d.Otherwise = Remedies(engine, f, d)
+	return d
+}
+
+// Judge is Decide without the remedies, which cost more than the decision.
+func Judge(engine policy.Engine, f Facts) sallyport.Decision {
+	ip, d := f.settle(engine)
+	if len(d.Reasons) > 0 {
+		return d
+	}
+	if !f.Scope.Covers(f.Action, f.Resource) {
+		return refuse(engine, sallyport.Deny, TokenScope)
+	}
+	d = f.evaluate(engine, f.query(ip), &f.Question)
+	if d.Outcome == sallyport.StepUp {
+		// Only after trying it: a step-up that leads to a denial is a prompt for nothing.
+		s := newSearch(engine, &f, ip)
+		if level := s.stepUp(d.Needs); level > 0 {
+			d.Needs, d.MaxAge = level, s.maxAge(level)
+		} else {
+			d.Outcome, d.Needs = sallyport.Deny, sallyport.NoAssurance
+		}
+	}
+	return d
+}
+
+// Remedies looks for ways out of d, which Judge said of the same facts: one in the first list, all of it together, others
+// in the second. None is there where d allows.
+func Remedies(engine policy.Engine, f Facts, d sallyport.Decision) ([]sallyport.Remedy, [][]sallyport.Remedy) {
+	if d.Outcome == sallyport.Allow {
+		return nil, nil
+	}
+	ask := func(text string) ([]sallyport.Remedy, [][]sallyport.Remedy) {
+		return []sallyport.Remedy{{Kind: sallyport.RemedyAsk, Text: text}}, nil
+	}
+	ip, early := f.settle(engine)
+	switch {
+	case len(early.Reasons) == 0:
+		d = newSearch(engine, &f, ip).remedied(d)
+		return d.Remedies, d.Otherwise
+	case early.Outcome == sallyport.Hold:
+		if after, ok := f.afterHolds(); ok {
+			s := newSearch(engine, after, ip)
+			s.held = true
+			if d = s.remedied(d); d.Remedies[0].Kind == sallyport.RemedyWait {
+				return d.Remedies, d.Otherwise
+			}
+		}
+		return ask("a hold stands until somebody else lifts it; ask a security reviewer")
+	case slices.ContainsFunc(early.Reasons, func(r sallyport.Reason) bool { return r.ID == PrincipalInactive }):
+		return ask("an administrator can say why this account may not act")
+	case early.Reasons[0].ID == AgentAlone:
+		return ask("exchange the agent's own proof and a person's token for a token on their behalf")
+	}
+	return nil, nil
+}
+
+// settle applies the rules before scope and policies. The decision has no reason where none of them refuses; f is then
+// as it is recorded.
+func (f *Facts) settle(engine policy.Engine) (netip.Addr, sallyport.Decision) {
 	if engine == nil || !f.prepared() {
-		return refuse(engine, sallyport.Deny, FactsUnprepared)
+		return netip.Addr{}, refuse(engine, sallyport.Deny, FactsUnprepared)
 	}
 	f.At, f.AuthTime = stamp(f.At), stamp(f.AuthTime)
 	if !f.Action.Valid() {
-		return refuse(engine, sallyport.Deny, ActionUnknown)
+		return netip.Addr{}, refuse(engine, sallyport.Deny, ActionUnknown)
 	}
 	ip, ok := f.wellFormed()
 	if !ok {
-		return refuse(engine, sallyport.Deny, QuestionInvalid)
+		return ip, refuse(engine, sallyport.Deny, QuestionInvalid)
 	}
 	if f.PrincipalID.Kind() == sallyport.Agent {
-		return withAsk(refuse(engine, sallyport.Deny, AgentAlone), "exchange the agent's own proof and a person's token for a token on their behalf")
+		return ip, refuse(engine, sallyport.Deny, AgentAlone)
 	}
 	if d := f.barred(engine, f.Basis); len(d.Reasons) > 0 {
-		return d
+		return ip, d
 	}
 	for _, b := range f.Acting {
 		if d := f.barred(engine, b); len(d.Reasons) > 0 {
-			return blamed(engine, d, b)
+			return ip, blamed(engine, d, b)
 		}
 	}
 	if f.Staleness > StalenessLimit(f.Resource.Class) {
-		return refuse(engine, sallyport.Deny, FactsStale)
+		return ip, refuse(engine, sallyport.Deny, FactsStale)
 	}
-	s := search{engine: engine, facts: &f, query: f.query(ip), scoped: f.Scope.Covers(f.Action, f.Resource)}
-	return s.decide()
+	return ip, sallyport.Decision{}
+}
+
+// afterHolds are the facts when the last of the holds that bear has ended by itself; ok is false where one does not
+// within a time that anybody waits.
+func (f *Facts) afterHolds() (*Facts, bool) {
+	end := f.At
+	for _, b := range append([]*Basis{f.Basis}, f.Acting...) {
+		for _, h := range f.bearing(b) {
+			if h.Until.IsZero() {
+				return nil, false
+			}
+			if h.Until.After(end) {
+				end = h.Until
+			}
+		}
+	}
+	wait := end.Sub(f.At)
+	if wait <= 0 || wait > maxWait {
+		return nil, false
+	}
+	later := *f
+	later.At = end
+	if later.Device.Posture >= 0 {
+		later.Device.Posture += wait
+	}
+	return &later, true
 }
 
 // prepared reports whether there is a prepared basis for the principal and for
@@ -93,10 +180,10 @@ func (f *Facts) prepared() bool {
 // on hold, or with facts of another policy set. It has no reason where none bars.
 func (f *Facts) barred(engine policy.Engine, b *Basis) sallyport.Decision {
 	if !b.Active {
-		return withAsk(refuse(engine, sallyport.Deny, PrincipalInactive), "an administrator can say why this account may not act")
+		return refuse(engine, sallyport.Deny, PrincipalInactive)
 	}
 	if ids := f.holds(b); len(ids) > 0 {
-		return withAsk(refuse(engine, sallyport.Hold, ids...), "a hold stands until somebody else lifts it; ask a security reviewer")
+		return refuse(engine, sallyport.Hold, ids...)
 	}
 	if b.Policy != engine.Version() {
 		return refuse(engine, sallyport.Deny, PolicyVersion)
@@ -110,12 +197,6 @@ func refuse(engine policy.Engine, o sallyport.Outcome, ids ...string) sallyport.
 	if engine != nil {
 		d.Policy = engine.Version()
 	}
-	return d
-}
-
-// withAsk adds the remedy that is left when nothing automatic helps.
-func withAsk(d sallyport.Decision, text string) sallyport.Decision {
-	d.Remedies = []sallyport.Remedy{{Kind: sallyport.RemedyAsk, Text: text}}
 	return d
 }
 
@@ -159,11 +240,11 @@ func (q *Question) wellCounted() bool {
 	return q.Country == "" || len(q.Country) == 2 && q.Country[0] >= 'A' && q.Country[0] <= 'Z' && q.Country[1] >= 'A' && q.Country[1] <= 'Z'
 }
 
-// holds returns the reasons of the holds in b that bear on the call. Those of
+// bearing returns the holds in b that bear on the call. Those of
 // sessions, tokens and devices bear on their own only; every other one in the basis
 // bears. A hold on a resource does not keep a reviewer from placing or lifting holds on it.
-func (f *Facts) holds(b *Basis) []string {
-	var ids []string
+func (f *Facts) bearing(b *Basis) []Hold {
+	var bear []Hold
 	for _, h := range b.Holds {
 		kind, name, _ := strings.Cut(h.Target, ":")
 		switch kind {
@@ -185,6 +266,15 @@ func (f *Facts) holds(b *Basis) []string {
 				continue
 			}
 		}
+		bear = append(bear, h)
+	}
+	return bear
+}
+
+// holds returns the reasons of the holds in b that bear on the call.
+func (f *Facts) holds(b *Basis) []string {
+	var ids []string
+	for _, h := range f.bearing(b) {
 		ids = append(ids, "hold:"+h.ID)
 	}
 	return ids

@@ -15,6 +15,9 @@ import (
 
 // rules is a small set with one policy for each thing a decision can say.
 const rules = `
+@id("ask") @owner("sec") @requirement("UX-4")
+permit(principal is User, action == Action::"grant.request", resource);
+
 @id("use.readers") @owner("ml") @requirement("AZ-5") @text("Readers may use models.")
 permit(principal in Role::"reader", action in Action::"use", resource);
 

@@ -52,9 +52,10 @@ func (g *Grant) covers(action sallyport.Action, at time.Time) bool {
 
 // A Hold is a restriction on the principal, its session or token family, or the resource.
 type Hold struct {
-	ID     string `json:"id"`
-	Target string `json:"target"` // "user:ana", "agent:helper", "session:…", "family:…", "device:…", "model:acme/fraud", …
-	Why    string `json:"why"`
+	ID     string    `json:"id"`
+	Target string    `json:"target"` // "user:ana", "agent:helper", "session:…", "family:…", "device:…", "model:acme/fraud", …
+	Why    string    `json:"why"`
+	Until  time.Time `json:"until,omitzero"` // when it ends by itself; zero: when somebody lifts it
 }
 
 // A Question is the part of the facts that is new in each call. It is recorded

@@ -2,104 +2,47 @@ package decision
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport"
 	"sallyport/internal/authz/policy"
 )
 
-// A search is one question with the ways to ask it that are tried: as it is,
-// after a step-up, under a grant, with a wider or bound token, from a device.
-type search struct {
-	engine policy.Engine
-	facts  *Facts
-	query  policy.Query
-	scoped bool // the token covers the question
-}
-
-// A way is how a question would be asked otherwise. The zero way is as it is.
-type way struct {
-	grant bool
-	level sallyport.Assurance // just proved; 0 as it is
-	place place
-}
-
-// A place is from where and with which key a question would be asked.
-type place struct {
-	bind   bool
-	device *policy.Device // nil as it is
-	remedy sallyport.Remedy
-}
-
-// decide evaluates the question as it is and, where it is refused, looks for a way out.
-func (s *search) decide() sallyport.Decision {
-	if !s.scoped {
-		d := refuse(s.engine, sallyport.Deny, TokenScope)
-		d.Remedies = s.remedies(d)
-		return d
+// newSearch prepares looking for a way out. An engine that cannot explain itself is asked about proof, a grant, a key
+// and a device, whatever its policies say.
+func newSearch(engine policy.Engine, f *Facts, ip netip.Addr) *search {
+	s := &search{engine: engine, open: engine, facts: f, ip: ip, scoped: f.Scope.Covers(f.Action, f.Resource), tried: map[way]bool{}, whole: map[way]bool{},
+		levers: policy.Levers{Reads: policy.LeverProof | policy.LeverGrant | policy.LeverKey | policy.LeverDevice}}
+	x, ok := engine.(policy.Explainer)
+	if !ok {
+		return s
 	}
-	d := s.evaluate(&s.query)
-	if d.Outcome == sallyport.Allow {
-		return d
+	q, _ := s.query(way{})
+	s.open, s.levers = x.Open(), x.Levers(q, f.loaded)
+	for _, b := range f.Acting {
+		q.Principal = b.Principal
+		more := x.Levers(q, b.loaded)
+		s.levers.Reads |= more.Reads
+		s.levers.Purposes = slices.Concat(s.levers.Purposes, more.Purposes)
+		s.levers.Networks = slices.Concat(s.levers.Networks, more.Networks)
+		s.levers.Days = slices.Concat(s.levers.Days, more.Days)
+		s.levers.Instants = slices.Concat(s.levers.Instants, more.Instants)
 	}
-	if d.Outcome == sallyport.StepUp {
-		// Only after trying it: a step-up that leads to a denial is a prompt for nothing.
-		if level := s.stepUp(way{}, d.Needs); level > 0 {
-			d.Needs, d.MaxAge = level, s.maxAge(level)
-		} else {
-			d.Outcome, d.Needs = sallyport.Deny, sallyport.NoAssurance
-		}
-	}
-	d.Remedies = s.remedies(d)
-	return d
-}
-
-// evaluate asks the engine about each who acts, the principal first, and says what
-// its answers mean together.
-func (s *search) evaluate(q *policy.Query) sallyport.Decision {
-	d := Combine(s.engine, s.engine.Evaluate(*q, s.facts.loaded))
-	for _, b := range s.facts.Acting {
-		other := *q
-		other.Principal, other.Context.Granted = b.Principal, b.granted(&s.facts.Question)
-		d = join(s.engine, d, Combine(s.engine, s.engine.Evaluate(other, b.loaded)), b)
-	}
-	return d
-}
-
-// allows tries the question in another way. A grant is the principal's: it is no
-// actor's.
-func (s *search) allows(w way) bool {
-	q := s.query
-	c := &q.Context
-	c.Granted = c.Granted || w.grant
-	if w.level > 0 {
-		c.Assurance, c.AuthAge = w.level, 0
-	}
-	if w.place.bind {
-		c.Bound, c.Device.Level = true, max(c.Device.Level, levelBound)
-	}
-	if w.place.device != nil {
-		c.Device = *w.place.device
-	}
-	return s.evaluate(&q).Outcome == sallyport.Allow
-}
-
-// provable reports whether somebody is there who can prove more: only a person who
-// acts for themselves.
-func (s *search) provable() bool {
-	return s.facts.PrincipalID.Kind() == sallyport.User && len(s.facts.Actors) == 0
+	return s
 }
 
 // stepUp returns the lowest level, at least least, that would permit the question
-// when proved now and asked in the way w; 0 when none does.
-func (s *search) stepUp(w way, least sallyport.Assurance) sallyport.Assurance {
-	if !s.provable() {
+// when proved now; 0 when none does.
+func (s *search) stepUp(least sallyport.Assurance) sallyport.Assurance {
+	if !s.facts.provable() {
 		return 0
 	}
-	for w.level = max(least, s.query.Context.Assurance, sallyport.SingleFactor); w.level <= sallyport.Hardware; w.level++ {
-		if s.allows(w) {
-			return w.level
+	for l := max(least, s.lowest()); l <= sallyport.Hardware; l++ {
+		if s.try(s.engine, s.whole, way{level: l}) {
+			return l
 		}
 	}
 	return 0
@@ -108,11 +51,11 @@ func (s *search) stepUp(w way, least sallyport.Assurance) sallyport.Assurance {
 // maxAge is how old a proof of the level may be to permit the question, in seconds,
 // of the ages that policies use; 0 where every age does.
 func (s *search) maxAge(level sallyport.Assurance) int64 {
-	q := s.query
+	q, asked := s.query(way{})
 	q.Context.Assurance = level
 	for _, age := range []int64{ageUnknown, 8 * 3600, 3600, 900, 300, 60} {
 		q.Context.AuthAge = age - 1
-		if s.evaluate(&q).Outcome != sallyport.Allow {
+		if s.facts.evaluate(s.engine, q, asked).Outcome != sallyport.Allow {
 			continue
 		}
 		if age == ageUnknown {
@@ -123,113 +66,116 @@ func (s *search) maxAge(level sallyport.Assurance) int64 {
 	return 1
 }
 
-// remedies names what would permit the question, the least first; together they do.
-func (s *search) remedies(d sallyport.Decision) []sallyport.Remedy {
-	w, found := s.wayOut()
-	if !found {
-		return []sallyport.Remedy{s.ask(d)}
+// remedied adds to a refusal what would permit the question, the least first; what
+// stands in one list is done together.
+func (s *search) remedied(d sallyport.Decision) sallyport.Decision {
+	var lists [][]sallyport.Remedy
+	for _, w := range s.ways() {
+		if d.Outcome == sallyport.StepUp && w == (way{level: w.level}) {
+			w.level = max(w.level, d.Needs) // what the policy asks for
+		}
+		lists = append(lists, s.list(w))
 	}
+	if len(lists) == 0 {
+		lists = append(lists, []sallyport.Remedy{s.ask(d)})
+	}
+	lists = append(lists, s.instead()...)
+	d.Remedies, d.Otherwise = lists[0], slices.Clip(lists[1:])
+	return d
+}
+
+// list says what to do for a way, in the order in which it is done.
+func (s *search) list(w way) []sallyport.Remedy {
 	ref := s.facts.Resource.Ref().String()
 	var list []sallyport.Remedy
-	if !s.scoped {
-		list = append(list, sallyport.Remedy{Kind: sallyport.RemedyScope,
-			Command: fmt.Sprintf("sallyport token --for %s@%s", s.facts.Action, ref),
-			Text:    "use a token that is for this action on this resource"})
+	add := func(needed bool, kind sallyport.RemedyKind, command, text string) {
+		if needed {
+			list = append(list, sallyport.Remedy{Kind: kind, Command: command, Text: text})
+		}
 	}
-	if w.place.device != nil {
-		list = append(list, w.place.remedy)
+	token := fmt.Sprintf("sallyport token --for %s@%s", s.facts.Action, ref)
+	if w.purpose != "" {
+		token += " --purpose " + w.purpose
 	}
-	if w.place.bind {
-		list = append(list, sallyport.Remedy{Kind: sallyport.RemedyBind, Command: "sallyport run -- COMMAND",
-			Text: "use a token that is bound to a key of this machine"})
+	then := s.facts.At
+	if w.wait != 0 {
+		then = time.UnixMicro(w.wait)
 	}
-	if w.level > 0 {
-		list = append(list, sallyport.Remedy{Kind: sallyport.RemedyStepUp,
-			Command: "sallyport login --assurance " + w.level.String(),
-			Text:    "prove yourself more strongly, or again"})
+	add(s.held || w.wait != 0, sallyport.RemedyWait, "", "wait until "+then.UTC().Format(time.RFC3339Nano))
+	add(!s.scoped, sallyport.RemedyScope, token, "use a token that is for this action on this resource")
+	add(w.purpose != "", sallyport.RemedyPurpose, token, "use a token for the purpose "+w.purpose)
+	add(w.network != "", sallyport.RemedyNetwork, "", "come from the network "+w.network)
+	if w.place > 0 {
+		list = append(list, s.places[w.place-1].remedy)
 	}
-	if w.grant {
-		list = append(list, sallyport.Remedy{Kind: sallyport.RemedyRequest,
-			Command: fmt.Sprintf(`sallyport request %s %s --for 1h --why "…"`, s.facts.Action, ref),
-			Text:    "ask for it for a time, with a reason"})
-	}
+	add(w.bind, sallyport.RemedyBind, "sallyport run -- COMMAND", "use a token that is bound to a key of this machine")
+	add(w.level > 0, sallyport.RemedyStepUp, "sallyport login --assurance "+w.level.String(), "prove yourself more strongly, or again")
+	add(w.grant, sallyport.RemedyRequest, fmt.Sprintf(`sallyport request %s %s --for 1h --why "…"`, s.facts.Action, ref), "ask for it for a time, with a reason")
 	return list
 }
 
-// wayOut tries what could be changed, the least first: nothing but the token,
-// proof, a grant, both; then the same from other places. Those are tried one by one
-// only where the best of everything would do, so that a plain refusal stays cheap.
-func (s *search) wayOut() (way, bool) {
-	if w, found := s.from(place{}); found {
-		return w, true
+// lesser are the actions that may do instead of another, and give less: use instead of possession, a look instead of a copy.
+func lesser(a sallyport.Action) []sallyport.Action {
+	switch a {
+	case sallyport.ModelPull:
+		return []sallyport.Action{sallyport.ModelInfer}
+	case sallyport.ModelExport:
+		return []sallyport.Action{sallyport.ModelPull, sallyport.ModelInfer}
+	case sallyport.DatasetExport:
+		return []sallyport.Action{sallyport.DatasetRead}
+	case sallyport.ModelDelete:
+		return []sallyport.Action{sallyport.ModelRetire}
 	}
-	places := s.places()
-	if len(places) == 0 {
-		return way{}, false
-	}
-	best := way{grant: true, place: places[len(places)-1]}
-	if s.provable() {
-		best.level = sallyport.Hardware
-	}
-	if !s.allows(best) {
-		return way{}, false
-	}
-	for _, p := range places {
-		if w, found := s.from(p); found {
-			return w, true
-		}
-	}
-	return way{}, false
+	return nil
 }
 
-// from tries what could be changed besides the place.
-func (s *search) from(p place) (way, bool) {
-	for _, grant := range []bool{false, true} {
-		if grant && s.query.Context.Granted {
-			break
+// instead names one other action on the same thing that is permitted as things are.
+func (s *search) instead() [][]sallyport.Remedy {
+	for _, a := range lesser(s.facts.Action) {
+		if s.held || !s.facts.Scope.Covers(a, s.facts.Resource) || s.tries >= maxTries {
+			continue
 		}
-		w := way{grant: grant, place: p}
-		if s.allows(w) {
-			return w, true
-		}
-		if w.level = s.stepUp(w, 0); w.level > 0 {
-			return w, true
+		other := *s.facts
+		other.Action = a
+		q := other.query(s.ip)
+		s.tries++
+		if other.evaluate(s.open, q, &other.Question).Outcome == sallyport.Allow && other.evaluate(s.engine, q, &other.Question).Outcome == sallyport.Allow {
+			return [][]sallyport.Remedy{{{Kind: sallyport.RemedyAction, Command: fmt.Sprintf("sallyport token --for %s@%s", a, s.facts.Resource.Ref()),
+				Text: "use " + string(a) + " instead"}}}
 		}
 	}
-	return way{}, false
+	return nil
 }
 
-// places are the other keys and devices from which the question could be asked, the
-// most that can be had last.
-func (s *search) places() []place {
-	now := s.query.Context
-	sound := func(class string, level int64, command, text string) place {
-		return place{device: &policy.Device{Class: class, Level: level, OS: now.Device.OS, Encrypted: true, Locked: true, Patched: true},
-			remedy: sallyport.Remedy{Kind: sallyport.RemedyDevice, Command: command, Text: text}}
+// A place is from what device a question would be asked.
+type place struct {
+	device Device
+	cost   int
+	remedy sallyport.Remedy
+}
+
+// places are the devices from which the question could be asked, the most that can be had last.
+func (f *Facts) places() []place {
+	now := f.Device
+	var list []place
+	add := func(cost int, device Device, command, text string) {
+		device.OS, device.Posture, device.Encrypted, device.Locked, device.Patched = now.OS, 0, true, true, true
+		list = append(list, place{device: device, cost: cost, remedy: sallyport.Remedy{Kind: sallyport.RemedyDevice, Command: command, Text: text}})
 	}
 	const enrol = "sallyport device enroll"
-	var list []place
-	if s.facts.Device.ID != "" {
-		list = append(list, sound(now.Device.Class, now.Device.Level, "sallyport agent", "have this device report that it is encrypted, locked and patched"))
+	if now.ID != "" {
+		add(3, now, "sallyport agent", "have this device report that it is encrypted, locked and patched")
 	}
-	if now.Device.Level < levelSoftware {
-		list = append(list, sound("standard", levelSoftware, enrol, "enrol this device"))
+	if now.Level < levelSoftware {
+		add(4, Device{ID: "new", Class: "standard", Level: levelSoftware}, enrol, "enrol this device")
 	}
-	if now.Device.Level < levelHardware {
-		list = append(list, sound("standard", levelHardware, enrol, "enrol this device with a key in its hardware"))
+	if now.Level < levelHardware {
+		add(5, Device{ID: "new", Class: "standard", Level: levelHardware}, enrol, "enrol this device with a key in its hardware")
 	}
-	if now.Device.Class != "admin" {
-		list = append(list, sound("admin", levelHardware, "", "do this from a device of class admin"))
+	if now.Class != "admin" {
+		add(11, Device{ID: "new", Class: "admin", Level: levelHardware}, "", "do this from a device of class admin")
 	}
-	if now.Bound {
-		return list
-	}
-	bound := []place{{bind: true}}
-	for _, p := range list {
-		p.bind = true
-		bound = append(bound, p)
-	}
-	return append(list, bound...)
+	return list
 }
 
 // ask says whom to ask: who a forbid names, else the resource's owners, else an
@@ -238,6 +184,9 @@ func (s *search) ask(d sallyport.Decision) sallyport.Remedy {
 	r := sallyport.Remedy{Kind: sallyport.RemedyAsk, Text: "nothing you can do permits this"}
 	for _, reason := range d.Reasons {
 		i, _ := s.engine.Info(reason.ID)
+		if i.Secret {
+			continue
+		}
 		if text := i.Annotations["remedy"]; text != "" {
 			r.Text = text
 		}
@@ -257,6 +206,9 @@ func (s *search) ask(d sallyport.Decision) sallyport.Remedy {
 // owners are the ids of the resource's owners, as many as fit a sentence.
 func (s *search) owners() []string {
 	const most = 3
+	if x, ok := s.engine.(policy.Explainer); ok && x.Withheld("resource.owners") {
+		return nil
+	}
 	at := slices.IndexFunc(s.facts.Entities, func(e policy.Entity) bool { return e.UID == s.facts.ResourceUID })
 	if at < 0 {
 		return nil

@@ -34,7 +34,7 @@ func (s *Snapshot) gather(id sallyport.PrincipalID, x sallyport.Resource) *decis
 	}
 	for _, h := range s.holds {
 		if bears(h, m, x) {
-			b.Holds = append(b.Holds, decision.Hold{ID: h.ID, Target: h.Target, Why: h.Why})
+			b.Holds = append(b.Holds, decision.Hold{ID: h.ID, Target: h.Target, Why: h.Why, Until: h.Until})
 		}
 	}
 	return b

@@ -19,6 +19,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/authz/policy"
+	"sallyport/internal/authz/policy/cedar/clause"
 )
 
 // Schema is the schema that the product's entities follow, in Cedar's schema language.
@@ -59,6 +60,7 @@ func Compile(src policy.Source) (*Engine, error) {
 	e := &Engine{version: version(src), schema: sch, validator: validate.New(sch, validate.WithStrict()), budget: Budget}
 	e.readActions()
 	e.readAdded()
+	e.readAudience()
 	c := compiler{engine: e, policies: map[string]compiled{}, files: map[string]string{}}
 	for _, file := range slices.Sorted(maps.Keys(src.Policies)) {
 		if err := c.file(file, src.Policies[file]); err != nil {
@@ -172,7 +174,11 @@ func (c *compiler) policy(p *cedar.Policy) error {
 		c.engine.warnings = append(c.engine.warnings,
 			fmt.Sprintf("%s: policy %s has no principal and no resource scope: it is evaluated for every question about its actions", p.Position().Filename, info.ID))
 	}
-	c.policies[info.ID] = compiled{policy: p, info: info}
+	done := compiled{policy: p, info: info}
+	if levers := clause.Levers(tree); !info.Secret && levers.Reads != 0 {
+		done.levers = levers
+	}
+	c.policies[info.ID] = done
 	c.files[info.ID] = p.Position().Filename
 	return nil
 }

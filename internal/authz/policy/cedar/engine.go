@@ -12,6 +12,7 @@ import (
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
 
 	"sallyport/internal/authz/policy"
+	"sallyport/internal/authz/policy/cedar/clause"
 )
 
 // Engine is one compiled policy set: schema, policies, index and version,
@@ -30,6 +31,9 @@ type Engine struct {
 	unknown   [2]types.Value // the device of most calls: none that is enrolled, without and with a bound key
 	added     added          // which of the facts that later schemas declare this one does
 	nothing   types.Value    // the history of who has none
+	open      *Engine        // the set without policies for auditors
+	whole     *Engine        // of an open set that lacks some: the engine that it is a part of
+	withheld  map[string]bool
 }
 
 var _ policy.Engine = (*Engine)(nil)
@@ -38,6 +42,7 @@ var _ policy.Engine = (*Engine)(nil)
 type compiled struct {
 	policy *cedar.Policy
 	info   policy.Info
+	levers *clause.Own // nil where it has none, and of policies for auditors
 }
 
 // publish ends compilation.
@@ -52,10 +57,16 @@ func (e *Engine) publish(policies map[string]compiled) {
 	e.nothing = historyOf(&policy.History{})
 	e.ids = slices.Sorted(maps.Keys(policies))
 	slices.Sort(e.warnings)
-	e.index = newIndex(func(yield func(entry) bool) {
+	e.index = e.indexOf(policies, func(policy.Info) bool { return true })
+	e.publishOpen(policies)
+}
+
+// indexOf files those of the policies that it should.
+func (e *Engine) indexOf(policies map[string]compiled, should func(policy.Info) bool) *index {
+	return newIndex(func(yield func(entry) bool) {
 		for _, id := range e.ids {
 			p := policies[id]
-			if !yield(entry{id: cedar.PolicyID(id), policy: p.policy, size: len(p.info.Text), like: strings.Contains(p.info.Text, " like ")}) {
+			if should(p.info) && !yield(entry{id: cedar.PolicyID(id), policy: p.policy, size: len(p.info.Text), like: strings.Contains(p.info.Text, " like "), levers: p.levers}) {
 				return
 			}
 		}
@@ -93,14 +104,12 @@ func (e *Engine) Policies() []policy.Info {
 
 // Evaluate answers q over entities that this engine has loaded.
 func (e *Engine) Evaluate(q policy.Query, over policy.Entities) policy.Result {
-	snap, ok := over.(*entities)
-	if !ok || snap == nil || snap.engine != e {
+	snap, ok := e.loadedHere(over)
+	if !ok {
 		return fault("engine.entities")
 	}
-	r := cedar.Request{Principal: uidOf(q.Principal), Action: uidOf(q.Action), Resource: uidOf(q.Resource)}
-	action, known := e.schema.Actions[r.Action]
-	if !known || action.AppliesTo == nil ||
-		!slices.Contains(action.AppliesTo.Principals, r.Principal.Type) || !slices.Contains(action.AppliesTo.Resources, r.Resource.Type) {
+	r, ok := e.request(&q)
+	if !ok {
 		return fault("engine.request")
 	}
 	r.Context = e.contextOf(&q.Context)

@@ -7,6 +7,8 @@ import (
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
+
+	"sallyport/internal/authz/policy/cedar/clause"
 )
 
 // An index answers one question: which policies can have a true scope for this
@@ -35,6 +37,7 @@ type entry struct {
 	size   int  // bytes of its text
 	multi  bool // stands under several actions
 	like   bool // matches patterns
+	levers *clause.Own
 }
 
 // anyUID stands for "no constraint". No real entity has it: an empty type is
