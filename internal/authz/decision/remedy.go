@@ -80,7 +80,10 @@ func (s *search) remedied(d sallyport.Decision) sallyport.Decision {
 		lists = append(lists, []sallyport.Remedy{s.ask(d)})
 	}
 	lists = append(lists, s.instead()...)
-	d.Remedies, d.Otherwise = lists[0], slices.Clip(lists[1:])
+	d.Remedies, d.Otherwise = lists[0], nil
+	if len(lists) > 1 {
+		d.Otherwise = lists[1:]
+	}
 	return d
 }
 

@@ -93,6 +93,16 @@ func ResourceUID(x sallyport.Resource) policy.UID {
 	return policy.UID{}
 }
 
+// Nothing stands in for what a name does not resolve to, so that asking about it costs what asking about something
+// costs. There is one for each principal and kind: it is in their organisation, and does not exist.
+func (s *Snapshot) Nothing(id sallyport.PrincipalID, k sallyport.ResourceKind) sallyport.Resource {
+	x := sallyport.Resource{Kind: sallyport.ModelKind, Org: s.people.members[id].Org, Name: "-", Class: sallyport.Restricted}
+	if k == sallyport.DatasetKind || k == sallyport.EndpointKind {
+		x.Kind = k
+	}
+	return x
+}
+
 // closure collects entities, each once.
 type closure struct {
 	snap     *Snapshot

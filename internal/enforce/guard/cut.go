@@ -157,13 +157,13 @@ func (g *Guard) recheck(p *Permit, snap *facts.Snapshot) *Cut {
 			return &Cut{Decision: p.id, Reason: "resource.gone", Text: "what is being read was removed"}
 		}
 	}
-	d := decision.Decide(snap.Engine(), f)
+	d := decision.Judge(snap.Engine(), f)
 	if d.Outcome == sallyport.Allow {
 		p.basis.Store(f.Basis)
 		return nil
 	}
-	why := cause(d.Reasons)
-	return &Cut{Decision: p.id, Reason: why.ID, Text: why.Text}
+	told := cause(decision.Shown(snap.Engine(), d).Reasons)
+	return &Cut{Decision: p.id, Reason: cause(d.Reasons).ID, Text: told.Text}
 }
 
 // gatherPinned gathers the facts for exactly what p was decided on.

@@ -169,10 +169,13 @@ func (g *Guard) decide(ctx context.Context, p *Permit, snap *facts.Snapshot) (An
 	if err != nil {
 		return Answer{}, err
 	}
-	d := carry(decision.Decide(snap.Engine(), f), p.call.CarryOut)
-	a := Answer{Decision: d, ID: id, Resource: f.Resource}
+	d := carry(decision.Judge(snap.Engine(), f), p.call.CarryOut)
+	a := Answer{Decision: decision.Shown(snap.Engine(), d), ID: id, Resource: f.Resource}
 	if d.Outcome != sallyport.Allow {
-		a.Hidden = !g.mayKnow(p, snap, f)
+		// What one may not know of gets no way out, and no search for one.
+		if a.Hidden = !g.mayKnow(p, snap, f); !a.Hidden && !carried(d) {
+			a.Remedies, a.Otherwise = decision.Remedies(snap.Engine(), f, d)
+		}
 	}
 	p.id, p.resource, p.obligations = id, f.Resource, d.Obligations
 	p.basis.Store(f.Basis)
@@ -199,49 +202,28 @@ func (g *Guard) gather(p *Permit, snap *facts.Snapshot) (decision.Facts, error) 
 
 // mayKnow asks whether the caller could read about the target, so that a door can
 // withhold that it exists. Of a revision that is not there, whoever may read the
-// model may know.
+// model may know. A name that stands for nothing costs the same two evaluations as
+// one that the caller may not know of.
 func (g *Guard) mayKnow(p *Permit, snap *facts.Snapshot, f decision.Facts) bool {
-	if f.Resource.Kind == "" {
-		bare := p.call.Target
-		bare.Revision = ""
-		if p.call.Target.Revision == "" {
-			return false
-		}
-		x, ok := snap.Resolve(bare)
-		about, err := snap.Facts(p.who, x, f.At, f.IP)
-		if !ok || err != nil {
-			return false
-		}
-		f.Basis, f.Acting = about.Basis, about.Acting
+	if f.Resource.Kind != "" {
+		return decision.Knowable(snap.Engine(), f)
 	}
-	if f.Resource.Kind == sallyport.SystemKind {
-		return true
+	bare := p.call.Target
+	bare.Revision = ""
+	x, ok := snap.Resolve(bare)
+	ok = ok && p.call.Target.Revision != ""
+	if !ok {
+		x = snap.Nothing(p.who.ID, p.call.Target.Kind)
 	}
-	f.Basis, f.Acting, f.Action = free(f.Basis), slices.Clone(f.Acting), knowing(f.Resource.Kind)
-	for i, b := range f.Acting {
-		f.Acting[i] = free(b)
+	about, err := snap.Facts(p.who, x, f.At, f.IP)
+	if err != nil {
+		return false
 	}
-	return decision.Decide(snap.Engine(), f).Outcome != sallyport.Deny
-}
-
-// free is a basis without its holds: those on a resource are on everybody, and must
-// not tell those who may not know of it what is held.
-func free(b *decision.Basis) *decision.Basis {
-	c := *b
-	c.Holds = nil
-	return &c
-}
-
-func knowing(k sallyport.ResourceKind) sallyport.Action {
-	switch k {
-	case sallyport.DatasetKind:
-		return sallyport.DatasetRead
-	case sallyport.EndpointKind:
-		return sallyport.EndpointUse
-	case sallyport.OrganisationKind, sallyport.ProjectKind:
-		return sallyport.ModelList
+	f.Basis, f.Acting = about.Basis, about.Acting
+	if !ok {
+		_ = decision.Judge(snap.Engine(), f)
 	}
-	return sallyport.ModelRead
+	return decision.Knowable(snap.Engine(), f) && ok
 }
 
 // carry denies a permission that obliges to what the door cannot carry out.
@@ -252,11 +234,18 @@ func carry(d sallyport.Decision, can []sallyport.ObligationKind) sallyport.Decis
 	for _, o := range d.Obligations {
 		if !contains(can, o.Kind) {
 			return sallyport.Decision{Outcome: sallyport.Deny, Policy: d.Policy, Errors: d.Errors, Reasons: []sallyport.Reason{{
-				ID: "obligation.unsupported", Text: "the policy obliges to " + o.String() + ", which this door cannot carry out"}}}
+				ID: obligationUnsupported, Text: "the policy obliges to " + o.String() + ", which this door cannot carry out"}}}
 		}
 	}
 	return d
 }
+
+// carried reports whether d is a permission that the door cannot carry out.
+func carried(d sallyport.Decision) bool {
+	return len(d.Reasons) == 1 && d.Reasons[0].ID == obligationUnsupported
+}
+
+const obligationUnsupported = "obligation.unsupported"
 
 func contains(kinds []sallyport.ObligationKind, k sallyport.ObligationKind) bool {
 	for _, x := range kinds {
@@ -286,7 +275,7 @@ func (g *Guard) Visible(p *Permit, a sallyport.Action, refs []sallyport.Ref) []s
 		asked := &Permit{call: p.call, who: p.who}
 		asked.call.Target, asked.call.Action = r, a
 		f, err := g.gather(asked, snap)
-		if err == nil && decision.Decide(snap.Engine(), f).Outcome == sallyport.Allow {
+		if err == nil && decision.Judge(snap.Engine(), f).Outcome == sallyport.Allow {
 			visible = append(visible, x)
 		}
 	}

@@ -20,13 +20,30 @@ func Sentence(a Answer, c Call) string {
 		b.WriteString(" (" + strings.Join(texts(a.Reasons), "; ") + ")")
 	}
 	b.WriteString(".")
-	for _, r := range a.Remedies {
-		b.WriteString(" " + r.Text)
-		if r.Command != "" {
-			b.WriteString(": " + r.Command)
+	if len(a.Remedies) > 0 {
+		b.WriteString(" " + together(a.Remedies))
+	}
+	for i, way := range a.Otherwise {
+		if i == waysTold {
+			break
 		}
+		b.WriteString(". Or " + together(way))
 	}
 	return oneLine(b.String())
+}
+
+// waysTold is how many other ways out a sentence tells: it travels in headers.
+const waysTold = 2
+
+// together are the parts of one way out.
+func together(way []sallyport.Remedy) string {
+	parts := make([]string, len(way))
+	for i, r := range way {
+		if parts[i] = r.Text; r.Command != "" {
+			parts[i] += ": " + r.Command
+		}
+	}
+	return strings.Join(parts, "; then ")
 }
 
 // texts are why a decision refuses, for people: its first cause, and on whose side

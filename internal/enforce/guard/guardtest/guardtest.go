@@ -46,6 +46,8 @@ permit (principal in Role::"limited", action == Action::"model.pull", resource);
 permit (principal in Role::"pusher", action in [Action::"model.push", Action::"model.retire", Action::"model.delete"], resource);
 @id("granted") @owner("test") @requirement("T") @text("A grant gives what it says.")
 permit (principal is User, action == Action::"model.pull", resource) when { context.granted };
+@id("ask") @owner("security") @requirement("UX-4")
+permit (principal is User, action == Action::"grant.request", resource);
 @id("secret.step-up") @owner("test") @requirement("T") @text("Restricted models need a second factor.") @outcome("step-up") @needs("aal2")
 forbid (principal, action in Action::"use", resource) when { resource has class && resource.class == "restricted" && context.assurance < 2 };
 @id("everybody.system") @owner("test") @requirement("T") @text("Everybody may ask who they are.")

@@ -1,0 +1,135 @@
+package decision
+
+import (
+	"slices"
+
+	"sallyport"
+	"sallyport/internal/authz/policy"
+)
+
+// Shown is a decision as whom it is about may see it: policies for auditors are neither among its reasons nor among
+// those that failed, and a refusal that has no other reason looks like one that no policy permits. Remedies are of
+// Remedies, which knows nothing of those policies either.
+func Shown(engine policy.Engine, d sallyport.Decision) sallyport.Decision {
+	open := func(id string) bool { i, _ := engine.Info(id); return !i.Secret }
+	if slices.ContainsFunc(d.Errors, func(id string) bool { return !open(id) }) {
+		d.Errors = slices.DeleteFunc(slices.Clone(d.Errors), func(id string) bool { return !open(id) })
+	}
+	if !slices.ContainsFunc(d.Reasons, func(r sallyport.Reason) bool { return !open(r.ID) }) {
+		return d
+	}
+	d.Reasons = slices.DeleteFunc(slices.Clone(d.Reasons), func(r sallyport.Reason) bool { return !open(r.ID) })
+	if failed := failedForbids(engine, d.Errors); len(failed) == 0 {
+		d.Reasons = slices.DeleteFunc(d.Reasons, func(r sallyport.Reason) bool { return r.ID == ForbidError })
+	}
+	if len(d.Reasons) == 0 && d.Outcome != sallyport.Allow {
+		d.Reasons = reasons(engine, []string{DefaultDeny})
+	}
+	return d
+}
+
+// Knowable reports whether whom the facts are about could read about the resource, and may therefore know that it
+// exists. Holds do not count: those on a resource are on everybody, and must not tell those who may not know of it what
+// is held.
+func Knowable(engine policy.Engine, f Facts) bool {
+	if f.Resource.Kind == sallyport.SystemKind {
+		return true
+	}
+	if f.Basis == nil {
+		return false
+	}
+	f.Basis, f.Acting, f.Action = free(f.Basis), slices.Clone(f.Acting), knowing(f.Resource.Kind)
+	for i, b := range f.Acting {
+		f.Acting[i] = free(b)
+	}
+	return Judge(engine, f).Outcome != sallyport.Deny
+}
+
+// free is a basis without its holds.
+func free(b *Basis) *Basis {
+	c := *b
+	c.Holds = nil
+	return &c
+}
+
+func knowing(k sallyport.ResourceKind) sallyport.Action {
+	switch k {
+	case sallyport.DatasetKind:
+		return sallyport.DatasetRead
+	case sallyport.EndpointKind:
+		return sallyport.EndpointUse
+	case sallyport.OrganisationKind, sallyport.ProjectKind:
+		return sallyport.ModelList
+	}
+	return sallyport.ModelRead
+}
+
+// Withhold is a decided event as whom it is about may see it: with the reasons of Shown, and without the attributes that
+// the schema keeps for auditors. It keeps no content hash of facts: a hash of what is easily guessed tells it.
+func Withhold(engine policy.Engine, e sallyport.Event) sallyport.Event {
+	d := sallyport.Decision{Errors: e.Errors}
+	d.Outcome, _ = sallyport.ParseOutcome(e.Outcome)
+	for _, id := range e.Reasons {
+		d.Reasons = append(d.Reasons, sallyport.Reason{ID: id})
+	}
+	d = Shown(engine, d)
+	e.Reasons, e.Errors, e.Facts = d.ReasonIDs(), d.Errors, ""
+	if e.Asked == nil {
+		return e
+	}
+	asked := *e.Asked
+	e.Asked, asked.ActedOn = &asked, ""
+	x, ok := engine.(policy.Explainer)
+	if !ok {
+		return e
+	}
+	var none sallyport.Asked
+	for name, hide := range map[string]func(){
+		"context.assurance": func() { asked.Assurance = none.Assurance },
+		"context.authAge":   func() { asked.AuthTime = none.AuthTime },
+		"context.ip":        func() { asked.IP = none.IP },
+		"context.door":      func() { asked.Door = none.Door },
+		"context.file":      func() { asked.File = none.File },
+		"context.session":   func() { asked.Session = none.Session },
+		"context.bound":     func() { asked.Bound = none.Bound },
+		"context.client":    func() { asked.Client = none.Client },
+		"context.actor":     func() { asked.Actors = none.Actors },
+		"context.purpose":   func() { asked.Purpose = none.Purpose },
+		"context.network":   func() { asked.Network = none.Network },
+		"context.risk":      func() { asked.Risk = none.Risk },
+		"context.device":    func() { asked.Device = none.Device },
+		"context.working":   func() { asked.Working = none.Working },
+		"context.country":   func() { asked.Country = none.Country },
+		"context.history":   func() { asked.History = none.History },
+	} {
+		if x.Withheld(name) {
+			hide()
+		}
+	}
+	asked.Device = withholdDevice(x, asked.Device)
+	return e
+}
+
+// withholdDevice leaves out single facts about a device.
+func withholdDevice(x policy.Explainer, d *sallyport.AskedDevice) *sallyport.AskedDevice {
+	if d == nil {
+		return nil
+	}
+	c := *d
+	if x.Withheld("context.device.class") {
+		c.Class = ""
+	}
+	if x.Withheld("context.device.level") {
+		c.Level = 0
+	}
+	if x.Withheld("context.device.postureAge") {
+		c.Posture = -1
+	}
+	if x.Withheld("context.device.os") {
+		c.OS = ""
+	}
+	if x.Withheld("context.device.encrypted") || x.Withheld("context.device.locked") || x.Withheld("context.device.patched") {
+		c.Good = ""
+	}
+	return &c
+}
