@@ -158,24 +158,26 @@ func uidOf(u policy.UID) types.EntityUID {
 	return types.EntityUID{Type: types.EntityType(u.Type), ID: types.String(u.ID)}
 }
 
+// contextNames is how many names a context has at most.
+const contextNames = 18
+
 // contextOf writes the context under the names of the schema.
 func (e *Engine) contextOf(c *policy.Context) types.Record {
-	m := types.RecordMap{
-		"now":       types.NewDatetime(c.Now),
-		"assurance": types.Long(c.Assurance),
-		"authAge":   types.Long(c.AuthAge),
-		"door":      types.String(c.Door),
-		"file":      types.String(c.File),
-		"granted":   types.Boolean(c.Granted),
-		"session":   types.Boolean(c.Session),
-		"bound":     types.Boolean(c.Bound),
-		"client":    types.String(c.Client),
-		"actor":     types.String(c.Actor),
-		"purpose":   types.String(c.Purpose),
-		"network":   types.String(c.Network),
-		"risk":      types.Long(c.Risk),
-		"device":    e.device(&c.Device),
-	}
+	m := make(types.RecordMap, contextNames) // room for all: growing costs more than making it
+	m["now"] = types.NewDatetime(c.Now)
+	m["assurance"] = types.Long(c.Assurance)
+	m["authAge"] = types.Long(c.AuthAge)
+	m["door"] = types.String(c.Door)
+	m["file"] = types.String(c.File)
+	m["granted"] = types.Boolean(c.Granted)
+	m["session"] = types.Boolean(c.Session)
+	m["bound"] = types.Boolean(c.Bound)
+	m["client"] = types.String(c.Client)
+	m["actor"] = types.String(c.Actor)
+	m["purpose"] = types.String(c.Purpose)
+	m["network"] = types.String(c.Network)
+	m["risk"] = types.Long(c.Risk)
+	m["device"] = e.device(&c.Device)
 	if ip := c.IP.Unmap().WithZone(""); ip.IsValid() {
 		m["ip"] = types.IPAddr(netip.PrefixFrom(ip, ip.BitLen()))
 	}
