@@ -62,6 +62,7 @@ func groups() []group {
 		{"records", (*run).records},
 		{"disk", (*run).disk},
 		{"start", (*run).start},
+		{"revoke", (*run).revoke},
 	}
 }
 
@@ -200,15 +201,16 @@ type size struct {
 	file      int64         // bytes of the sealed file
 	calls     int           // for bytes on disk
 	starts    int
+	orders    int           // that revoke
 	idle      time.Duration // before the memory is read
 }
 
 func fullSize() size {
 	return size{rounds: 7, round: 800 * time.Millisecond, decisions: 4_000, policies: []int{10, 100, 1_000, 10_000}, entities: 10_000, clients: []int{1, 16, 64},
-		recorders: []int{1, 16, 256}, file: 64 << 20, calls: 20_000, starts: 7, idle: 2 * time.Second}
+		recorders: []int{1, 16, 256}, file: 64 << 20, calls: 20_000, starts: 7, orders: 200, idle: 2 * time.Second}
 }
 
 func quickSize() size {
 	return size{rounds: 1, round: 20 * time.Millisecond, decisions: 50, policies: []int{10, 20, 50, 1_100}, entities: 1_000, clients: []int{1, 16, 64},
-		recorders: []int{1, 16, 256}, file: 1 << 20, calls: 100, starts: 1, idle: 50 * time.Millisecond}
+		recorders: []int{1, 16, 256}, file: 1 << 20, calls: 100, starts: 1, orders: 3, idle: 50 * time.Millisecond}
 }

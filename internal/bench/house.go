@@ -28,6 +28,7 @@ type house struct {
 	dir    string
 	config server.Config
 	server *server.Server
+	admin  *client.Client
 	caller *client.Client
 }
 
@@ -88,18 +89,26 @@ func (h *house) furnish(ctx context.Context) error {
 			return err
 		}
 	}
-	caller := api.Member{ID: "user:caller", Org: organisation, Display: "Caller"}
-	if _, err := admin.AddPerson(ctx, caller); err != nil {
-		return err
+	h.admin = admin
+	h.caller, err = h.join(ctx, "caller")
+	return err
+}
+
+// join adds a person and signs them in.
+func (h *house) join(ctx context.Context, name string) (*client.Client, error) {
+	m := api.Member{ID: sallyport.PrincipalID("user:" + name), Org: organisation, Display: name}
+	if _, err := h.admin.AddPerson(ctx, m); err != nil {
+		return nil, err
 	}
-	invited, err := admin.Enrol(ctx, caller.ID)
+	invited, err := h.admin.Enrol(ctx, m.ID)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if h.caller, err = h.signIn(ctx, "caller", invited.Link); err != nil {
-		return fmt.Errorf("sign in the caller: %w", err)
+	c, err := h.signIn(ctx, name, invited.Link)
+	if err != nil {
+		return nil, fmt.Errorf("sign in %s: %w", name, err)
 	}
-	return nil
+	return c, nil
 }
 
 // signIn enrols a person by their link and signs their command line in.
