@@ -65,13 +65,14 @@ func (w *leaving) state(ctx context.Context) error {
 }
 
 // proofs ends what shows who somebody is: browser sessions, and token families
-// with those that act on their behalf.
+// with those that act on their behalf. Families go first: those of a session end with
+// it, and would not be counted.
 func (w *leaving) proofs(ctx context.Context) error {
 	var errs []error
 	for _, id := range w.accounts {
-		sessions, err := w.Rooms.Sessions.RevokeAll(ctx, id, w.Why)
-		errs = append(errs, err)
 		families, err := w.Rooms.Tokens.RevokeByPrincipal(ctx, id, w.Why)
+		errs = append(errs, err)
+		sessions, err := w.Rooms.Sessions.RevokeAll(ctx, id, w.Why)
 		errs = append(errs, err)
 		w.report.Sessions += len(sessions)
 		w.report.Families += len(families)

@@ -52,22 +52,35 @@ func (s *Service) CodesLeft(ctx context.Context, id sallyport.PrincipalID) (int,
 	return s.Store.CodesLeft(ctx, id)
 }
 
-// UseCode checks a code and uses it up. A wrong one, a used one and a person without any are one error of kind Unknown;
+// UseCode checks a code and uses it up. note is called before, when the code is right, with how many will be left: its error
+// stops the use. A wrong one, a used one and a person without any are one error of kind Unknown;
 // too many guesses are Busy. How it was typed (case, dashes, spaces) does not matter.
-func (s *Service) UseCode(ctx context.Context, id sallyport.PrincipalID, typed secret.Text) error {
+func (s *Service) UseCode(ctx context.Context, id sallyport.PrincipalID, typed secret.Text, note func(left int) error) error {
 	key := "recovery:" + string(id)
 	if err := s.Throttle(ctx, key); err != nil {
 		return err
 	}
+	wrong := sallyport.E("check recovery code", sallyport.Unknown, "the code is wrong or was used before", "each code works once; try another of your list").Because(ReasonWrongCode)
 	text, ok := canonical(typed)
-	if ok {
-		var err error
-		if ok, err = s.Store.UseCode(ctx, id, hashCode(id, text)); err != nil {
-			return err
-		}
-	}
 	if !ok {
-		return sallyport.E("check recovery code", sallyport.Unknown, "the code is wrong or was used before", "each code works once; try another of your list").Because(ReasonWrongCode)
+		return wrong
+	}
+	hash := hashCode(id, text)
+	left, there, err := s.Store.FindCode(ctx, id, hash)
+	if err != nil {
+		return err
+	}
+	if !there {
+		return wrong
+	}
+	if err := note(left - 1); err != nil {
+		return err
+	}
+	if there, err = s.Store.UseCode(ctx, id, hash); err != nil {
+		return err
+	}
+	if !there {
+		return wrong // somebody used it meanwhile
 	}
 	return s.Right(ctx, key)
 }

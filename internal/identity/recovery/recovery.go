@@ -68,6 +68,8 @@ type Query struct {
 type Store interface {
 	// ReplaceCodes forgets a person's codes and keeps others.
 	ReplaceCodes(ctx context.Context, id sallyport.PrincipalID, hashes [][sha256.Size]byte, made time.Time) error
+	// FindCode reports whether a code is there, and how many codes a person has.
+	FindCode(ctx context.Context, id sallyport.PrincipalID, hash [sha256.Size]byte) (left int, there bool, err error)
 	// UseCode removes a code and reports whether it was there. Of parallel calls with one code, one wins.
 	UseCode(ctx context.Context, id sallyport.PrincipalID, hash [sha256.Size]byte) (bool, error)
 	// CodesLeft counts a person's codes.

@@ -3,6 +3,7 @@ package recovery_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,27 +65,27 @@ func TestCodes(t *testing.T) {
 	d := newDesk(t)
 	codes, others := d.codes("user:ana"), d.codes("user:bo")
 	for i, typed := range []string{codes[0].Reveal(), strings.ToLower(codes[1].Reveal()), " " + strings.ReplaceAll(codes[2].Reveal(), "-", " ") + "\n"} {
-		if err := d.UseCode(t.Context(), "user:ana", secret.NewText(typed)); err != nil {
+		if err := d.UseCode(t.Context(), "user:ana", secret.NewText(typed), noted); err != nil {
 			t.Errorf("%q = %v", typed, err)
 		}
-		wantKind(t, "the same again", d.UseCode(t.Context(), "user:ana", codes[i]), sallyport.Unknown)
+		wantKind(t, "the same again", d.UseCode(t.Context(), "user:ana", codes[i], noted), sallyport.Unknown)
 	}
-	wantKind(t, "bo's code", d.UseCode(t.Context(), "user:ana", others[0]), sallyport.Unknown)
+	wantKind(t, "bo's code", d.UseCode(t.Context(), "user:ana", others[0], noted), sallyport.Unknown)
 	if n, err := d.CodesLeft(t.Context(), "user:ana"); n != 7 || err != nil {
 		t.Errorf("%d are left, %v", n, err)
 	}
 	fresh := d.codes("user:ana")
-	wantKind(t, "a code from before", d.UseCode(t.Context(), "user:ana", codes[5]), sallyport.Unknown)
-	if err := d.UseCode(t.Context(), "user:ana", fresh[0]); err != nil {
+	wantKind(t, "a code from before", d.UseCode(t.Context(), "user:ana", codes[5], noted), sallyport.Unknown)
+	if err := d.UseCode(t.Context(), "user:ana", fresh[0], noted); err != nil {
 		t.Error(err)
 	}
 	for range 5 {
-		wantKind(t, "a wrong code", d.UseCode(t.Context(), "user:ana", codes[5]), sallyport.Unknown)
+		wantKind(t, "a wrong code", d.UseCode(t.Context(), "user:ana", codes[5], noted), sallyport.Unknown)
 	}
-	wantKind(t, "a right one after five wrong ones", d.UseCode(t.Context(), "user:ana", fresh[1]), sallyport.Busy)
+	wantKind(t, "a right one after five wrong ones", d.UseCode(t.Context(), "user:ana", fresh[1], noted), sallyport.Busy)
 	for _, bad := range []string{"", "x", strings.Repeat("A", 1000), "AAAA-AAAA-AAAA-AAA"} {
 		d.at = d.at.Add(25 * time.Hour)
-		wantKind(t, bad, d.UseCode(t.Context(), "user:new", secret.NewText(bad)), sallyport.Unknown)
+		wantKind(t, bad, d.UseCode(t.Context(), "user:new", secret.NewText(bad), noted), sallyport.Unknown)
 	}
 }
 
@@ -112,7 +113,7 @@ func TestOneCodeOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 { // as many guesses as are free
 		wg.Go(func() {
-			if d.UseCode(t.Context(), "user:ana", code) == nil {
+			if d.UseCode(t.Context(), "user:ana", code, noted) == nil {
 				won.Add(1)
 			}
 		})
@@ -236,18 +237,44 @@ func TestParallelVotes(t *testing.T) {
 	}
 }
 
+// noted writes a use down.
+func noted(int) error { return nil }
+
+// A code that cannot be written down is not used up.
+func TestCodeWithoutARecord(t *testing.T) {
+	d := newDesk(t)
+	codes, err := d.NewCodes(t.Context(), "user:ana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, down := -1, errors.New("the disk is full")
+	if err := d.UseCode(t.Context(), "user:ana", codes[0], func(n int) error { left = n; return down }); !errors.Is(err, down) || left != len(codes)-1 {
+		t.Errorf("UseCode = %v, with %d left", err, left)
+	}
+	if err := d.UseCode(t.Context(), "user:ana", codes[0], noted); err != nil {
+		t.Errorf("the same code when it can be: %v", err)
+	}
+	if n, err := d.CodesLeft(t.Context(), "user:ana"); err != nil || n != len(codes)-1 {
+		t.Errorf("%d left, %v", n, err)
+	}
+}
+
 func FuzzUseCode(f *testing.F) {
 	f.Add("AAAA-AAAA-AAAA-AAAA")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, typed string) {
 		s := &recovery.Service{Store: none{}, Throttle: func(context.Context, string) error { return nil }}
-		if err := s.UseCode(t.Context(), "user:ana", secret.NewText(typed)); sallyport.KindOf(err) != sallyport.Unknown {
+		if err := s.UseCode(t.Context(), "user:ana", secret.NewText(typed), noted); sallyport.KindOf(err) != sallyport.Unknown {
 			t.Errorf("%q = %v", typed, err)
 		}
 	})
 }
 
 type none struct{ recovery.Store }
+
+func (none) FindCode(context.Context, sallyport.PrincipalID, [32]byte) (int, bool, error) {
+	return 0, false, nil
+}
 
 func (none) UseCode(context.Context, sallyport.PrincipalID, [32]byte) (bool, error) {
 	return false, nil

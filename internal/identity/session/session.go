@@ -97,7 +97,9 @@ type Store interface {
 	Raise(ctx context.Context, old, new Hash, s Session) error
 	// Rate replaces what is kept of a session's risk, NotFound where there is none. It is announced like Revoke.
 	Rate(ctx context.Context, id string, r Rating) error
-	// Revoke ends the sessions that a query by id, principal or upstream selects and that are not revoked, and returns their ids.
+	// Revoke ends the sessions that a query by id, principal or upstream selects and that are not revoked, and returns their
+	// ids. The token families that were approved in them end in the same transaction: a session's end is remembered for
+	// hours only, and a family that went on being refreshed would outlive that.
 	Revoke(ctx context.Context, q Query, at time.Time, why string) ([]string, error)
 	// Prune forgets sessions whose End was before a time.
 	Prune(ctx context.Context, before time.Time) error
@@ -198,15 +200,27 @@ func (s *Service) Raise(ctx context.Context, bearer secret.Text, p Proof) (secre
 	if err != nil {
 		return secret.Text{}, Session{}, err
 	}
-	limits, ok := s.Limits[max(p.Assurance, one.Assurance)]
-	if !ok || p.Principal != one.Principal || len(p.Methods) == 0 {
-		return secret.Text{}, Session{}, sallyport.E("raise session", sallyport.Invalid, "the proof is another principal's, names no method or no level that has sessions", "")
+	if one, err = s.Raised(one, p); err != nil {
+		return secret.Text{}, Session{}, err
 	}
 	fresh, hash, err := NewToken(s.Random)
 	if err != nil {
 		return secret.Text{}, Session{}, err
 	}
+	if err := s.replace(ctx, old, hash, one); err != nil {
+		return secret.Text{}, Session{}, err
+	}
+	return fresh, one, nil
+}
+
+// Raised is what Raise would make of a session now. It changes nothing.
+func (s *Service) Raised(one Session, p Proof) (Session, error) {
+	limits, ok := s.Limits[max(p.Assurance, one.Assurance)]
+	if !ok || p.Principal != one.Principal || len(p.Methods) == 0 {
+		return Session{}, sallyport.E("raise session", sallyport.Invalid, "the proof is another principal's, names no method or no level that has sessions", "")
+	}
 	now := s.now()
+	one.Methods = slices.Clone(one.Methods)
 	if one.Seen = now; p.Assurance >= one.Assurance {
 		one.Assurance, one.AuthTime = p.Assurance, p.provedAt(now) // a weaker proof does not make a stronger one fresh
 	}
@@ -219,10 +233,7 @@ func (s *Service) Raise(ctx context.Context, bearer secret.Text, p Proof) (secre
 	if end := one.Created.Add(limits.Absolute); end.Before(one.End) {
 		one.End = end
 	}
-	if err := s.replace(ctx, old, hash, one); err != nil {
-		return secret.Text{}, Session{}, err
-	}
-	return fresh, one, nil
+	return one, nil
 }
 
 // Rotate replaces the bearer value of a session and nothing else: the old one is dead at once.
@@ -239,6 +250,21 @@ func (s *Service) Rotate(ctx context.Context, bearer secret.Text) (secret.Text, 
 		return secret.Text{}, Session{}, err
 	}
 	return fresh, one, nil
+}
+
+// Retire ends the session of a bearer value as if it had run out now: nobody can use it any more, and what was given out by
+// it lives on to its own end.
+func (s *Service) Retire(ctx context.Context, bearer secret.Text) error {
+	old, one, err := s.find(ctx, bearer)
+	if err != nil {
+		return err
+	}
+	_, hash, err := NewToken(s.Random) // a value that nobody has
+	if err != nil {
+		return err
+	}
+	one.IdleEnd = s.now()
+	return s.replace(ctx, old, hash, one)
 }
 
 // replace keeps a session under a new hash.

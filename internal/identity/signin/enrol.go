@@ -50,12 +50,13 @@ func (s *Service) Generator(ctx context.Context, handle secret.Text) (credential
 }
 
 // Confirm takes the first code of the generator and ends an enrolment: the new password and generator replace what was
-// there, passkeys and recovery codes end (whoever enrols again may have lost them to somebody), sessions that were open end, and a new one begins. With a wrong code comes the Step for the next attempt.
+// there, passkeys and recovery codes end (whoever enrols again may have lost them to somebody), sessions that were
+// open end, and a new one begins. With a wrong code comes the Step for the next attempt.
 func (s *Service) Confirm(ctx context.Context, c Client, handle secret.Text, code string) (Step, error) {
-	f, err := s.take(ctx, handle, Confirming)
-	if err != nil {
-		return Step{}, err
-	}
+	return s.goOn(ctx, handle, Confirming, func(f Flow) (Step, error) { return s.confirmed(ctx, c, f, code) })
+}
+
+func (s *Service) confirmed(ctx context.Context, c Client, f Flow, code string) (Step, error) {
 	m, err := s.invited(ctx, f.Member)
 	if err != nil {
 		return Step{}, err

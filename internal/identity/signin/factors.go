@@ -169,24 +169,22 @@ func (s *Service) changed(ctx context.Context, c Client, one session.Session, de
 
 // RecoveryCode takes a saved code as second proof of a sign-in.
 func (s *Service) RecoveryCode(ctx context.Context, c Client, handle secret.Text, code secret.Text) (Step, error) {
-	f, err := s.take(ctx, handle, NeedsCode)
-	if err != nil {
-		return Step{}, err
-	}
+	return s.goOn(ctx, handle, NeedsCode, func(f Flow) (Step, error) { return s.recovered(ctx, c, f, code) })
+}
+
+func (s *Service) recovered(ctx context.Context, c Client, f Flow, code secret.Text) (Step, error) {
 	m, err := s.active(ctx, f.Member)
 	if err != nil {
 		return Step{}, s.failed(ctx, c, f.Member, err)
 	}
-	if err := s.Recovery.UseCode(ctx, f.Member, code); err != nil {
+	if err := s.Recovery.UseCode(ctx, f.Member, code, func(left int) error {
+		e := s.event(c, sallyport.EventRecovery, m.ID, "", map[string]string{"what": "code used", "left": strconv.Itoa(left)})
+		if err := s.Note(ctx, e); err != nil {
+			return unrecorded(err)
+		}
+		return nil
+	}); err != nil {
 		return s.again(ctx, c, f, err)
-	}
-	left, err := s.Recovery.CodesLeft(ctx, f.Member)
-	if err != nil {
-		return Step{}, err
-	}
-	e := s.event(c, sallyport.EventRecovery, m.ID, "", map[string]string{"what": "code used", "left": strconv.Itoa(left)})
-	if err := s.Note(ctx, e); err != nil {
-		return Step{}, unrecorded(err)
 	}
 	return s.start(ctx, c, m, proof(m, "pwd", "otp", "mfa"), f)
 }

@@ -2,6 +2,7 @@ package signin
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/url"
 	"slices"
@@ -85,6 +86,21 @@ func (s *Service) FederatedCode(ctx context.Context, c Client, provider string, 
 	if err != nil {
 		return Step{}, err
 	}
+	step, err := s.federatedCode(ctx, c, f, code)
+	if sallyport.KindOf(err) != sallyport.Unavailable || !step.Flow.IsZero() {
+		return step, err
+	}
+	if f.Attempts++; f.Attempts >= mostCodes {
+		return Step{}, err
+	}
+	again, kept := s.keep(ctx, f) // what is down does not end the sign-in
+	if kept != nil {
+		return Step{}, errors.Join(err, kept)
+	}
+	return again, err
+}
+
+func (s *Service) federatedCode(ctx context.Context, c Client, f federation.Flow, code string) (Step, error) {
 	if err := s.Credentials.VerifyTOTP(ctx, f.Member, code); err != nil {
 		cause := s.failed(ctx, c, f.Member, err)
 		if k := sallyport.KindOf(cause); k != sallyport.Unknown && k != sallyport.Busy {

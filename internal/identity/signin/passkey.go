@@ -36,10 +36,10 @@ func (s *Service) PasskeySecond(ctx context.Context, flow secret.Text) (passkey.
 // SecondPasskey takes the answer to PasskeySecond. With a wrong one comes the Step for the next attempt, while there is
 // one.
 func (s *Service) SecondPasskey(ctx context.Context, c Client, flow, handle secret.Text, response []byte) (Step, error) {
-	f, err := s.take(ctx, flow, NeedsCode)
-	if err != nil {
-		return Step{}, err
-	}
+	return s.goOn(ctx, flow, NeedsCode, func(f Flow) (Step, error) { return s.second(ctx, c, f, handle, response) })
+}
+
+func (s *Service) second(ctx context.Context, c Client, f Flow, handle secret.Text, response []byte) (Step, error) {
 	got, m, err := s.proved(ctx, c, answer{handle, passkey.Second, "", response})
 	if err != nil {
 		return s.again(ctx, c, f, err)
@@ -111,14 +111,15 @@ func (s *Service) raise(ctx context.Context, c Client, one session.Session, m di
 	if err != nil {
 		return Step{}, s.failed(ctx, c, m.ID, err)
 	}
-	bearer, raised, err := s.Sessions.Raise(ctx, c.Bearer, p)
+	raised, err := s.Sessions.Raised(one, p)
 	if err != nil {
 		return Step{}, err
 	}
 	if err := s.note(ctx, c, sallyport.EventSteppedUp, raised, map[string]string{"ceremony": "step-up"}); err != nil {
-		return Step{}, s.undo(ctx, raised, err)
+		return Step{}, err
 	}
-	return Step{Bearer: bearer, Session: raised}, nil
+	bearer, raised, err := s.Sessions.Raise(ctx, c.Bearer, p)
+	return Step{Bearer: bearer, Session: raised}, err
 }
 
 // Ways are what a person can give as second proof.

@@ -23,6 +23,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"net/netip"
 	"strings"
@@ -110,7 +111,7 @@ type Service struct {
 type Client struct {
 	Source string      // shortened network address
 	Agent  string      // for people to recognise
-	Bearer secret.Text // of the session that it has, if any; a new sign-in ends it
+	Bearer secret.Text // of the session that it has, if any; a new sign-in makes it worthless: see start
 	// For the assessment; only Device is kept.
 	Address   netip.Addr // whole; the zero value where unknown
 	UserAgent string     // the header, clipped to 512 bytes
@@ -161,18 +162,16 @@ func (s *Service) Password(ctx context.Context, c Client, name string, password 
 
 // Code takes the second proof of a sign-in. With a wrong code comes the Step for the next attempt, while there is one.
 func (s *Service) Code(ctx context.Context, c Client, handle secret.Text, code string) (Step, error) {
-	f, err := s.take(ctx, handle, NeedsCode)
-	if err != nil {
-		return Step{}, err
-	}
-	if err := s.Credentials.VerifyTOTP(ctx, f.Member, code); err != nil {
-		return s.again(ctx, c, f, err)
-	}
-	m, err := s.active(ctx, f.Member)
-	if err != nil {
-		return Step{}, s.failed(ctx, c, f.Member, err)
-	}
-	return s.start(ctx, c, m, proof(m, "pwd", "otp", "mfa"), f)
+	return s.goOn(ctx, handle, NeedsCode, func(f Flow) (Step, error) {
+		if err := s.Credentials.VerifyTOTP(ctx, f.Member, code); err != nil {
+			return s.again(ctx, c, f, err)
+		}
+		m, err := s.active(ctx, f.Member)
+		if err != nil {
+			return Step{}, s.failed(ctx, c, f.Member, err)
+		}
+		return s.start(ctx, c, m, proof(m, "pwd", "otp", "mfa"), f)
+	})
 }
 
 // StepUp raises the client's session by a code.
@@ -239,8 +238,11 @@ func (s *Service) RevokeAll(ctx context.Context, c Client, why string) error {
 	return s.note(ctx, c, sallyport.EventSessionRevoked, one, map[string]string{"why": why, "sessions": strings.Join(ids, " ")})
 }
 
-// start ends a ceremony: the session that the browser had is over, the new one is written down, then handed out.
+// start ends a ceremony: the new session is written down, the one that the browser had is over, the new one is handed out.
 // f is the ceremony's: where the browser wanted to go, and the assessment, which the proof must be strong enough for.
+//
+// What the same person has given out by the old session lives on, as it does where a session runs out: to sign in anew is
+// not to sign out. Where somebody else signs in, the old session is revoked with all that came of it.
 func (s *Service) start(ctx context.Context, c Client, m directory.Member, p session.Proof, f Flow) (Step, error) {
 	if err := f.Found.strong(p.Assurance); err != nil {
 		return Step{}, s.failed(ctx, c, m.ID, err)
@@ -249,11 +251,8 @@ func (s *Service) start(ctx context.Context, c Client, m directory.Member, p ses
 		return s.next(ctx, Flow{Stage: Renewing, Member: m.ID, Return: f.Return, Found: f.Found, Proved: Proved{p.Assurance, p.Methods}})
 	}
 	p.Principal, p.Person, p.Source, p.Agent, p.Rating = m.ID, m.Person, c.Source, c.Agent, f.Found.Rating()
-	if old, err := s.Sessions.Lookup(ctx, c.Bearer); err == nil {
-		if err := s.Sessions.Revoke(ctx, old.ID, "another sign-in took its place"); err != nil {
-			return Step{}, err
-		}
-	} else if sallyport.KindOf(err) != sallyport.Unknown {
+	old, err := s.Sessions.Peek(ctx, c.Bearer)
+	if err != nil && sallyport.KindOf(err) != sallyport.Unknown {
 		return Step{}, err
 	}
 	bearer, one, err := s.Sessions.Start(ctx, p)
@@ -263,7 +262,25 @@ func (s *Service) start(ctx context.Context, c Client, m directory.Member, p ses
 	if err := s.note(ctx, c, sallyport.EventSignedIn, one, f.Found.Detail); err != nil {
 		return Step{}, s.undo(ctx, one, err)
 	}
+	if err := s.replaced(ctx, c, old, m); err != nil {
+		return Step{}, s.undo(ctx, one, err)
+	}
 	return Step{Bearer: bearer, Session: one, Return: f.Return}, nil
+}
+
+// replaced takes the browser's old session away, if it had one: m has signed in.
+func (s *Service) replaced(ctx context.Context, c Client, old session.Session, m directory.Member) error {
+	const why = "somebody else signed in with this browser"
+	switch old.Principal {
+	case "":
+		return nil
+	case m.ID:
+		return s.Sessions.Retire(ctx, c.Bearer)
+	}
+	if err := s.note(ctx, c, sallyport.EventSessionRevoked, old, map[string]string{"why": why}); err != nil {
+		return err
+	}
+	return s.Sessions.Revoke(ctx, old.ID, why)
 }
 
 // undo ends a session whose beginning could not be recorded. Its bearer value was not handed out, so that a store that
@@ -308,6 +325,28 @@ func (s *Service) again(ctx context.Context, c Client, f Flow, cause error) (Ste
 		return Step{}, err
 	}
 	return step, cause
+}
+
+// goOn uses a handle up and goes on with its flow. Where that fails because something is down, the handle stays good: whoever
+// tries again when it is up need not begin again. A code that was tried counts all the same.
+func (s *Service) goOn(ctx context.Context, handle secret.Text, stage Stage, next func(Flow) (Step, error)) (Step, error) {
+	f, err := s.take(ctx, handle, stage)
+	if err != nil {
+		return Step{}, err
+	}
+	step, err := next(f)
+	if sallyport.KindOf(err) != sallyport.Unavailable {
+		return step, err
+	}
+	if stage == NeedsCode {
+		f.Attempts++
+	}
+	if f.Attempts < mostCodes {
+		if kept := s.Flows.PutFlow(context.WithoutCancel(ctx), f, s.Now()); kept != nil {
+			err = errors.Join(err, kept)
+		}
+	}
+	return step, err
 }
 
 // take uses a handle up. One of another stage is used up too: it has no other use.

@@ -462,17 +462,25 @@ func TestEnrolment(t *testing.T) {
 // What cannot be written down does not happen.
 func TestNothingWithoutARecord(t *testing.T) {
 	d := newDesk(t)
-	_, key := d.enrol("user:ana")
+	before, key := d.enrol("user:ana")
 	half, halfKey := d.begin("user:bo")
 	flow, err := d.sign("ana", goodPassword)
 	if err != nil {
 		t.Fatal(err)
 	}
+	codes, err := d.Recovery.NewCodes(t.Context(), "user:ana")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := client() // the browser in which ana is signed in
+	same.Bearer = before.Bearer
 	d.broken = errors.New("disk full")
 	for name, err := range map[string]error{
 		"a wrong password": errOf(d.sign("ana", "wrong")),
 		"a right code":     errOf(d.Code(t.Context(), client(), flow.Flow, d.code(key))),
 		"an enrolment":     errOf(d.Confirm(t.Context(), client(), half.Flow, d.code(halfKey))),
+		"a recovery code":  errOf(d.RecoveryCode(t.Context(), same, flow.Flow, codes[0])),
+		"a step-up":        errOf(d.stepUp(same, key)),
 	} {
 		if sallyport.KindOf(err) != sallyport.Unavailable || strings.Contains(sallyport.PublicText(err), "disk") {
 			t.Errorf("%s = %v, want unavailable", name, err)
@@ -484,6 +492,86 @@ func TestNothingWithoutARecord(t *testing.T) {
 	}
 	if f, err := d.Credentials.Store.Factors(t.Context(), "user:bo"); err != nil || f.Password.Hash != "" {
 		t.Errorf("bo was enrolled: %v", err)
+	}
+	// Nothing was used up: neither handles, nor the recovery code, nor the session that ana had, nor its level.
+	if one, _, err := d.Session(t.Context(), before.Bearer); err != nil || !one.AuthTime.Equal(before.Session.AuthTime) {
+		t.Errorf("the session from before: %+v, %v", one, err)
+	}
+	if step, err := d.Confirm(t.Context(), client(), half.Flow, d.code(halfKey)); err != nil || step.Bearer.IsZero() {
+		t.Errorf("the enrolment goes on: %v", err)
+	}
+	if step, err := d.RecoveryCode(t.Context(), same, flow.Flow, codes[0]); err != nil || step.Bearer.IsZero() {
+		t.Errorf("the sign-in goes on, by the code that was tried: %v", err)
+	}
+	if _, _, err := d.Session(t.Context(), before.Bearer); sallyport.KindOf(err) != sallyport.Unknown {
+		t.Errorf("the session from before the sign-in: %v", err)
+	}
+}
+
+// stepUp raises a client's session by the next code.
+func (d *desk) stepUp(c signin.Client, key string) (signin.Step, error) {
+	d.at = d.at.Add(30 * time.Second)
+	return d.StepUp(d.t.Context(), c, d.code(key))
+}
+
+// A code that is tried while nothing can be written down counts: an outage gives no guesses away.
+func TestAnOutageGivesNoGuesses(t *testing.T) {
+	d := newDesk(t)
+	d.enrol("user:ana")
+	flow, err := d.sign("ana", goodPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.broken = errors.New("disk full")
+	ended := 0
+	for range 10 {
+		if _, err := d.Code(t.Context(), client(), flow.Flow, "000000"); sallyport.ReasonOf(err) == "flow.unknown" {
+			ended++
+		} else if sallyport.KindOf(err) != sallyport.Unavailable {
+			t.Errorf("a wrong code: %v", err)
+		}
+	}
+	if ended != 5 {
+		t.Errorf("%d of 10 tries came after the end, want 5", ended)
+	}
+}
+
+// A new sign-in in a browser ends the old session there. For the same person that is as if it had run out, so that what
+// it has given out lives on; somebody else's is revoked.
+func TestAnotherSignInTakesTheBrowser(t *testing.T) {
+	d := newDesk(t)
+	d.alone("user:ana", goodPassword, false)
+	d.alone("user:bo", goodPassword, false)
+	d.Require = sallyport.SingleFactor
+	c := client()
+	for _, next := range []struct {
+		name    string
+		revoked bool
+	}{{"ana", false}, {"ana", false}, {"bo", true}} {
+		old := c.Bearer
+		var was string
+		if one, err := d.Sessions.Lookup(t.Context(), old); err == nil {
+			was = one.ID
+		}
+		begin := d.at
+		step, err := d.Password(t.Context(), c, next.name, secret.NewText(goodPassword), "")
+		if err != nil || step.Bearer.IsZero() {
+			t.Fatalf("%s: %v", next.name, err)
+		}
+		c.Bearer = step.Bearer
+		if was == "" {
+			continue
+		}
+		if _, err := d.Sessions.Lookup(t.Context(), old); sallyport.KindOf(err) != sallyport.Unknown {
+			t.Errorf("%s: the old value opens: %v", next.name, err)
+		}
+		if _, err := d.Sessions.Get(t.Context(), was); sallyport.KindOf(err) != sallyport.Unknown {
+			t.Errorf("%s: the old session lives: %v", next.name, err)
+		}
+		gone, err := d.Sessions.Revoked(t.Context(), begin)
+		if err != nil || (len(gone) == 1 && gone[0].ID == was) != next.revoked {
+			t.Errorf("%s: revoked %v, %v; want that to be %v", next.name, gone, err, next.revoked)
+		}
 	}
 }
 

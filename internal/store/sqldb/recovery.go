@@ -30,6 +30,16 @@ func (s recoveryStore) ReplaceCodes(ctx context.Context, id sallyport.PrincipalI
 	})
 }
 
+// FindCode implements [recovery.Store].
+func (s recoveryStore) FindCode(ctx context.Context, id sallyport.PrincipalID, hash [sha256.Size]byte) (int, bool, error) {
+	left, err := s.CodesLeft(ctx, id)
+	if err != nil {
+		return 0, false, err
+	}
+	n, err := queryOne(ctx, s.db.reader, scanInt, "SELECT count(*) FROM recovery_code WHERE member = $1 AND hash = $2", string(id), hash[:])
+	return left, n == 1, err
+}
+
 // UseCode implements [recovery.Store].
 func (s recoveryStore) UseCode(ctx context.Context, id sallyport.PrincipalID, hash [sha256.Size]byte) (bool, error) {
 	var n int64

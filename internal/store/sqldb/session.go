@@ -124,6 +124,9 @@ func (s sessionStore) Revoke(ctx context.Context, q session.Query, at time.Time,
 			if err == nil {
 				err = execOne(ctx, tx, "UPDATE session SET revoked = $1, why = $2 WHERE id = $3", toMicros(at), why, id)
 			}
+			if err == nil {
+				_, err = exec(ctx, tx, "UPDATE token_family SET revoked = $1, reason = $2 WHERE session = $3 AND revoked = 0", toMicros(at), why, id)
+			}
 		}
 		return err
 	})

@@ -9,6 +9,7 @@ import (
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/signin"
+	"sallyport/internal/identity/token"
 	"sallyport/internal/store/sqldb"
 )
 
@@ -66,9 +67,17 @@ func testSession(t *testing.T, open func() *sqldb.DB) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	begun, elsewhere := tokenFamily("begun"), tokenFamily("elsewhere")
+	elsewhere.Session = "S-9"
+	must(t, first.Token().StartFamily(t.Context(), begun))
+	must(t, first.Token().StartFamily(t.Context(), elsewhere))
 	ids, err := a.Revoke(t.Context(), session.Query{Principal: "user:ana"}, at.Add(time.Minute), "lost laptop")
 	if err != nil || fmt.Sprint(ids) != "[S-1 S-2 S-3]" {
 		t.Errorf("Revoke = %v, %v", ids, err)
+	}
+	ended, err := second.Token().Revoked(t.Context(), at)
+	if err != nil || len(ended) != 1 || ended[0] != (token.Revoked{Family: "begun", At: at.Add(time.Minute), Reason: "lost laptop"}) {
+		t.Errorf("the families of the sessions: %+v, %v", ended, err)
 	}
 	wantChange(t, second, before, sqldb.Session)
 	ids, err = a.Revoke(t.Context(), session.Query{ID: "S-2"}, at.Add(time.Hour), "again")

@@ -257,6 +257,9 @@ func (d *Door) takeProviderCode(w http.ResponseWriter, r *http.Request) error {
 		d.arrive(w, r, step)
 		return nil
 	}
+	if d.down(err, step) {
+		return err
+	}
 	d.set(w, awayCookie, step.Flow, flowLife)
 	if step.Flow.IsZero() {
 		return err

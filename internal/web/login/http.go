@@ -16,6 +16,7 @@ import (
 	"sallyport"
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/session"
+	"sallyport/internal/identity/signin"
 	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/plumbing/secret"
 )
@@ -161,6 +162,11 @@ func setStatus(w http.ResponseWriter, err error) int {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	return status
+}
+
+// down tells that a proof could not be taken because something is down. The browser's handle then stays good, and its cookie.
+func (d *Door) down(err error, step signin.Step) bool {
+	return sallyport.KindOf(err) == sallyport.Unavailable && step.Flow.IsZero()
 }
 
 // sentence is an error for a page: its public text less the name of the operation, as sentences.

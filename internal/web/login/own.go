@@ -211,6 +211,9 @@ func (d *Door) takeRecoveryCode(w http.ResponseWriter, r *http.Request) error {
 		d.advance(w, r, step)
 		return nil
 	}
+	if d.down(err, step) {
+		return err
+	}
 	d.set(w, flowCookie, step.Flow, flowLife)
 	if step.Flow.IsZero() {
 		return d.again(w, r, err, "login", page.View{Data: entry{Error: sentence(err)}})

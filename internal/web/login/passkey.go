@@ -98,7 +98,9 @@ func (d *Door) finishSignIn(w http.ResponseWriter, r *http.Request, in finish) (
 
 func (d *Door) finishSecond(w http.ResponseWriter, r *http.Request, in finish) (signin.Step, error) {
 	step, err := d.config.SignIn.SecondPasskey(r.Context(), d.client(r), d.cookie(r, flowCookie), d.cookie(r, ceremonyCookie), in.Response)
-	d.set(w, flowCookie, step.Flow, flowLife) // the next attempt's, or none
+	if !d.down(err, step) {
+		d.set(w, flowCookie, step.Flow, flowLife) // the next attempt's, or none
+	}
 	return step, err
 }
 
