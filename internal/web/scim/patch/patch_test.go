@@ -150,6 +150,18 @@ func TestRefused(t *testing.T) {
 	if _, err := apply(t, resource.Groups(), team, `{"op":"replace","path":"members[value eq \"u1\"].value","value":"u5"}`); sallyport.ReasonOf(err) != "mutability" {
 		t.Errorf("a member became another: %v", err)
 	}
+	members := func(from, n int) string {
+		var all []string
+		for i := range n {
+			all = append(all, fmt.Sprintf(`{"value":"m%d"}`, from+i))
+		}
+		return `{"op":"add","path":"members","value":[` + strings.Join(all, ",") + `]}`
+	}
+	for name, operations := range map[string]string{"at once": members(0, resource.MaxMembers+1), "in two": members(0, resource.MaxMembers-2) + "," + members(resource.MaxMembers, 1)} {
+		if _, err := apply(t, resource.Groups(), team, operations); sallyport.KindOf(err) != sallyport.TooLarge || sallyport.ReasonOf(err) != "tooMany" {
+			t.Errorf("more members than may be, %s: %v", name, err)
+		}
+	}
 	for _, raw := range []string{``, `[]`, `{}`, `{"Operations":[]}`, `{"schemas":["x"],"Operations":[{"op":"remove","path":"title"}]}`,
 		`{"schemas":["` + patch.URN + `"],"Operations":[{"op":"remove","op":"add","path":"title","value":"x"}]}`, string(body(`{}`)) + "x"} {
 		if _, err := patch.Apply(resource.Users(), decode(t, resource.Users(), ana), []byte(raw)); err == nil {
