@@ -113,6 +113,11 @@ func (c *Client) Label(ctx context.Context, t api.Thing) (api.Thing, error) {
 	return post[api.Thing](ctx, c, request{op: "label " + t.Resource, path: "/catalog/label", query: on(t.Resource)}, t)
 }
 
+// Purposes says what the model or dataset that t.Resource names may be used for, for the reason t.Why.
+func (c *Client) Purposes(ctx context.Context, t api.Thing) (api.Thing, error) {
+	return post[api.Thing](ctx, c, request{op: "set purposes of " + t.Resource, path: "/catalog/purposes", query: on(t.Resource)}, t)
+}
+
 // Promote moves the version that t.Resource names to t.Environment, and the names in t.Aliases to it.
 func (c *Client) Promote(ctx context.Context, t api.Thing) (api.Thing, error) {
 	return post[api.Thing](ctx, c, request{op: "promote " + t.Resource, path: "/catalog/promote", query: on(t.Resource)}, t)

@@ -19,9 +19,11 @@ import (
 
 // PushOptions say more about a push.
 type PushOptions struct {
-	Alias    string         // that shall stand for the new version; "" = none is moved
-	Lineage  []Origin       // what the version was made from
-	Progress func(Progress) // called often, by one goroutine; may be nil
+	Alias   string   // that shall stand for the new version; "" = none is moved
+	Lineage []Origin // what the version was made from
+	// TrainedBy is who trained it, where that is not whoever pushes: they do not release it either.
+	TrainedBy sallyport.PrincipalID
+	Progress  func(Progress) // called often, by one goroutine; may be nil
 }
 
 // Pushed is what a push made.
@@ -225,7 +227,9 @@ func (p *push) begin(ctx context.Context) error {
 	body := struct {
 		Files   []spec   `json:"files"`
 		Lineage []Origin `json:"lineage,omitempty"`
-	}{Lineage: p.o.Lineage}
+
+		TrainedBy sallyport.PrincipalID `json:"trainedBy,omitempty"`
+	}{Lineage: p.o.Lineage, TrainedBy: p.o.TrainedBy}
 	for _, f := range p.files {
 		body.Files = append(body.Files, spec{f.Path, f.Size, f.SHA256, f.Blocks})
 	}

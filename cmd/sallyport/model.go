@@ -61,7 +61,7 @@ func (a *app) show() *cobra.Command {
 }
 
 func (a *app) push() *cobra.Command {
-	var class, project, alias string
+	var class, project, alias, trainer string
 	var from []string
 	c := &cobra.Command{
 		Use: "push DIR ORG/MODEL", Short: "Push the files of a directory as a new version of a model", Args: arguments("DIR", "ORG/MODEL"),
@@ -78,6 +78,13 @@ left out. With --class or --project a model that is not in the catalog yet is ad
 					return usage(cmd, "write --from base=ORG/MODEL@VERSION or dataset=dataset:ORG/NAME")
 				}
 				o.Lineage = append(o.Lineage, client.Origin{Kind: kind, Ref: ref})
+			}
+			if trainer != "" {
+				id, err := sallyport.ParsePrincipalID(trainer)
+				if err != nil {
+					return err
+				}
+				o.TrainedBy = id
 			}
 			parsed, err := sallyport.ParseClass(class)
 			if err != nil {
@@ -120,6 +127,7 @@ left out. With --class or --project a model that is not in the catalog yet is ad
 	c.Flags().StringVar(&project, "project", "", "of a new model: `ORG/NAME`")
 	c.Flags().StringVar(&alias, "alias", "main", "let this name stand for the new version; \"\" moves none. Unless it is given, main stays with a released version")
 	c.Flags().StringArrayVar(&from, "from", nil, "what it was made from: `KIND=RESOURCE`, with the kind base, dataset or adapter; may be repeated")
+	c.Flags().StringVar(&trainer, "trained-by", "", "`WHO` trained it, where that is not you: they do not release it either")
 	complete(c, "class", "public", "internal", "restricted")
 	return c
 }
@@ -180,8 +188,8 @@ func (a *app) catalog() *cobra.Command {
 	list := &cobra.Command{
 		Use: "ls", Short: "List what you may know of", Args: arguments("[PREFIX]"), RunE: a.ls().RunE,
 	}
-	return noun(&cobra.Command{Use: "catalog", Short: "What is protected: add, label, promote, retire"},
-		list, a.catalogAdd(), a.catalogLabel(), a.catalogPromote(), a.catalogRetire())
+	return noun(&cobra.Command{Use: "catalog", Short: "What is protected: add, purposes, label, promote, retire"},
+		list, a.catalogAdd(), a.catalogPurposes(), a.catalogLabel(), a.catalogPromote(), a.catalogRetire())
 }
 
 func (a *app) catalogAdd() *cobra.Command {
@@ -224,7 +232,8 @@ func (a *app) catalogAdd() *cobra.Command {
 	c.Flags().StringVar(&t.Project, "project", "", "the `ORG/NAME` it belongs to")
 	c.Flags().StringArrayVar(&owners, "owner", nil, "who answers for it; may be repeated")
 	c.Flags().StringVar(&t.Model, "model", "", "of an endpoint: the `NAME` of the model it serves")
-	c.Flags().StringVar(&environment, "environment", "", "of an endpoint: development, staging or production")
+	c.Flags().StringVar(&environment, "environment", "", "of an endpoint or a dataset: development, staging or production")
+	c.Flags().StringArrayVar(&t.Purposes, "purpose", nil, "of a model or a dataset: a `NAME` of what it may be used for; may be repeated")
 	complete(c, "class", "public", "internal", "restricted")
 	complete(c, "environment", "development", "staging", "production")
 	return c
@@ -233,6 +242,30 @@ func (a *app) catalogAdd() *cobra.Command {
 // changeThing makes one change of the catalog.
 func (a *app) changeThing(ctx context.Context, t api.Thing, what string, change func(*client.Client, context.Context, api.Thing) (api.Thing, error)) error {
 	return do(ctx, a, with(change, t), func(t api.Thing) { a.line("%s is %s", t.Resource, what) })
+}
+
+func (a *app) catalogPurposes() *cobra.Command {
+	var why string
+	var purposes []string
+	c := &cobra.Command{
+		Use: "purposes RESOURCE", Short: "Say what a model or a dataset may be used for; it bites at once", Args: arguments("RESOURCE"),
+		Long: `Say what a model, with all its versions, or a dataset may be used for, in place of what was said before. The purpose of a
+call stands in its token. Without --for nothing is said any more.`,
+		Example: `  sallyport catalog purposes dataset:acme/claims --for training --for evaluation --why "as agreed with the insurer"`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if why == "" {
+				return usage(cmd, "say why, with --why: it is recorded")
+			}
+			said := "for any purpose"
+			if len(purposes) > 0 {
+				said = "for " + strings.Join(purposes, ", ")
+			}
+			return a.changeThing(cmd.Context(), api.Thing{Resource: args[0], Purposes: purposes, Why: why}, said, (*client.Client).Purposes)
+		},
+	}
+	c.Flags().StringArrayVar(&purposes, "for", nil, "a `NAME` of what it may be used for; may be repeated")
+	c.Flags().StringVar(&why, "why", "", "the `REASON`, for the record")
+	return c
 }
 
 func (a *app) catalogLabel() *cobra.Command {

@@ -54,7 +54,7 @@ func (a *app) guest() *cobra.Command {
 
 func (a *app) breedCreate(b breed) *cobra.Command {
 	m := api.Member{}
-	var owner, term string
+	var owner, term, environment string
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Add an account with an owner, a purpose and an end", Args: arguments("NAME"),
 		Long: `Add an account that acts without a person at a keyboard. A person answers for it, it has a purpose, and it ends by
@@ -74,6 +74,11 @@ itself, at most a year from now. It keeps no secret: a job proves itself by a tr
 			if m.Ends, err = endOf(term, a.now()); err != nil {
 				return err
 			}
+			if environment != "" {
+				if m.Environment, err = sallyport.ParseEnvironment(environment); err != nil {
+					return err
+				}
+			}
 			return a.addMember(cmd, m)
 		},
 	}
@@ -82,6 +87,8 @@ itself, at most a year from now. It keeps no secret: a job proves itself by a tr
 	c.Flags().StringVar(&m.Purpose, "purpose", "", "what it is for")
 	c.Flags().StringVar(&term, "for", "", "until when, such as `90d` or 2027-06-30")
 	c.Flags().StringArrayVar(&m.Groups, "group", nil, "a group, `ORG/NAME`; may be repeated")
+	c.Flags().StringVar(&environment, "environment", "", "where it runs: development, staging or production")
+	complete(c, "environment", "development", "staging", "production")
 	return c
 }
 

@@ -35,6 +35,8 @@ type Model struct {
 	Owners  []sallyport.PrincipalID `json:"owners"`
 	Aliases map[string]string       `json:"aliases"` // "main" -> "v3"
 	Created time.Time               `json:"created"`
+	// Purposes are what it may be used for; none = nobody has said.
+	Purposes []string `json:"purposes,omitempty"`
 }
 
 // A Version is one immutable set of files under the digest of its manifest.
@@ -52,6 +54,10 @@ type Version struct {
 	Retired     bool                  `json:"retired"` // kept for the record, its key is gone
 	Manifest    string                `json:"-"`       // name of the sealed manifest in the blob store
 	Files       []File                `json:"files"`   // empty in a Dump
+	// TrainedBy is who trained it, as the push says, "" where it does not.
+	TrainedBy sallyport.PrincipalID `json:"trainedBy,omitempty"`
+	// Makers are who acted for PushedBy when it was pushed.
+	Makers []sallyport.PrincipalID `json:"makers,omitempty"`
 }
 
 // An Origin is something that a version was made from.
@@ -82,6 +88,10 @@ type Dataset struct {
 	Class   sallyport.Class         `json:"class"`
 	Owners  []sallyport.PrincipalID `json:"owners"`
 	Created time.Time               `json:"created"`
+	// Purposes are what it may be used for; none = nobody has said.
+	Purposes []string `json:"purposes,omitempty"`
+	// Environment is where the data stands, "" in none. It is set once.
+	Environment sallyport.Environment `json:"environment,omitempty"`
 }
 
 // An Endpoint is a place where a model is used.

@@ -23,6 +23,7 @@ type Index struct {
 	versions  map[string][]*Version // by "acme/fraud", oldest first
 	datasets  map[string]*Dataset
 	endpoints map[string]*Endpoint
+	flowed    map[*Version]sallyport.Class // with what each was made from
 }
 
 // NewIndex indexes d.
@@ -48,6 +49,7 @@ func NewIndex(d Dump) *Index {
 	for i := range d.Endpoints {
 		x.endpoints[d.Endpoints[i].Org+"/"+d.Endpoints[i].Name] = &d.Endpoints[i]
 	}
+	x.flow()
 	return x
 }
 
@@ -64,7 +66,7 @@ func (x *Index) Resolve(r sallyport.Ref) (sallyport.Resource, bool) {
 		return sallyport.Resource{Kind: r.Kind, Org: r.Org, Project: r.Name, Name: r.Name, Class: sallyport.Internal}, x.projects[key]
 	case sallyport.DatasetKind:
 		if d, ok := x.datasets[key]; ok {
-			return sallyport.Resource{Kind: r.Kind, Org: d.Org, Project: d.Project, Name: d.Name, Class: class(d.Class)}, true
+			return sallyport.Resource{Kind: r.Kind, Org: d.Org, Project: d.Project, Name: d.Name, Class: class(d.Class), Environment: d.Environment}, true
 		}
 	case sallyport.EndpointKind:
 		if e, ok := x.endpoints[key]; ok {
@@ -83,7 +85,7 @@ func (x *Index) resolveModel(key, revision string) (sallyport.Resource, bool) {
 		return sallyport.Resource{}, false
 	}
 	if v := x.version(m, revision); v != nil {
-		return resourceOf(m, v), true
+		return x.resourceOf(m, v), true
 	}
 	if revision != "" {
 		return sallyport.Resource{}, false
@@ -112,9 +114,9 @@ func (x *Index) version(m *Model, revision string) *Version {
 	return nil
 }
 
-func resourceOf(m *Model, v *Version) sallyport.Resource {
+func (x *Index) resourceOf(m *Model, v *Version) sallyport.Resource {
 	return sallyport.Resource{Kind: sallyport.VersionKind, Org: m.Org, Project: m.Project, Name: m.Name,
-		Version: v.Number, Digest: v.Digest, Class: stricter(class(m.Class), v.Class), Environment: v.Environment}
+		Version: v.Number, Digest: v.Digest, Class: x.flowed[v], Environment: v.Environment}
 }
 
 // Version returns the version that a resolved resource is.
@@ -186,7 +188,7 @@ func (x *Index) All() []sallyport.Resource {
 		}
 	}
 	for _, d := range x.datasets {
-		all = append(all, sallyport.Resource{Kind: sallyport.DatasetKind, Org: d.Org, Project: d.Project, Name: d.Name, Class: class(d.Class)})
+		all = append(all, sallyport.Resource{Kind: sallyport.DatasetKind, Org: d.Org, Project: d.Project, Name: d.Name, Class: class(d.Class), Environment: d.Environment})
 	}
 	for _, e := range x.endpoints {
 		all = append(all, sallyport.Resource{Kind: sallyport.EndpointKind, Org: e.Org, Project: e.Project, Name: e.Name, Class: class(e.Class), Environment: e.Environment})

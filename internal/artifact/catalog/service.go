@@ -60,8 +60,19 @@ func (s *Service) Put(ctx context.Context, item Item) error {
 			return Item{}, sallyport.E("put "+k.kind, sallyport.Conflict,
 				fmt.Sprintf("%s is %s, and this would make it %s", k.name, class(*old), class(*classOf(item))), "change its label, which takes the right label.change")
 		}
-		return item, nil
+		return keep(item, now.Old), nil
 	})
+}
+
+// keep carries over what has a way of its own to change.
+func keep(item, old Item) Item {
+	if item.Model != nil && old.Model != nil {
+		item.Model.Purposes = old.Model.Purposes
+	}
+	if item.Dataset != nil && old.Dataset != nil {
+		item.Dataset.Purposes, item.Dataset.Environment = old.Dataset.Purposes, old.Dataset.Environment
+	}
+	return item
 }
 
 // known is what prepare found out about an item.
@@ -151,12 +162,21 @@ func check(k known, item Item, names []string, owners []sallyport.PrincipalID) e
 			return err
 		}
 	}
-	if e := item.Endpoint; e != nil && e.Environment != "" {
-		if _, err := sallyport.ParseEnvironment(string(e.Environment)); err != nil {
+	environment, purposes := sallyport.Environment(""), []string(nil)
+	switch {
+	case item.Endpoint != nil:
+		environment = item.Endpoint.Environment
+	case item.Dataset != nil:
+		environment, purposes = item.Dataset.Environment, item.Dataset.Purposes
+	case item.Model != nil:
+		purposes = item.Model.Purposes
+	}
+	if environment != "" {
+		if _, err := sallyport.ParseEnvironment(string(environment)); err != nil {
 			return err
 		}
 	}
-	return nil
+	return checkPurposes(op, purposes)
 }
 
 // classOf points at the class of an item, nil where it has none.

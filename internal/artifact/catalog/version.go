@@ -60,6 +60,13 @@ func checkVersion(op string, v Version) error {
 		bad = "number of files"
 	case len(v.Lineage) > MaxLineage:
 		bad = "number of origins"
+	case len(v.Makers) > MaxOwners:
+		bad = "number of makers"
+	}
+	for _, id := range append([]sallyport.PrincipalID{v.TrainedBy}, v.Makers...) {
+		if parsed, err := sallyport.ParsePrincipalID(string(id)); id != "" && (err != nil || parsed != id) {
+			bad = "maker"
+		}
 	}
 	if slices.ContainsFunc(v.Lineage, func(o Origin) bool {
 		return o.Kind == "" || o.Ref == "" || max(len(o.Kind), len(o.Ref), len(o.Digest)) > maxRef
@@ -87,9 +94,9 @@ func checkVersion(op string, v Version) error {
 
 // A VersionChange says what to change about a version; nil and false leave as is.
 type VersionChange struct {
-	Environment *sallyport.Environment
-	Class       *sallyport.Class // "" follows the model; never less strict than it was
-	Retired     bool             // for ever
+	Environment *sallyport.Environment // the one it stands in, or the next
+	Class       *sallyport.Class       // "" follows the model; never less strict than it was
+	Retired     bool                   // for ever
 }
 
 // UpdateVersion changes a version. A class may be raised here; Relabel lowers it.
@@ -125,11 +132,30 @@ func (s *Service) updateVersion(ctx context.Context, ref sallyport.Ref, c Versio
 			v.Class = *c.Class
 		}
 		if c.Environment != nil {
+			if err := step(op, ref, v.Environment, *c.Environment); err != nil {
+				return err
+			}
 			v.Environment = *c.Environment
 		}
 		v.Retired = c.Retired
 		return nil
 	})
+}
+
+// step refuses every way of a version but the one: from development to staging, from
+// there to production, the same digest all the way. What should not stand where it does
+// is retired, or replaced by moving an alias.
+func step(op string, ref sallyport.Ref, from, to sallyport.Environment) error {
+	way := []sallyport.Environment{sallyport.Development, sallyport.Staging, sallyport.Production}
+	at, next := slices.Index(way, from), slices.Index(way, to)
+	if at == next || at >= 0 && next == at+1 {
+		return nil
+	}
+	hint := "the last environment is production; roll back by moving an alias"
+	if at >= 0 && at+1 < len(way) {
+		hint = "promote it to " + string(way[at+1]) + " first"
+	}
+	return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s stands in %s and does not go to %s from there", ref, from, to), hint)
 }
 
 // SetAlias points a model's alias at one of its versions; number "" removes it.

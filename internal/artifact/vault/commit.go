@@ -87,6 +87,11 @@ func (v *Vault) ready(p *guard.Permit, u *upload, f *incoming) error {
 func (v *Vault) add(p *guard.Permit, u *upload, alias string) (catalog.Version, error) {
 	const op = "commit upload"
 	made := u.version()
+	for _, id := range append(p.Who().Actors, p.Who().ID) { // whoever finishes it had a hand in it too
+		if id != made.PushedBy && !slices.Contains(made.Makers, id) {
+			made.Makers = append(made.Makers, id)
+		}
+	}
 	m := Manifest{Salt: u.Salt, Files: make([]ManifestFile, len(u.files))}
 	for i, f := range u.files {
 		kind := string(format.KindOf(f.spec.Path)) // as format.Admit held it to

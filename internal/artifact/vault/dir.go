@@ -30,6 +30,9 @@ type record struct {
 	Salt    string                `json:"salt"`
 	Lineage []catalog.Origin      `json:"lineage"`
 	Files   []FileSpec            `json:"files"` // sorted by path
+
+	TrainedBy sallyport.PrincipalID   `json:"trainedBy,omitempty"`
+	Makers    []sallyport.PrincipalID `json:"makers,omitempty"` // who acted for By
 }
 
 // An uploadDir keeps uploads under way, each in a directory ID with

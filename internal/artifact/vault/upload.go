@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 
@@ -49,11 +50,17 @@ type upload struct {
 	ended bool
 }
 
+// Made says how the files of an upload came to be.
+type Made struct {
+	From      []catalog.Origin
+	TrainedBy sallyport.PrincipalID // "" where it is not said
+}
+
 // Begin begins an upload of a new version of the permit's model (model.push), or
 // finds the one that the same person began with the same files. It belongs to
 // that person and the model, and is kept for a day after bytes last came in,
 // through restarts.
-func (v *Vault) Begin(p *guard.Permit, specs []FileSpec, lineage []catalog.Origin) (Upload, error) {
+func (v *Vault) Begin(p *guard.Permit, specs []FileSpec, made Made) (Upload, error) {
 	const op = "begin upload"
 	if err := allows(p, sallyport.ModelPush); err != nil {
 		return Upload{}, err
@@ -61,11 +68,14 @@ func (v *Vault) Begin(p *guard.Permit, specs []FileSpec, lineage []catalog.Origi
 	if err := checkSpecs(specs); err != nil {
 		return Upload{}, err
 	}
-	if len(lineage) > catalog.MaxLineage {
-		return Upload{}, sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%d origins", len(lineage)), fmt.Sprintf("name at most %d", catalog.MaxLineage))
+	if len(made.From) > catalog.MaxLineage {
+		return Upload{}, sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%d origins", len(made.From)), fmt.Sprintf("name at most %d", catalog.MaxLineage))
+	}
+	if id, err := sallyport.ParsePrincipalID(string(made.TrainedBy)); made.TrainedBy != "" && (err != nil || id != made.TrainedBy) {
+		return Upload{}, sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%.80q is nobody who could have trained it", made.TrainedBy), "write user:NAME or service:NAME")
 	}
 	x, who := p.Resource(), p.Who()
-	r := record{Org: x.Org, Model: x.Name, By: who.ID, Person: who.Person, Lineage: lineage, Files: sortSpecs(specs)}
+	r := record{Org: x.Org, Model: x.Name, By: who.ID, Person: who.Person, Lineage: made.From, Files: sortSpecs(specs), TrainedBy: made.TrainedBy, Makers: who.Actors}
 	under, err := v.find(p.Context(), r)
 	if err != nil {
 		return Upload{}, err
@@ -152,7 +162,7 @@ func newUpload(r record, key secret.Bytes, done map[int]string) *upload {
 }
 
 func (u *upload) version() catalog.Version {
-	return catalog.Version{ID: u.ID, Org: u.Org, Model: u.Model, PushedBy: u.By, Lineage: u.Lineage}
+	return catalog.Version{ID: u.ID, Org: u.Org, Model: u.Model, PushedBy: u.By, Lineage: u.Lineage, TrainedBy: u.TrainedBy, Makers: slices.Clone(u.Makers)}
 }
 
 func (u *upload) progress() Upload {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"sallyport"
+	"sallyport/internal/artifact/catalog"
 	"sallyport/internal/authz/decision"
 	"sallyport/internal/authz/hold"
 	"sallyport/internal/authz/policy"
@@ -139,6 +140,9 @@ func (c *closure) principal(m directory.Member, x sallyport.Resource) {
 	e.Parents = sorted(e.Parents)
 	if m.ID.Kind() != sallyport.User {
 		e.Attrs = map[string]policy.Value{"owner": entity(PrincipalUID(m.Person))}
+		if m.Environment != "" {
+			e.Attrs["environment"] = text(string(m.Environment))
+		}
 	} else {
 		e.Attrs = map[string]policy.Value{"name": text(m.ID.Name()), "person": entity(PrincipalUID(m.Person))}
 		if m.Org != "" {
@@ -240,21 +244,68 @@ func (c *closure) environment(x sallyport.Resource) []policy.UID {
 func (c *closure) attrs(x sallyport.Resource) map[string]policy.Value {
 	switch x.Kind {
 	case sallyport.ModelKind, sallyport.DatasetKind:
-		return map[string]policy.Value{"class": text(string(x.Class)), "owners": c.owners(x)}
+		return map[string]policy.Value{"class": text(string(x.Class)), "owners": c.owners(x), "purposes": c.purposes(x)}
 	case sallyport.VersionKind:
-		a := map[string]policy.Value{"class": text(string(x.Class)), "owners": c.owners(x), "number": text(x.Version), "digest": text(x.Digest)}
-		if v, ok := c.snap.catalog.Version(x); ok && v.PushedBy != "" {
-			person := v.PushedBy
-			if m, ok := c.snap.people.members[v.PushedBy]; ok {
-				person = m.Person
-			}
-			a["pushedBy"] = entity(PrincipalUID(person))
-		}
-		return a
+		return c.versionAttrs(x)
 	case sallyport.EndpointKind:
 		return map[string]policy.Value{"class": text(string(x.Class))}
 	}
 	return nil
+}
+
+// versionAttrs are those of a version: who made it are the people behind whoever had
+// a hand in it, so that no second account, service or agent of theirs is somebody else.
+func (c *closure) versionAttrs(x sallyport.Resource) map[string]policy.Value {
+	a := map[string]policy.Value{"class": text(string(x.Class)), "owners": c.owners(x), "purposes": c.purposes(x),
+		"number": text(x.Version), "digest": text(x.Digest)}
+	v, _ := c.snap.catalog.Version(x)
+	if v.PushedBy != "" {
+		a["pushedBy"] = entity(PrincipalUID(c.snap.behind(v.PushedBy)))
+	}
+	if trainer := c.snap.behind(v.TrainedBy); trainer.Kind() == sallyport.User {
+		a["trainedBy"] = entity(PrincipalUID(trainer))
+	}
+	a["makers"] = people(c.snap.Makers(v))
+	return a
+}
+
+// Makers are the people behind everybody who had a hand in a version, sorted.
+func (s *Snapshot) Makers(v catalog.Version) []sallyport.PrincipalID {
+	var all []sallyport.PrincipalID
+	for _, id := range append([]sallyport.PrincipalID{v.PushedBy, v.TrainedBy}, v.Makers...) {
+		if id != "" {
+			all = append(all, s.behind(id))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// behind is the person behind a principal, itself where nobody knows it.
+func (s *Snapshot) behind(id sallyport.PrincipalID) sallyport.PrincipalID {
+	if m, ok := s.people.members[id]; ok {
+		return m.Person
+	}
+	return id
+}
+
+// people is the set of the users among ids: nobody but a person is an attribute's User.
+func people(ids []sallyport.PrincipalID) policy.Value {
+	v := policy.Value{Kind: policy.SetValue}
+	for _, id := range ids {
+		if id.Kind() == sallyport.User {
+			v.Set = append(v.Set, entity(PrincipalUID(id)))
+		}
+	}
+	return v
+}
+
+func (c *closure) purposes(x sallyport.Resource) policy.Value {
+	v := policy.Value{Kind: policy.SetValue}
+	for _, p := range c.snap.catalog.Purposes(x) {
+		v.Set = append(v.Set, text(p))
+	}
+	return v
 }
 
 func (c *closure) owners(x sallyport.Resource) policy.Value {

@@ -85,6 +85,9 @@ type Member struct {
 	// that are kept here.
 	Source   string
 	External string
+	// Environment is where a service or an agent runs, "" where that is not known. It is set once: what moves to another
+	// environment is another service.
+	Environment sallyport.Environment
 }
 
 // Ended tells whether the member's time is over.

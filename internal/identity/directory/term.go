@@ -15,6 +15,11 @@ func limit(now time.Time) time.Time { return now.AddDate(1, 0, 0) }
 func (m *Member) checkTerm(op string) error {
 	bad := func(message, hint string) error { return sallyport.E(op, sallyport.Invalid, message, hint) }
 	person := m.ID.Kind() == sallyport.User
+	if m.Environment != "" {
+		if _, err := sallyport.ParseEnvironment(string(m.Environment)); err != nil {
+			return err
+		}
+	}
 	switch {
 	case !printable(m.Purpose, maxPurpose):
 		return bad("the purpose is too long or holds characters that do not print", fmt.Sprintf("use at most %d printing characters", maxPurpose))
@@ -22,6 +27,8 @@ func (m *Member) checkTerm(op string) error {
 		return bad(fmt.Sprintf("%s has no purpose", m.ID), "say what it is for")
 	case len(m.Source) > maxSource || len(m.External) > maxSubject || !printable(m.Source, maxSource) || m.External != "" && m.Source == "":
 		return bad("source or external id is too long, or the one stands without the other", "")
+	case m.Environment != "" && person:
+		return bad(fmt.Sprintf("%s is a person and stands in no environment", m.ID), "leave the environment out")
 	case m.Guest && (!person || m.Person != m.ID):
 		return bad(fmt.Sprintf("%s cannot be a guest", m.ID), "invite a person by their main account")
 	case m.Guest == (m.Sponsor == ""):

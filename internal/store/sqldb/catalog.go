@@ -18,9 +18,9 @@ func (db *DB) Catalog() catalog.Store { return catalogStore{db} }
 type catalogStore struct{ db *DB }
 
 const (
-	modelColumns    = "org, name, project, class, owners, created"
-	versionColumns  = "id, org, model, number, digest, manifest, class, environment, pushed_by, created, lineage, retired"
-	datasetColumns  = "org, name, project, class, owners, created"
+	modelColumns    = "org, name, project, class, owners, created, purposes"
+	versionColumns  = "id, org, model, number, digest, manifest, class, environment, pushed_by, created, lineage, retired, trained_by, makers"
+	datasetColumns  = "org, name, project, class, owners, created, purposes, environment"
 	endpointColumns = "org, name, project, model, class, environment, created"
 )
 
@@ -187,14 +187,14 @@ func writeItem(ctx context.Context, tx *sql.Tx, item catalog.Item) (err error) {
 		_, err = exec(ctx, tx, "INSERT INTO catalog_project (org, name, created) VALUES ($1, $2, $3) ON CONFLICT (org, name) DO NOTHING", p.Org, p.Name, toMicros(p.Created))
 	case item.Model != nil:
 		m := item.Model
-		_, err = exec(ctx, tx, "INSERT INTO catalog_model ("+modelColumns+") VALUES ($1, $2, $3, $4, $5, $6)"+
-			" ON CONFLICT (org, name) DO UPDATE SET project = excluded.project, class = excluded.class, owners = excluded.owners",
-			m.Org, m.Name, m.Project, string(m.Class), joinIDs(m.Owners), toMicros(m.Created))
+		_, err = exec(ctx, tx, "INSERT INTO catalog_model ("+modelColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7)"+
+			" ON CONFLICT (org, name) DO UPDATE SET project = excluded.project, class = excluded.class, owners = excluded.owners, purposes = excluded.purposes",
+			m.Org, m.Name, m.Project, string(m.Class), joinIDs(m.Owners), toMicros(m.Created), strings.Join(m.Purposes, " "))
 	case item.Dataset != nil:
 		d := item.Dataset
-		_, err = exec(ctx, tx, "INSERT INTO catalog_dataset ("+datasetColumns+") VALUES ($1, $2, $3, $4, $5, $6)"+
-			" ON CONFLICT (org, name) DO UPDATE SET project = excluded.project, class = excluded.class, owners = excluded.owners",
-			d.Org, d.Name, d.Project, string(d.Class), joinIDs(d.Owners), toMicros(d.Created))
+		_, err = exec(ctx, tx, "INSERT INTO catalog_dataset ("+datasetColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"+
+			" ON CONFLICT (org, name) DO UPDATE SET project = excluded.project, class = excluded.class, owners = excluded.owners, purposes = excluded.purposes",
+			d.Org, d.Name, d.Project, string(d.Class), joinIDs(d.Owners), toMicros(d.Created), strings.Join(d.Purposes, " "), string(d.Environment))
 	case item.Endpoint != nil:
 		e := item.Endpoint
 		_, err = exec(ctx, tx, "INSERT INTO catalog_endpoint ("+endpointColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7)"+
@@ -255,8 +255,9 @@ func insertVersion(ctx context.Context, tx *sql.Tx, v catalog.Version, n int64) 
 	if err != nil {
 		return err
 	}
-	_, err = exec(ctx, tx, "INSERT INTO catalog_version ("+versionColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-		v.ID, v.Org, v.Model, n, v.Digest, v.Manifest, string(v.Class), string(v.Environment), string(v.PushedBy), toMicros(v.Created), string(lineage), toFlag(v.Retired))
+	_, err = exec(ctx, tx, "INSERT INTO catalog_version ("+versionColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+		v.ID, v.Org, v.Model, n, v.Digest, v.Manifest, string(v.Class), string(v.Environment), string(v.PushedBy), toMicros(v.Created), string(lineage), toFlag(v.Retired),
+		string(v.TrainedBy), joinIDs(v.Makers))
 	for _, f := range v.Files {
 		if err != nil {
 			return err
@@ -340,6 +341,14 @@ func splitIDs(s string) []sallyport.PrincipalID {
 	return ids
 }
 
+// splitNames reads names between single spaces; none is nil.
+func splitNames(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Fields(s)
+}
+
 func scanOrg(row scanner) (o catalog.Org, err error) {
 	var created int64
 	err = row.Scan(&o.Name, &created)
@@ -355,20 +364,20 @@ func scanProject(row scanner) (p catalog.Project, err error) {
 }
 
 func scanModel(row scanner) (m catalog.Model, err error) {
-	var owners string
+	var owners, purposes string
 	var created int64
-	err = row.Scan(&m.Org, &m.Name, &m.Project, &m.Class, &owners, &created)
-	m.Owners, m.Created, m.Aliases = splitIDs(owners), fromMicros(created), map[string]string{}
+	err = row.Scan(&m.Org, &m.Name, &m.Project, &m.Class, &owners, &created, &purposes)
+	m.Owners, m.Created, m.Aliases, m.Purposes = splitIDs(owners), fromMicros(created), map[string]string{}, splitNames(purposes)
 	return m, err
 }
 
 func scanVersion(row scanner) (v catalog.Version, err error) {
 	var number, created, retired int64
-	var lineage string
-	if err = row.Scan(&v.ID, &v.Org, &v.Model, &number, &v.Digest, &v.Manifest, &v.Class, &v.Environment, &v.PushedBy, &created, &lineage, &retired); err != nil {
+	var lineage, makers string
+	if err = row.Scan(&v.ID, &v.Org, &v.Model, &number, &v.Digest, &v.Manifest, &v.Class, &v.Environment, &v.PushedBy, &created, &lineage, &retired, &v.TrainedBy, &makers); err != nil {
 		return v, err
 	}
-	v.Number, v.Created, v.Retired = toNumber(number), fromMicros(created), retired != 0
+	v.Number, v.Created, v.Retired, v.Makers = toNumber(number), fromMicros(created), retired != 0, splitIDs(makers)
 	return v, json.Unmarshal([]byte(lineage), &v.Lineage)
 }
 
@@ -378,10 +387,10 @@ func scanFile(row scanner) (f catalog.File, err error) {
 }
 
 func scanDataset(row scanner) (d catalog.Dataset, err error) {
-	var owners string
+	var owners, purposes string
 	var created int64
-	err = row.Scan(&d.Org, &d.Name, &d.Project, &d.Class, &owners, &created)
-	d.Owners, d.Created = splitIDs(owners), fromMicros(created)
+	err = row.Scan(&d.Org, &d.Name, &d.Project, &d.Class, &owners, &created, &purposes, &d.Environment)
+	d.Owners, d.Created, d.Purposes = splitIDs(owners), fromMicros(created), splitNames(purposes)
 	return d, err
 }
 

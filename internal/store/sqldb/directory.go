@@ -19,9 +19,9 @@ type directoryStore struct{ db *DB }
 func (s directoryStore) InsertMember(ctx context.Context, m directory.Member) error {
 	err := s.db.write(ctx, []Kind{Directory}, func(tx *sql.Tx) error {
 		_, err := exec(ctx, tx, `INSERT INTO member (id, person, org, display, email, state, created, updated,
-			purpose, ends, guest, sponsor, source, external) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+			purpose, ends, guest, sponsor, source, external, environment) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
 			string(m.ID), string(m.Person), m.Org, m.Display, m.Email, string(m.State), toMicros(m.Created), toMicros(m.Updated),
-			m.Purpose, toMicros(m.Ends), toFlag(m.Guest), string(m.Sponsor), m.Source, m.External)
+			m.Purpose, toMicros(m.Ends), toFlag(m.Guest), string(m.Sponsor), m.Source, m.External, string(m.Environment))
 		for place, i := range m.Identities {
 			if err == nil {
 				_, err = exec(ctx, tx, "INSERT INTO member_identity (issuer, subject, member, place) VALUES ($1, $2, $3, $4)",
@@ -197,12 +197,12 @@ func readGroups(ctx context.Context, q querier) ([]directory.Group, error) {
 	return all, err
 }
 
-const memberColumns = "id, person, org, display, email, state, created, updated, purpose, ends, guest, sponsor, source, external"
+const memberColumns = "id, person, org, display, email, state, created, updated, purpose, ends, guest, sponsor, source, external, environment"
 
 func scanMember(row scanner) (m directory.Member, err error) {
 	var created, updated, ends, guest int64
 	err = row.Scan(&m.ID, &m.Person, &m.Org, &m.Display, &m.Email, &m.State, &created, &updated,
-		&m.Purpose, &ends, &guest, &m.Sponsor, &m.Source, &m.External)
+		&m.Purpose, &ends, &guest, &m.Sponsor, &m.Source, &m.External, &m.Environment)
 	m.Created, m.Updated, m.Ends, m.Guest = fromMicros(created), fromMicros(updated), fromMicros(ends), guest == 1
 	return m, err
 }

@@ -220,7 +220,11 @@ func TestAliases(t *testing.T) {
 		must(t, s.SetAlias(t.Context(), "acme", "fraud", "stable", "v1"))
 		must(t, s.SetAlias(t.Context(), "acme", "fraud", "v1-final", "v1"))
 		must(t, s.SetAlias(t.Context(), "acme", "fraud", "v1-final", ""))
-		production := sallyport.Production
+		staging, production := sallyport.Staging, sallyport.Production
+		_, err = s.UpdateVersion(t.Context(), "acme", "fraud", v1.Number, catalog.VersionChange{Environment: &production})
+		wantKind(t, "a version that skips staging", err, sallyport.Conflict)
+		_, err = s.UpdateVersion(t.Context(), "acme", "fraud", v1.Number, catalog.VersionChange{Environment: &staging})
+		must(t, err)
 		v1, err = s.UpdateVersion(t.Context(), "acme", "fraud", v1.Number, catalog.VersionChange{Environment: &production})
 		if err != nil || v1.Environment != sallyport.Production {
 			t.Errorf("UpdateVersion = %+v, %v", v1, err)

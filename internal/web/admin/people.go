@@ -46,7 +46,7 @@ func (a *API) ownDecision(c *Call, action sallyport.Action) (sallyport.Decision,
 func memberOut(m directory.Member) api.Member {
 	return api.Member{
 		ID: m.ID, Person: m.Person, Org: m.Org, Display: m.Display, State: string(m.State), Groups: m.Groups,
-		Purpose: m.Purpose, Ends: m.Ends, Guest: m.Guest, Sponsor: m.Sponsor, Source: m.Source,
+		Purpose: m.Purpose, Ends: m.Ends, Guest: m.Guest, Sponsor: m.Sponsor, Source: m.Source, Environment: m.Environment,
 	}
 }
 
@@ -91,12 +91,15 @@ func (a *API) addPerson(c *Call) (any, error) {
 	}
 	m, err := a.Rooms.Directory.Create(c.Context(), directory.Member{
 		ID: id, Person: in.Person, Org: in.Org, Display: in.Display, Groups: in.Groups,
-		Purpose: in.Purpose, Ends: in.Ends, Guest: in.Guest, Sponsor: in.Sponsor,
+		Purpose: in.Purpose, Ends: in.Ends, Guest: in.Guest, Sponsor: in.Sponsor, Environment: in.Environment,
 	})
 	if err != nil {
 		return nil, err
 	}
 	detail := map[string]string{"what": "joined", "org": m.Org, "owner": string(m.Person), "groups": strings.Join(m.Groups, " "), "purpose": m.Purpose, "sponsor": string(m.Sponsor)}
+	if m.Environment != "" {
+		detail["environment"] = string(m.Environment)
+	}
 	if !m.Ends.IsZero() {
 		detail["until"] = m.Ends.Format(time.RFC3339)
 	}

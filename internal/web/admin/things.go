@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"strings"
+
 	"sallyport"
 	"sallyport/internal/artifact/catalog"
 	"sallyport/internal/web/api"
@@ -13,6 +15,7 @@ func catalogRoutes() []Route {
 		{"GET", "/catalog", sallyport.ModelList, system, (*API).things},
 		{"POST", "/catalog/orgs", sallyport.SystemConfigure, system, (*API).addOrg},
 		{"POST", "/catalog/things", sallyport.ModelRegister, inQuery, (*API).addThing},
+		{"POST", "/catalog/purposes", sallyport.LabelChange, inQuery, (*API).purposes},
 		{"POST", "/catalog/label", sallyport.LabelChange, inQuery, (*API).label},
 		{"POST", "/catalog/promote", sallyport.ModelPromote, inQuery, (*API).promote},
 		{"POST", "/catalog/retire", sallyport.ModelRetire, inQuery, (*API).retire},
@@ -36,7 +39,8 @@ func (a *API) things(c *Call) (any, error) {
 		if len(a.Guard.Visible(c.Permit, read, []sallyport.Ref{ref})) == 0 {
 			continue
 		}
-		t := api.Thing{Resource: ref.String(), Class: x.Class, Environment: x.Environment, Version: x.Version, Digest: x.Digest, Owners: snap.Catalog().Owners(x)}
+		t := api.Thing{Resource: ref.String(), Class: x.Class, Environment: x.Environment, Version: x.Version, Digest: x.Digest, Owners: snap.Catalog().Owners(x),
+			Purposes: snap.Catalog().Purposes(x)}
 		if x.Project != "" {
 			t.Project = x.Org + "/" + x.Project
 		}
@@ -92,13 +96,33 @@ func itemOf(in api.Thing, ref sallyport.Ref, project string) (catalog.Item, erro
 	case ref.Kind == sallyport.ProjectKind:
 		return catalog.Item{Project: &catalog.Project{Org: ref.Org, Name: ref.Name}}, nil
 	case ref.Kind == sallyport.ModelKind:
-		return catalog.Item{Model: &catalog.Model{Org: ref.Org, Name: ref.Name, Project: project, Class: in.Class, Owners: in.Owners}}, nil
+		return catalog.Item{Model: &catalog.Model{Org: ref.Org, Name: ref.Name, Project: project, Class: in.Class, Owners: in.Owners, Purposes: in.Purposes}}, nil
 	case ref.Kind == sallyport.DatasetKind:
-		return catalog.Item{Dataset: &catalog.Dataset{Org: ref.Org, Name: ref.Name, Project: project, Class: in.Class, Owners: in.Owners}}, nil
+		return catalog.Item{Dataset: &catalog.Dataset{Org: ref.Org, Name: ref.Name, Project: project, Class: in.Class, Owners: in.Owners,
+			Purposes: in.Purposes, Environment: in.Environment}}, nil
 	case ref.Kind == sallyport.EndpointKind:
 		return catalog.Item{Endpoint: &catalog.Endpoint{Org: ref.Org, Name: ref.Name, Project: project, Class: in.Class, Model: in.Model, Environment: in.Environment}}, nil
 	}
 	return catalog.Item{}, sallyport.E("add", sallyport.Invalid, in.Resource+" cannot be added", "add a project, model, dataset or endpoint; versions come with 'sallyport push'")
+}
+
+// purposes says what the permit's resource may be used for.
+func (a *API) purposes(c *Call) (any, error) {
+	var in api.Thing
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	ref, err := sallyport.ParseRef(c.URL.Query().Get("resource"))
+	if err != nil {
+		return nil, err
+	}
+	if in.Why == "" {
+		return nil, sallyport.E("set purposes", sallyport.Invalid, "a change of purposes needs a reason", "say why")
+	}
+	if err := a.Rooms.Catalog.SetPurposes(c.Context(), ref, in.Purposes); err != nil {
+		return nil, err
+	}
+	return in, a.changed(c, ref.String(), map[string]string{"what": "purposes", "purposes": strings.Join(in.Purposes, " "), "why": in.Why})
 }
 
 // label changes a class. It bites on the next request, and on those that run.

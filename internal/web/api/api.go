@@ -273,6 +273,8 @@ type Member struct {
 	Guest   bool                  `json:"guest,omitempty"`
 	Sponsor sallyport.PrincipalID `json:"sponsor,omitempty"` // who vouches for a guest
 	Source  string                `json:"source,omitempty"`  // the provider that keeps the record, "" for those kept here
+	// Environment is where a service or an agent runs.
+	Environment sallyport.Environment `json:"environment,omitempty"`
 }
 
 // A Group is a group of members; or, with a member, its joining or leaving.
@@ -310,6 +312,9 @@ type Thing struct {
 	Digest      string                  `json:"digest,omitempty"`
 	Aliases     map[string]string       `json:"aliases,omitempty"`
 	Why         string                  `json:"why,omitempty"` // of a change of label
+	Purposes    []string                `json:"purposes,omitempty"`
+	// Request is the request for approval that a lower class waits for.
+	Request string `json:"request,omitempty"`
 }
 
 // A Rotation is a new key-encryption key, and how many data keys it wraps now.

@@ -108,11 +108,13 @@ func (n *Native) begin(d *gateway.Delivery) error {
 	var in struct {
 		Files   []vault.FileSpec `json:"files"`
 		Lineage []catalog.Origin `json:"lineage"`
+		// TrainedBy is who trained it, "" where that is whoever pushes.
+		TrainedBy sallyport.PrincipalID `json:"trainedBy"`
 	}
 	if err := readJSON(d, maxDeclare, &in); err != nil {
 		return err
 	}
-	u, err := n.vault.Begin(d.Permit, in.Files, in.Lineage)
+	u, err := n.vault.Begin(d.Permit, in.Files, vault.Made{From: in.Lineage, TrainedBy: in.TrainedBy})
 	return answer(d, u, err)
 }
 
