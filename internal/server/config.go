@@ -55,6 +55,8 @@ type Config struct {
 	Devices Devices `yaml:"devices"`
 	// Networks labels addresses for the policies, by CIDR: "192.0.2.0/24": office. The narrowest counts.
 	Networks map[string]string `yaml:"networks"`
+	// Calendar says when the organisation works; without one no moment is within working hours.
+	Calendar facts.Hours `yaml:"calendar"`
 	Proving  `yaml:",inline"`
 	// Workloads says where the keys of workloads' issuers may be fetched from, beside the public Internet.
 	Workloads Workloads `yaml:"workloads"`
@@ -66,7 +68,8 @@ type Config struct {
 	// Respond changes what is done about a finding, by the name of its rule: all of its steps.
 	Respond map[string][]string `yaml:"respond"`
 
-	labels facts.Networks
+	labels   facts.Networks
+	calendar facts.Calendar
 }
 
 // An Upstream is a model server that speaks the OpenAI dialect.
@@ -204,6 +207,9 @@ func (c Config) check() (Config, error) {
 		return c, err
 	}
 	if c.labels, err = facts.ParseNetworks(c.Networks); err != nil {
+		return c, err
+	}
+	if c.calendar, err = facts.ParseCalendar(c.Calendar); err != nil {
 		return c, err
 	}
 	return c, c.checkModels()

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,6 +29,7 @@ import (
 	"sallyport/internal/artifact/keyring"
 	"sallyport/internal/artifact/vault"
 	"sallyport/internal/audit/history"
+	"sallyport/internal/audit/tally"
 	"sallyport/internal/audit/tlog"
 	"sallyport/internal/audit/trail"
 	"sallyport/internal/audit/trail/tiles"
@@ -66,6 +68,8 @@ type Server struct {
 	habits  *tail.Follower
 	signals signalsAtWork
 	watch   watch
+	lately  *tally.Ledger // how much each person did
+	counter *tail.Follower
 	rooms   rooms
 	http    *http.Server
 	socket  net.Listener
@@ -108,6 +112,7 @@ func (s *Server) open(ctx context.Context) error {
 		{"keys", s.openKeys},
 		{"audit log", s.openTrail},
 		{"rooms", s.openRooms},
+		{"what people did lately", s.openLately},
 		{"policy and facts", s.openFacts},
 		{"search index", s.openHistory},
 		{"leavers", s.openLeavers},
@@ -119,6 +124,7 @@ func (s *Server) open(ctx context.Context) error {
 		{"waivers", s.noteWaivers},
 		{"doors", s.openDoors},
 		{"background work", s.openBackground},
+		{"catching up", s.countUp},
 	} {
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
@@ -306,6 +312,9 @@ func (s *Server) sources() facts.Sources {
 		Devices:   s.rooms.devices.Dump,
 		Risk:      s.rooms.risks,
 		Networks:  s.config.labels,
+		Calendar:  s.config.calendar,
+		Country:   func(a netip.Addr) string { return s.places.Find(a).Country },
+		History:   s.lately.Of,
 		Graced:    s.rooms.leaver.Graced,
 		Latest:    s.db.Latest,
 		Since: func(ctx context.Context, after int64) ([]facts.Kind, int64, error) {

@@ -104,7 +104,7 @@ func (s *Server) skipped(follower string) func(context.Context, uint64, error) e
 // keepWatch follows the trail, answers, tells and ends holds, until ctx ends.
 func (s *Server) keepWatch(ctx context.Context) {
 	var running sync.WaitGroup
-	for _, work := range []func(context.Context){s.habits.Run, s.watch.finder.Run, s.watch.teller.Run, s.watch.answers.Run, s.watch.notices.Run, s.endHolds,
+	for _, work := range []func(context.Context){s.habits.Run, s.watch.finder.Run, s.counter.Run, s.watch.teller.Run, s.watch.answers.Run, s.watch.notices.Run, s.endHolds,
 		func(ctx context.Context) { s.places.Follow(ctx, placesEvery) }} {
 		running.Go(func() { work(ctx) })
 	}

@@ -15,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,6 +66,13 @@ type Sources struct {
 	Risk func(context.Context) (map[string]int, error)
 	// Networks are the operator's labels of addresses.
 	Networks Networks
+	// Calendar says when the organisation works.
+	Calendar Calendar
+	// Country is where an address lies, ISO 3166-1 in upper case, "" where that is not known; nil = nowhere is known.
+	// It reads memory only.
+	Country func(netip.Addr) string
+	// History is what a person did before a time; nil = nothing is known. It reads memory only.
+	History func(person sallyport.PrincipalID, at time.Time) policy.History
 	// Graced returns what may act although nobody answers for it any more, until when; nil where nothing may.
 	Graced func(context.Context) (map[sallyport.PrincipalID]time.Time, error)
 

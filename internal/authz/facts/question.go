@@ -8,6 +8,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/authz/decision"
+	"sallyport/internal/authz/policy"
 	"sallyport/internal/identity/device"
 )
 
@@ -23,6 +24,7 @@ func (s *Snapshot) Question(p sallyport.Principal, at time.Time, ip string) deci
 		Client: p.Client, Actors: p.Actors, Bound: p.Bound(), Purpose: p.Purpose,
 		Network: s.keeper.sources.Networks.Label(ip),
 	}
+	q.Working, q.Country, q.History = s.keeper.sources.Calendar.Working(at), s.country(ip), s.History(p.ID, at)
 	if p.Session != "" {
 		q.Risk = min(max(s.risks[p.Session], 0), 100)
 	}
@@ -31,6 +33,34 @@ func (s *Snapshot) Question(p sallyport.Principal, at time.Time, ip string) deci
 	}
 	return q
 }
+
+// History is what the person behind a principal did before a time, as far as the trail
+// was read.
+func (s *Snapshot) History(id sallyport.PrincipalID, at time.Time) policy.History {
+	if s.keeper.sources.History == nil {
+		return policy.History{}
+	}
+	return s.keeper.sources.History(s.behind(id), at)
+}
+
+// country is where a textual address lies; what is no code of a country is not known.
+func (s *Snapshot) country(ip string) string {
+	if s.keeper.sources.Country == nil {
+		return ""
+	}
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return ""
+	}
+	c := s.keeper.sources.Country(addr.Unmap().WithZone(""))
+	if len(c) != 2 || c[0] < 'A' || c[0] > 'Z' || c[1] < 'A' || c[1] > 'Z' {
+		return ""
+	}
+	return c
+}
+
+// Behind is the person behind a principal, itself where nobody knows it.
+func (s *Snapshot) Behind(id sallyport.PrincipalID) sallyport.PrincipalID { return s.behind(id) }
 
 // asked is a device as a question knows it.
 func asked(d device.Device, at time.Time) decision.Device {
