@@ -67,7 +67,7 @@ func BenchmarkPush(b *testing.B) {
 	s := specs(files)
 	b.SetBytes(s[0].Size)
 	for b.Loop() {
-		u, err := w.vault.Begin(w.push(b), s, vault.Made{})
+		u, err := w.vault.Begin(w.push(b), s, Made{})
 		if err != nil {
 			b.Fatal(err)
 		}

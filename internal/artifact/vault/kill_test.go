@@ -148,7 +148,7 @@ func pushUntilKilled(t *testing.T, where string) {
 	fmt.Println("ready")
 	for n := first; context.Background().Err() == nil; n++ {
 		files := numbered(n)
-		u, err := w.vault.Begin(w.push(t), specs(files), vault.Made{})
+		u, err := w.vault.Begin(w.push(t), specs(files), Made{})
 		if err != nil {
 			t.Fatal(err)
 		}

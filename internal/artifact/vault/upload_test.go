@@ -39,7 +39,7 @@ func TestPushInterrupted(t *testing.T) {
 			if round == 0 || mrand.IntN(2) == 0 {
 				w.restart(t)
 			}
-			u, err := w.vault.Begin(w.push(t), specs(files), vault.Made{})
+			u, err := w.vault.Begin(w.push(t), specs(files), Made{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,7 +70,7 @@ func TestPushInterrupted(t *testing.T) {
 			}
 			sent += int(n)
 		}
-		u, err := w.vault.Begin(w.push(t), specs(files), vault.Made{})
+		u, err := w.vault.Begin(w.push(t), specs(files), Made{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +139,7 @@ func TestResumeSealsTheSame(t *testing.T) {
 	w := newWorld(t)
 	b := weights(t, 11<<20)
 	files := map[string][]byte{"model.safetensors": b}
-	u, err := w.vault.Begin(w.push(t), specs(files), vault.Made{})
+	u, err := w.vault.Begin(w.push(t), specs(files), Made{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,15 +216,15 @@ func TestRefusedAtPush(t *testing.T) {
 		"another block digest": {{Path: "x.md", Size: 1, SHA256: digest, Blocks: []string{strings.Repeat("1", 64)}}},
 		"a size of no disk":    {{Path: "x.md", Size: 1 << 62, SHA256: digest}},
 	} {
-		_, err := w.vault.Begin(w.push(t), s, vault.Made{})
+		_, err := w.vault.Begin(w.push(t), s, Made{})
 		wantKind(t, what, err, sallyport.Invalid)
 	}
-	_, err := w.vault.Begin(w.push(t), specs(map[string][]byte{"a.md": nil}), vault.Made{From: make([]catalog.Origin, catalog.MaxLineage+1)})
+	_, err := w.vault.Begin(w.push(t), specs(map[string][]byte{"a.md": nil}), Made{From: make([]catalog.Origin, catalog.MaxLineage+1)})
 	wantKind(t, "too many origins", err, sallyport.Invalid)
 
 	files := map[string][]byte{"model.safetensors": append([]byte("\x80\x02cos\nsystem\n"), make([]byte, 100)...), "config.json": []byte(`{"a":1,"a":2}`),
 		"x.bin": []byte("x"), "README.md": []byte(card)}
-	u, err := w.vault.Begin(w.push(t), specs(files), vault.Made{})
+	u, err := w.vault.Begin(w.push(t), specs(files), Made{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestRefusedAtPush(t *testing.T) {
 	b := weights(t, 5<<20)
 	s := specs(map[string][]byte{"model.safetensors": b})
 	s[0].SHA256 = digest
-	if u, err = w.vault.Begin(w.push(t), s, vault.Made{}); err != nil {
+	if u, err = w.vault.Begin(w.push(t), s, Made{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = w.vault.Append(w.push(t), u.ID, "model.safetensors", 0, bytes.NewReader(b))
@@ -268,7 +268,7 @@ func TestRefusedAtPush(t *testing.T) {
 func TestUploadsBelongToSomebody(t *testing.T) {
 	w := newWorld(t)
 	files := model(t, 1<<10)
-	u, err := w.vault.Begin(w.push(t), specs(files), vault.Made{})
+	u, err := w.vault.Begin(w.push(t), specs(files), Made{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +283,7 @@ func TestUploadsBelongToSomebody(t *testing.T) {
 		_, err = w.vault.Commit(p, u.ID, "")
 		wantKind(t, "Commit for "+what, err, sallyport.NotFound)
 		wantKind(t, "Abort for "+what, w.vault.Abort(p, u.ID), sallyport.NotFound)
-		other, err := w.vault.Begin(p, specs(files), vault.Made{})
+		other, err := w.vault.Begin(p, specs(files), Made{})
 		if err != nil || other.ID == u.ID {
 			t.Errorf("Begin for %s = %s, %v, want an upload of its own", what, other.ID, err)
 		}
@@ -312,7 +312,7 @@ func TestAbortAndExpiry(t *testing.T) {
 	had := count()
 	for _, end := range []string{"abort", "expiry"} {
 		files := model(t, 9<<20)
-		u, err := w.vault.Begin(w.push(t), specs(files), vault.Made{})
+		u, err := w.vault.Begin(w.push(t), specs(files), Made{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -357,7 +357,7 @@ func TestAbortAndExpiry(t *testing.T) {
 func TestExpiryOfWhatBecameAVersion(t *testing.T) {
 	w := newWorld(t)
 	files := model(t, 1<<20)
-	u, err := w.vault.Begin(w.push(t), specs(files), vault.Made{})
+	u, err := w.vault.Begin(w.push(t), specs(files), Made{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -423,7 +423,7 @@ func TestNthStepFails(t *testing.T) {
 	for n := int64(1); ; n++ {
 		count.Store(0)
 		at.Store(n)
-		u, err := w.vault.Begin(w.push(t), specs(files), vault.Made{})
+		u, err := w.vault.Begin(w.push(t), specs(files), Made{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -442,7 +442,7 @@ func TestNthStepFails(t *testing.T) {
 		if n%2 == 0 {
 			w.restart(t)
 		}
-		if u, err = w.vault.Begin(w.push(t), specs(files), vault.Made{}); err != nil {
+		if u, err = w.vault.Begin(w.push(t), specs(files), Made{}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err = w.send(t, u, files, "main"); err != nil {
@@ -462,7 +462,7 @@ func TestManyAtOnce(t *testing.T) {
 		files[fmt.Sprintf("d/%03d.txt", i)] = bytes.Repeat([]byte{'a' + byte(i%26)}, BlockSize/16+i)
 	}
 	files["big.safetensors"] = weights(t, 9<<20)
-	u, err := w.vault.Begin(w.push(t), specs(files), vault.Made{})
+	u, err := w.vault.Begin(w.push(t), specs(files), Made{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -503,7 +503,7 @@ func TestIdleFilesGiveWay(t *testing.T) {
 	for i := range 6 {
 		files[fmt.Sprintf("%d.safetensors", i)] = weights(t, BlockSize)
 	}
-	u, err := w.vault.Begin(w.push(t), specs(files), vault.Made{})
+	u, err := w.vault.Begin(w.push(t), specs(files), Made{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -528,7 +528,7 @@ func TestIdleFilesGiveWay(t *testing.T) {
 func TestTamperedUpload(t *testing.T) {
 	w := newWorld(t)
 	files := model(t, 1<<10)
-	u, err := w.vault.Begin(w.push(t), specs(files), vault.Made{})
+	u, err := w.vault.Begin(w.push(t), specs(files), Made{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -142,7 +142,7 @@ func TestStolenData(t *testing.T) {
 	files := model(t, 9<<20)
 	w.pushed(t, files)
 	under := map[string][]byte{"model.safetensors": weights(t, 9<<20), "README.md": []byte(card + "2"), "NOTICE": []byte("and this needle is not sent")}
-	u, err := w.vault.Begin(w.push(t), specs(under), vault.Made{})
+	u, err := w.vault.Begin(w.push(t), specs(under), Made{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +319,7 @@ func TestCutStopsReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := map[string][]byte{"model.safetensors": weights(t, 9<<20)}
-	u, err := w.vault.Begin(pushing, specs(next), vault.Made{})
+	u, err := w.vault.Begin(pushing, specs(next), Made{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -390,7 +390,7 @@ func TestPermitsOpenWhatTheySay(t *testing.T) {
 			t.Errorf("Version for %s: %v", a, err)
 		}
 		if a != sallyport.ModelPush {
-			_, err = w.vault.Begin(p, specs(files), vault.Made{})
+			_, err = w.vault.Begin(p, specs(files), Made{})
 			wantKind(t, "Begin for "+string(a), err, sallyport.Other)
 		}
 		if _, _, err = w.vault.RotateKeys(p); err == nil {
@@ -416,7 +416,7 @@ func TestPermitsOpenWhatTheySay(t *testing.T) {
 		_, open := w.vault.Open(p, "README.md")
 		_, version := w.vault.Version(p)
 		_, manifest := w.vault.Manifest(p)
-		_, begin := w.vault.Begin(p, specs(files), vault.Made{})
+		_, begin := w.vault.Begin(p, specs(files), Made{})
 		_, commit := w.vault.Commit(p, strings.Repeat("a", 26), "")
 		if open == nil || version == nil || manifest == nil || begin == nil || commit == nil || w.vault.Retire(p) == nil {
 			t.Errorf("a permit that is %s opens something", what)
@@ -501,7 +501,7 @@ func TestRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := map[string][]byte{"model.safetensors": weights(t, 9<<20)}
-	u, err := w.vault.Begin(w.push(t), specs(next), vault.Made{})
+	u, err := w.vault.Begin(w.push(t), specs(next), Made{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -525,7 +525,7 @@ func TestRotation(t *testing.T) {
 		}
 	})
 	w.restart(t)
-	if u, err = w.vault.Begin(w.push(t), specs(next), vault.Made{}); err != nil {
+	if u, err = w.vault.Begin(w.push(t), specs(next), Made{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.send(t, u, next, "next"); err != nil {

@@ -275,7 +275,7 @@ func (w *world) send(t testing.TB, u Upload, files map[string][]byte, alias stri
 // pushed pushes files and returns the version.
 func (w *world) pushed(t testing.TB, files map[string][]byte) catalog.Version {
 	t.Helper()
-	u, err := w.vault.Begin(w.push(t), specs(files), vault.Made{})
+	u, err := w.vault.Begin(w.push(t), specs(files), Made{})
 	if err != nil {
 		t.Fatal(err)
 	}
