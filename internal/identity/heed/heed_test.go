@@ -116,6 +116,7 @@ func must(t testing.TB, errs ...error) {
 
 // What each event does, to whom, under which policy. Whatever it is, it is recorded once, before anything is done.
 func TestWhatEventsDo(t *testing.T) {
+	w := newWorld(t)
 	laptop := secevent.Subject{Format: "opaque", Fields: map[string]string{"id": "DV-1"}}
 	other := laptop
 	other.Fields = map[string]string{"id": "DV-9"}
@@ -152,7 +153,13 @@ func TestWhatEventsDo(t *testing.T) {
 		"no device of ours":          {partner, says(secevent.DeviceComplianceChange, other, "current_status", "not-compliant"), "the device is not enrolled", false},
 		"a device without a name":    {partner, says(secevent.DeviceComplianceChange, ana, "current_status", "not-compliant"), "no device of ours", false},
 	} {
-		w := newWorld(t)
+		_, err := w.Sessions.RevokeAll(t.Context(), "user:ana", "before")
+		must(t, err)
+		_, err = w.Tokens.RevokeByPrincipal(t.Context(), "user:ana", "before")
+		must(t, err)
+		_, err = w.Devices.Comply(t.Context(), "DV-1", true, "")
+		must(t, err)
+		w.events = nil
 		b, f := w.signsIn("s1")
 		did, err := w.Heed(t.Context(), x.by, x.event)
 		if err != nil || !strings.HasPrefix(did, x.did) {
