@@ -12,13 +12,13 @@ import (
 // does, as on a computer that people share.
 func TestSigningInAgainIsNoSignOut(t *testing.T) {
 	r := tell(t)
-	for _, name := range []string{"gil", "gus"} {
+	for _, name := range []string{"gwendolin", "gustav"} {
 		r.Join(name, "evaluator", "org:acme")
 	}
-	gil, gus := r.As("gil").who, r.As("gus").who
+	gwendolin, gustav := r.As("gwendolin").who, r.As("gustav").who
 	again := func(p *person) {
 		t.Helper()
-		before := gil.cookie()
+		before := gwendolin.cookie()
 		at, err := p.open(t.Context(), r.server.External()+"/login?again=1&return=%2Faccount")
 		if err == nil {
 			at, err = p.signIn(t.Context(), at)
@@ -26,25 +26,25 @@ func TestSigningInAgainIsNoSignOut(t *testing.T) {
 		if err != nil || at.path != "/account" {
 			t.Fatalf("signing in ends on %s (%d): %v", at.path, at.status, err)
 		}
-		if gil.cookie() == before || r.accountWith(before) == 200 {
+		if gwendolin.cookie() == before || r.accountWith(before) == 200 {
 			t.Error("the cookie from before is the same, or opens something")
 		}
 	}
-	again(gil)
-	r.As("gil").Infer(base).Want(allowed)
-	if status, body := r.refresh(gil.refreshToken()); status != 200 {
+	again(gwendolin)
+	r.As("gwendolin").Infer(base).Want(allowed)
+	if status, body := r.refresh(gwendolin.refreshToken()); status != 200 {
 		t.Errorf("a refresh by the old login: %d %s", status, body)
 	}
-	if err := gil.login(t.Context()); err != nil { // that refresh was not the command line's: it begins anew
+	if err := gwendolin.login(t.Context()); err != nil { // that refresh was not the command line's: it begins anew
 		t.Fatal(err)
 	}
-	r.As("gil").Infer(base).Want(allowed)
-	kept := gus.web
-	gus.web = gil.web // gus sits down at gil's computer
-	again(gus)
-	gus.web = kept
-	r.signedOut("gil")
-	r.As("gus").Infer(base).Want(allowed)
+	r.As("gwendolin").Infer(base).Want(allowed)
+	kept := gustav.web
+	gustav.web = gwendolin.web // gustav sits down at gwendolin's computer
+	again(gustav)
+	gustav.web = kept
+	r.signedOut("gwendolin")
+	r.As("gustav").Infer(base).Want(allowed)
 }
 
 // signedOut wants that somebody's login is over: the token of before is refused, and the login gives no other.
@@ -60,19 +60,19 @@ func (r *story) signedOut(name string) {
 // session is remembered.
 func TestTK5SignedOutForGood(t *testing.T) {
 	r := tellAnew(t, trail.Files{})
-	r.Join("gil", "evaluator", "org:acme")
-	gil := r.As("gil").who
-	r.As("gil").Infer(base).Want(allowed)
-	at, err := gil.open(t.Context(), r.server.External()+"/logout")
+	r.Join("gwendolin", "evaluator", "org:acme")
+	gwendolin := r.As("gwendolin").who
+	r.As("gwendolin").Infer(base).Want(allowed)
+	at, err := gwendolin.open(t.Context(), r.server.External()+"/logout")
 	if err == nil {
-		_, err = gil.send(t.Context(), at, "/logout", nil)
+		_, err = gwendolin.send(t.Context(), at, "/logout", nil)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.signedOut("gil")
+	r.signedOut("gwendolin")
 	r.Later(3 * time.Hour)
-	if status, _ := r.refresh(gil.refreshToken()); status != 400 {
+	if status, _ := r.refresh(gwendolin.refreshToken()); status != 400 {
 		t.Errorf("three hours later a refresh answers %d", status)
 	}
 }
