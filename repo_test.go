@@ -22,7 +22,7 @@ const (
 	mostComplexity      = 30
 	mostParameters      = 5
 	mostInterfaceMethod = 7
-	mostImportHeight    = 10   // 9, and one more for demo and bench, which stand between the command and the server: ARCHITECTURE.md
+	mostImportHeight    = 11   // 9, one more for demo and bench, one for the pure part of approvals: ARCHITECTURE.md
 	leastDocumented     = 0.95 // of the exported identifiers
 )
 

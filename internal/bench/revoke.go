@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 
 	"sallyport/client"
+	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/web/api"
 )
@@ -78,6 +80,8 @@ func (h *house) order(ctx context.Context, warden *client.Client, token secret.T
 func (h *house) until(ctx context.Context, token secret.Text, status int) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	asking := httpsafe.Client(func(a netip.AddrPort) bool { return a.Addr().IsLoopback() }, 1)
+	defer asking.CloseIdleConnections()
 	got := 0
 	for {
 		q, err := http.NewRequestWithContext(ctx, http.MethodGet, h.server.External()+"/hf/api/whoami-v2", nil)
@@ -85,7 +89,7 @@ func (h *house) until(ctx context.Context, token secret.Text, status int) error 
 			return err
 		}
 		q.Header.Set("Authorization", "Bearer "+token.Reveal())
-		a, err := http.DefaultClient.Do(q)
+		a, err := asking.Do(q)
 		if err != nil {
 			return fmt.Errorf("status %d after another, want %d: %w", got, status, err)
 		}
