@@ -4,6 +4,7 @@
 //
 //   - guard: the phases that no door may skip, the permits it makes, and the cut.
 //   - obligation: carries out what a permit obliges, on the bytes that go out.
+//   - doortest: the one corpus that every door answers alike.
 //   - gateway: the door for model traffic and the order of its work.
 //   - gateway/hfhub: the dialect of Hugging Face Hub clients.
 //   - gateway/openai: the dialect of OpenAI clients.

@@ -70,6 +70,7 @@ type World struct {
 	seq     int64
 	wake    chan struct{}
 	members []directory.Member
+	groups  []directory.Group
 	roles   role.State
 	grants  []grant.Grant
 	holds   []hold.Hold
@@ -245,7 +246,7 @@ func (w *World) Of(t sallyport.EventType) []sallyport.Event {
 func (w *World) sources() facts.Sources {
 	return facts.Sources{
 		Directory: func(context.Context) (directory.Dump, error) {
-			return read(w, func() directory.Dump { return directory.Dump{Members: w.members} })
+			return read(w, func() directory.Dump { return directory.Dump{Members: w.members, Groups: w.groups} })
 		},
 		Roles: func(context.Context) (role.State, error) { return read(w, func() role.State { return w.roles }) },
 		Grants: func(_ context.Context, now time.Time) ([]grant.Grant, error) {
