@@ -31,10 +31,10 @@ const (
 	EventTokenReused    EventType = "token.reused" // a rotated refresh token came back: theft
 	EventTokenRevoked   EventType = "token.revoked"
 	EventSessionRevoked EventType = "session.revoked"
-	EventTokenTheft     EventType = "token.theft"   // a bound token or a device's key was used by somebody else
+	EventTokenTheft     EventType = "token.theft"    // a bound token or a device's key was used by somebody else
 	EventProofReplayed  EventType = "proof.replayed" // a proof of possession (DPoP) was shown a second time
-	EventSteppedUp      EventType = "signin.stepup" // a session was raised by a further proof
-	EventSignedOut      EventType = "signin.out"    // a person ended a session
+	EventSteppedUp      EventType = "signin.stepup"  // a session was raised by a further proof
+	EventSignedOut      EventType = "signin.out"     // a person ended a session
 	EventFactorChanged  EventType = "credential.changed"
 	EventCloned         EventType = "credential.cloned" // a passkey's counter went back
 	EventRecovery       EventType = "credential.recovery"
@@ -62,7 +62,11 @@ const (
 	EventGrantRevoked   EventType = "grant.revoked"
 	EventHoldPlaced     EventType = "hold.placed"
 	EventHoldLifted     EventType = "hold.lifted"
-	EventChanged        EventType = "changed" // directory, role, catalog or label, named in Detail
+	EventPolicyProposed EventType = "policy.proposed"
+	EventPolicyVoted    EventType = "policy.voted"
+	// EventPolicyActivated is an epoch: the set in On is in force from here on, for the reason and by the request in Detail.
+	EventPolicyActivated EventType = "policy.activated"
+	EventChanged         EventType = "changed" // directory, role, catalog or label, named in Detail
 )
 
 // An Event is one entry of the trail. It is written as a JSON object with short

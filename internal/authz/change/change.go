@@ -1,21 +1,50 @@
-// Package change owns which policy set is in force (policy administration point,
-// PAP; XACML 3.0, section 3.1): it validates a set, keeps every set that was ever
-// in force under its content hash, writes it to the trail, and puts it in force.
+// Package change owns which policy set is in force, and how another comes to be
+// (policy administration point, PAP; XACML 3.0, section 3.1): somebody proposes a
+// set, other people approve exactly that text, and only then is it put in force, as
+// the next epoch, which every node acknowledges. Every set that was ever in force is
+// kept under its content hash and written to the trail before it decides anything.
 //
-// It leaves the language to authz/policy/cedar and decisions to authz/decision.
+// It leaves the language to authz/policy/cedar, decisions to authz/decision, votes to
+// authz/approval, and comparing two sets to authz/policy/world and authz/policy/simulate.
+//
+// # What is refused
+//
+// Whatever is read from the store is believed only when all of this holds: the text has
+// the content that its version names; the epoch's row carries the seal of this
+// installation over each of its fields; its number is not below one that this node has
+// seen in force; and the request that it names is, to the byte, one that enough people
+// who are not its author approved for this very version. Anything else was written by
+// somebody else: at the start the server does not begin, later it stays with the set in
+// force, and both are recorded and alarmed.
+//
+// # The first set
+//
+// Of a new system the first set comes from its configuration: epoch 1. While one person
+// is all there ever was, that person puts sets in force alone, because nobody could
+// approve them. The second person who is known here closes that way for good.
+//
+// # Rolling back
+//
+// A set was approved against the one before it, so undoing the last approved change
+// brings back what was approved last: one person who may activate does that at once,
+// within RollbackWindow, and it is alarmed. Any other set, also one that was in force
+// once, is proposed and approved again: its approvers knew other models and other people.
 package change
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
-	"unicode/utf8"
 
 	"sallyport"
+	"sallyport/internal/authz/approval"
 	"sallyport/internal/authz/facts"
 	"sallyport/internal/authz/policy"
 )
+
+// RollbackWindow is how long the last approved change can be undone without another approval.
+const RollbackWindow = 72 * time.Hour
 
 // A Set is a policy set that is or was in force.
 type Set struct {
@@ -27,111 +56,294 @@ type Set struct {
 }
 
 // A Store keeps policy sets for ever. Its methods are durable when they return
-// and may be called concurrently.
+// and may be called concurrently, from several nodes on one store.
 type Store interface {
-	// Activate keeps the set and makes it the one in force, in one transaction.
-	Activate(ctx context.Context, s Set) error
-	// Active returns the set in force, NotFound when there was none yet.
-	Active(ctx context.Context) (Set, error)
+	// Activate keeps the set and the epoch that puts it in force, in one transaction. Conflict where
+	// the newest epoch is not the one before it, or another one spent the same request.
+	Activate(ctx context.Context, s Set, e Epoch) error
+	// Active returns the newest epoch and its set; NotFound when there was none yet. Of a store of
+	// before there were epochs it is the set in force with the zero Epoch.
+	Active(ctx context.Context) (Set, Epoch, error)
 	// Get returns the set of a version, NotFound when it was never in force.
 	Get(ctx context.Context, version string) (Set, error)
 	// List returns all sets, newest first, without their sources.
 	List(ctx context.Context) ([]Set, error)
+	// Epochs returns the newest epochs, newest first, at most as many as asked for.
+	Epochs(ctx context.Context, most int) ([]Epoch, error)
+	// Acknowledge keeps what a node has in force, in the place of what it said before.
+	Acknowledge(ctx context.Context, a Ack) error
+	// Acks returns what each node said last, by node.
+	Acks(ctx context.Context) ([]Ack, error)
 }
 
-// A Service changes the policy set in force. Its methods may be called from many
-// goroutines; activations happen one after the other in the store's order.
+// A Service changes the policy set in force. Its fields are set before its first use. Its methods may be called from
+// many goroutines; activations happen one after the other in the store's order.
 type Service struct {
-	Store   Store
-	Schema  string // of sets that bring none: the program's own
-	Compile func(policy.Source) (policy.Engine, error)
-	Note    func(context.Context, sallyport.Event) (uint64, error)
-	Clock   func() time.Time
+	Store     Store
+	Proposals Proposals
+	Approvals *approval.Service
+	Need      int    // approvals of a change, at least 1
+	Schema    string // of sets that bring none: the program's own
+	Compile   func(policy.Source) (policy.Engine, error)
+	Note      func(context.Context, sallyport.Event) (uint64, error)
+	Clock     func() time.Time
+	Node      string // names this enforcement point among those on the store
+
+	// Seal and Open bind a row to this installation: Open returns what Seal was given for the same label, or an error.
+	Seal func(plain []byte, label string) ([]byte, error)
+	Open func(sealed []byte, label string) ([]byte, error)
+	// Seen returns the highest epoch that this node had in force, 0 where none; See keeps it, outside of the store.
+	Seen func() (int64, error)
+	See  func(int64) error
+	// Verify checks what approvals carry beside the votes, such as signatures; nil where they carry nothing.
+	Verify func(context.Context, approval.Request) error
+	// Alone reports whether one person is all there ever was here.
+	Alone func(context.Context) (bool, error)
+
+	activating sync.Mutex // one at a time on this node
+	mu         sync.Mutex
+	inForce    standing
+	alarmed    string // what was alarmed last, so that it is said once
+}
+
+// standing is what this node has in force.
+type standing struct {
+	set   Set
+	epoch Epoch
 }
 
 // Current compiles the set in force. With none yet it puts first in force, on
 // behalf of nobody: the set that the program ships with.
 func (s *Service) Current(ctx context.Context, first policy.Source) (policy.Engine, error) {
-	set, err := s.Store.Active(ctx)
+	set, epoch, err := s.Store.Active(ctx)
 	if sallyport.KindOf(err) == sallyport.NotFound {
-		return s.Activate(ctx, nil, first, "", "the set that the program ships with")
+		if err := s.mayBegin(ctx); err != nil {
+			return nil, err
+		}
+		return s.begin(ctx, first, Epoch{Kind: First, Why: "the set that the program ships with"})
 	}
 	if err != nil {
 		return nil, err
 	}
-	engine, err := s.Compile(set.Source)
+	if epoch.Number == 0 { // of before there were epochs
+		if err := s.mayBegin(ctx); err != nil {
+			return nil, err
+		}
+		if engine, err := s.compile(set); err != nil {
+			return engine, s.alarm(ctx, set, epoch, err)
+		}
+		return s.begin(ctx, set.Source, Epoch{Kind: Adopted, By: set.By, Why: set.Why})
+	}
+	engine, err := s.verified(ctx, set, epoch)
 	if err != nil {
-		return nil, fmt.Errorf("the policy set in force, %s: %w", set.Version, err)
+		return nil, s.alarm(ctx, set, epoch, err)
 	}
-	if engine.Version() != set.Version {
-		return nil, sallyport.E("open policy", sallyport.Unavailable, "the policy set in force does not have the content its version names",
-			"put a set in force again with 'sallyport policy activate DIR'")
-	}
-	return engine, s.write(ctx, set)
-}
-
-// Activate validates a set, writes it to the trail, keeps it and puts it in force
-// in keeper (nil before there is one). The set is in the trail before any
-// decision is made by it.
-func (s *Service) Activate(ctx context.Context, keeper *facts.Keeper, src policy.Source, by sallyport.PrincipalID, why string) (policy.Engine, error) {
-	if src.Schema == "" {
-		src.Schema = s.Schema // kept and written down with the set: another program may come with another one
-	}
-	if len(src.Policies) == 0 {
-		return nil, sallyport.E("activate policy", sallyport.Invalid, "the set is empty: nobody could do anything under it, nor put another in force", "name a directory with .cedar files")
-	}
-	engine, err := s.Compile(src)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkMachines(engine); err != nil {
-		return nil, err
-	}
-	set := Set{Version: engine.Version(), Source: src, By: by, Why: why, Activated: s.Clock().UTC().Truncate(time.Microsecond)}
 	if err := s.write(ctx, set); err != nil {
 		return nil, err
 	}
-	if err := s.Store.Activate(ctx, set); err != nil {
+	return engine, s.stand(ctx, set, epoch)
+}
+
+// mayBegin refuses a store without a history to a node that has seen one.
+func (s *Service) mayBegin(ctx context.Context) error {
+	seen, err := s.Seen()
+	if err != nil || seen == 0 {
+		return err
+	}
+	return s.alarm(ctx, Set{}, Epoch{}, fmt.Errorf("the store has no epoch, and number %d was in force here", seen))
+}
+
+// begin puts a set in force that nobody approved: the first one.
+func (s *Service) begin(ctx context.Context, src policy.Source, e Epoch) (policy.Engine, error) {
+	engine, set, err := s.prepare(src, e.By, e.Why)
+	if err != nil {
 		return nil, err
 	}
-	if keeper != nil {
-		keeper.Use(engine)
+	if _, err := s.advance(ctx, nil, engine, set, e); err != nil {
+		return nil, err
 	}
 	return engine, nil
 }
 
-// partSize is how much of a set one event carries: an event has at most 65,535
-// bytes, and JSON may double what it quotes.
-const partSize = 24 << 10
-
-// write puts the set into the trail, in parts, so that a replay needs nothing but
-// the trail.
-func (s *Service) write(ctx context.Context, set Set) error {
-	text, err := json.Marshal(set.Source)
+// ActivateAlone puts a set in force without approvals, while one person is all there ever was: nobody could approve it.
+func (s *Service) ActivateAlone(ctx context.Context, keeper *facts.Keeper, src policy.Source, by sallyport.PrincipalID, why string) (Epoch, error) {
+	const op = "activate policy"
+	alone, err := s.Alone(ctx)
 	if err != nil {
-		return sallyport.Wrap("activate policy", sallyport.Other, "encode", err)
+		return Epoch{}, err
 	}
-	pieces := cut(string(text), partSize)
-	for i, piece := range pieces {
-		_, err := s.Note(ctx, sallyport.Event{Type: sallyport.EventPolicy, Who: set.By, On: set.Version, Detail: map[string]string{
-			"part": fmt.Sprint(i), "of": fmt.Sprint(len(pieces)), "why": set.Why, "text": piece}})
-		if err != nil {
-			return err
-		}
+	if !alone {
+		return Epoch{}, sallyport.E(op, sallyport.Conflict, "a set is put in force after other people approved it", "run 'sallyport policy propose DIR --why …'")
 	}
-	return nil
+	if err := checkWhy(op, why); err != nil {
+		return Epoch{}, err
+	}
+	s.activating.Lock()
+	defer s.activating.Unlock()
+	engine, set, err := s.prepare(src, by, why)
+	if err != nil {
+		return Epoch{}, err
+	}
+	return s.advance(ctx, keeper, engine, set, Epoch{Kind: Bootstrap, By: by, Why: why})
 }
 
-// cut cuts text into pieces of at most size bytes, never inside a character: half
-// of one does not survive JSON.
-func cut(text string, size int) []string {
-	var pieces []string
-	for len(text) > size {
-		end := size
-		for !utf8.RuneStart(text[end]) {
-			end--
-		}
-		pieces, text = append(pieces, text[:end]), text[end:]
+// Activate puts the set of an approved proposal in force in keeper. The set is compiled before anything changes, and in
+// the trail before any decision is made by it.
+func (s *Service) Activate(ctx context.Context, keeper *facts.Keeper, request string, by sallyport.PrincipalID) (Epoch, error) {
+	const op = "activate policy"
+	s.activating.Lock()
+	defer s.activating.Unlock()
+	p, r, err := s.proposal(ctx, op, request)
+	if err != nil {
+		return Epoch{}, err
 	}
-	return append(pieces, text)
+	if r.State != approval.Approved {
+		return Epoch{}, sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s is %s", request, r.State), s.whatNext(r))
+	}
+	if err := s.approved(ctx, r, p.Version); err != nil {
+		return Epoch{}, err
+	}
+	engine, set, err := s.prepare(p.Source, by, p.Why)
+	if err != nil {
+		return Epoch{}, err
+	}
+	if set.Version != p.Version {
+		return Epoch{}, sallyport.E(op, sallyport.Conflict, "the text of "+request+" is not the one that was approved", "propose it again")
+	}
+	if in := s.InForce(); in.Version != p.Base {
+		return Epoch{}, sallyport.E(op, sallyport.Conflict, "another set came into force since "+request+" was proposed: its approvers compared it with "+p.Base, "propose it again")
+	}
+	if err := Governable(keeper, engine, s.Need); err != nil {
+		return Epoch{}, err
+	}
+	e, err := s.advance(ctx, keeper, engine, set, Epoch{Kind: Approved, Request: r.ID, Hash: r.Hash, By: by, Why: p.Why})
+	if err != nil {
+		return Epoch{}, err
+	}
+	_, err = s.Approvals.Use(ctx, r.ID, r.Hash)
+	if sallyport.KindOf(err) == sallyport.Conflict { // the epoch has spent it, once, by the store's own rule
+		err = nil
+	}
+	return e, err
+}
+
+func (s *Service) whatNext(r approval.Request) string {
+	if r.State == approval.Pending {
+		return fmt.Sprintf("it needs %d approvals: 'sallyport policy approve %s'", r.Need, r.ID)
+	}
+	return "propose it again"
+}
+
+// Rollback undoes the last approved change: the set before it is in force again. It needs no approval within
+// RollbackWindow, and is alarmed; any other set is proposed.
+func (s *Service) Rollback(ctx context.Context, keeper *facts.Keeper, version string, by sallyport.PrincipalID, why string) (Epoch, error) {
+	const op = "roll back policy"
+	if err := checkWhy(op, why); err != nil {
+		return Epoch{}, err
+	}
+	s.activating.Lock()
+	defer s.activating.Unlock()
+	last := s.InForce()
+	if version == "" {
+		version = last.Before
+	}
+	if last.Kind != Approved || version != last.Before || s.Clock().Sub(last.At) > RollbackWindow {
+		return Epoch{}, sallyport.E(op, sallyport.Conflict, "only the last approved change is undone without approvals, within "+RollbackWindow.String(),
+			"run 'sallyport policy propose --version VERSION --why …'")
+	}
+	set, err := s.Store.Get(ctx, version)
+	if err != nil {
+		return Epoch{}, err
+	}
+	if _, err := s.comesFrom(ctx, version, last.Number); err != nil {
+		return Epoch{}, s.alarm(ctx, set, last, err)
+	}
+	engine, again, err := s.prepare(set.Source, by, why)
+	if err != nil {
+		return Epoch{}, err
+	}
+	if again.Version != version {
+		return Epoch{}, s.alarm(ctx, set, last, fmt.Errorf("the set %s does not have the content that its version names", version))
+	}
+	if err := s.note(ctx, sallyport.EventAlarm, by, version, []string{"policy.rolled-back"}, map[string]string{"why": why, "from": last.Version}); err != nil {
+		return Epoch{}, err
+	}
+	return s.advance(ctx, keeper, engine, again, Epoch{Kind: RolledBack, By: by, Why: why})
+}
+
+// prepare compiles a set and refuses what must not govern.
+func (s *Service) prepare(src policy.Source, by sallyport.PrincipalID, why string) (policy.Engine, Set, error) {
+	if src.Schema == "" {
+		src.Schema = s.Schema // kept and written down with the set: another program may come with another one
+	}
+	if len(src.Policies) == 0 {
+		return nil, Set{}, sallyport.E("activate policy", sallyport.Invalid, "the set is empty: nobody could do anything under it, nor put another in force", "name a directory with .cedar files")
+	}
+	engine, err := s.Compile(src)
+	if err != nil {
+		return nil, Set{}, err
+	}
+	if err := checkMachines(engine); err != nil {
+		return nil, Set{}, err
+	}
+	return engine, Set{Version: engine.Version(), Source: src, By: by, Why: why, Activated: s.now()}, nil
+}
+
+// advance makes the next epoch: in the trail, in the store, in force, in this order.
+func (s *Service) advance(ctx context.Context, keeper *facts.Keeper, engine policy.Engine, set Set, e Epoch) (Epoch, error) {
+	last := s.InForce()
+	e.Number, e.Before, e.Version, e.At = last.Number+1, last.Version, set.Version, set.Activated
+	var err error
+	if e.Seal, err = s.Seal(e.statement(), epochLabel); err != nil {
+		return Epoch{}, err
+	}
+	if err := s.write(ctx, set); err != nil {
+		return Epoch{}, err
+	}
+	detail := map[string]string{"epoch": fmt.Sprint(e.Number), "before": e.Before, "kind": string(e.Kind), "why": e.Why}
+	if e.Request != "" {
+		detail["request"], detail["hash"] = e.Request, e.Hash
+	}
+	if err := s.note(ctx, sallyport.EventPolicyActivated, e.By, e.Version, nil, detail); err != nil {
+		return Epoch{}, err
+	}
+	if err := s.Store.Activate(ctx, set, e); err != nil {
+		return Epoch{}, err
+	}
+	if keeper != nil {
+		keeper.Use(engine)
+	}
+	return e, s.stand(ctx, set, e)
+}
+
+// stand keeps what is in force here, and tells the others.
+func (s *Service) stand(ctx context.Context, set Set, e Epoch) error {
+	s.mu.Lock()
+	s.inForce, s.alarmed = standing{set, e}, ""
+	s.mu.Unlock()
+	if err := s.See(e.Number); err != nil {
+		return err
+	}
+	return s.Acknowledge(ctx)
+}
+
+// InForce is the epoch that this node decides by.
+func (s *Service) InForce() Epoch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inForce.epoch
+}
+
+func (s *Service) now() time.Time { return s.Clock().UTC().Truncate(time.Microsecond) }
+
+func (s *Service) note(ctx context.Context, t sallyport.EventType, who sallyport.PrincipalID, on string, reasons []string, detail map[string]string) error {
+	_, err := s.Note(ctx, sallyport.Event{Type: t, Who: who, On: on, Reasons: reasons, Detail: detail})
+	return err
+}
+
+func checkWhy(op, why string) error {
+	if why == "" || len(why) > maxWhy || sallyport.OneLine(why) != why {
+		return sallyport.E(op, sallyport.Invalid, "a change of policy needs a reason of one line", "say why")
+	}
+	return nil
 }
