@@ -72,11 +72,6 @@ func (c *Client) PolicyVersions(ctx context.Context) ([]api.PolicySet, error) {
 	return get[[]api.PolicySet](ctx, c, "read policy", "/policy/versions", nil)
 }
 
-// Activate puts a policy set in force. The answer names its version.
-func (c *Client) Activate(ctx context.Context, s api.PolicySet) (api.PolicySet, error) {
-	return post[api.PolicySet](ctx, c, request{op: "activate policy", path: "/policy"}, s)
-}
-
 // RotateKeys makes a new key-encryption key, wraps every data key under it, and says how many those were.
 func (c *Client) RotateKeys(ctx context.Context) (api.Rotation, error) {
 	return post[api.Rotation](ctx, c, request{op: "rotate keys", path: "/keys/rotate"}, nil)

@@ -42,6 +42,10 @@ type Config struct {
 	Policies string `yaml:"policies"`
 	Log      string `yaml:"log"` // name of the audit log; "" = made from External
 	Need     int    `yaml:"approvals"`
+	// PolicyNeed is how many people approve a change of policy; 0 = as many as a grant.
+	PolicyNeed int `yaml:"policy_approvals"`
+	// PolicyApprovers is who they must be among: "1 of group:acme/security, 1 of group:acme/compliance"; "" = whoever may.
+	PolicyApprovers string `yaml:"policy_approvers"`
 	// SuccessorGrace is how long a service works on when who answered for it has left; "168h" by default.
 	SuccessorGrace time.Duration  `yaml:"successor_grace"`
 	SCIM           []SCIMSource   `yaml:"scim"`    // providers that keep people and groups here
@@ -190,6 +194,9 @@ func (c Config) check() (Config, error) {
 	}
 	if c.Need == 0 {
 		c.Need = 1
+	}
+	if err := c.checkPolicies(); err != nil {
+		return c, err
 	}
 	if c.SuccessorGrace < 0 || c.SuccessorGrace > maxGrace {
 		return c, sallyport.E(op, sallyport.Invalid, "\"successor_grace\" is not within 0 to 90 days", "write a duration such as 168h")

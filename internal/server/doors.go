@@ -165,7 +165,8 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, strings.Join(problems, ", "))
 		return
 	}
-	fmt.Fprintln(w, "ready")
+	e := s.rooms.policies.InForce()
+	fmt.Fprintf(w, "ready\npolicy epoch %d %s\n", e.Number, e.Version)
 }
 
 // tls is the listener's configuration, nil for plaintext.

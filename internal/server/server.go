@@ -33,7 +33,6 @@ import (
 	"sallyport/internal/audit/tlog"
 	"sallyport/internal/audit/trail"
 	"sallyport/internal/audit/trail/tiles"
-	"sallyport/internal/authz/change"
 	"sallyport/internal/authz/facts"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/policy/cedar"
@@ -276,7 +275,9 @@ func (s *Server) openFacts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.rooms.policies = &change.Service{Store: s.db.Policy(), Schema: cedar.Schema, Compile: compile, Note: s.note, Clock: s.clock}
+	if s.rooms.policies, err = s.openPolicies(); err != nil {
+		return err
+	}
 	engine, err := s.rooms.policies.Current(ctx, first)
 	if err != nil {
 		return err
@@ -351,6 +352,7 @@ func (s *Server) openVault(ctx context.Context) error {
 const (
 	followEvery = 200 * time.Millisecond
 	sweepEvery  = 500 * time.Millisecond
+	policyEvery = 2 * time.Second // at the latest, where no wake-up came
 	tendEvery   = time.Minute
 )
 
@@ -359,6 +361,7 @@ func (s *Server) openBackground(context.Context) error {
 	s.stop = cancel
 	for _, work := range []func(){
 		func() { s.facts.Follow(ctx, followEvery) },
+		func() { s.followPolicies(ctx) },
 		func() { s.guard.Watch(ctx, sweepEvery) },
 		func() { s.index.Run(ctx) },
 		func() { s.keepWatch(ctx) },
@@ -392,6 +395,7 @@ func (s *Server) tend(ctx context.Context) {
 			"tend what is watched": s.tendWatch,
 			"forget old guesses":   s.rooms.throttle.Prune, "mark the time": s.steady.Mark, "forget old sessions": s.rooms.sessions.Prune,
 			"tend devices":          s.rooms.devices.Tend,
+			"acknowledge policy":    s.rooms.policies.Acknowledge,
 			"end what leavers left": s.rooms.leaver.Tend,
 			"tend signals":          s.signals.streams.Tend,
 		} {

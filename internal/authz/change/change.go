@@ -34,8 +34,11 @@ package change
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"sallyport"
 	"sallyport/internal/authz/approval"
@@ -82,8 +85,9 @@ type Service struct {
 	Store     Store
 	Proposals Proposals
 	Approvals *approval.Service
-	Need      int    // approvals of a change, at least 1
-	Schema    string // of sets that bring none: the program's own
+	Need      int               // approvals of a change, at least 1
+	Groups    []approval.Quorum // who they must be among; none: whoever may approve policies
+	Schema    string            // of sets that bring none: the program's own
 	Compile   func(policy.Source) (policy.Engine, error)
 	Note      func(context.Context, sallyport.Event) (uint64, error)
 	Clock     func() time.Time
@@ -95,8 +99,6 @@ type Service struct {
 	// Seen returns the highest epoch that this node had in force, 0 where none; See keeps it, outside of the store.
 	Seen func() (int64, error)
 	See  func(int64) error
-	// Verify checks what approvals carry beside the votes, such as signatures; nil where they carry nothing.
-	Verify func(context.Context, approval.Request) error
 	// Alone reports whether one person is all there ever was here.
 	Alone func(context.Context) (bool, error)
 
@@ -200,7 +202,11 @@ func (s *Service) Activate(ctx context.Context, keeper *facts.Keeper, request st
 	if r.State != approval.Approved {
 		return Epoch{}, sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s is %s", request, r.State), s.whatNext(r))
 	}
-	if err := s.approved(ctx, r, p.Version); err != nil {
+	if err := s.Approvals.Verify(ctx, r); err != nil {
+		return Epoch{}, err
+	}
+	signatures, err := s.signatures(ctx)
+	if err != nil {
 		return Epoch{}, err
 	}
 	engine, set, err := s.prepare(p.Source, by, p.Why)
@@ -216,7 +222,7 @@ func (s *Service) Activate(ctx context.Context, keeper *facts.Keeper, request st
 	if err := Governable(keeper, engine, s.Need); err != nil {
 		return Epoch{}, err
 	}
-	e, err := s.advance(ctx, keeper, engine, set, Epoch{Kind: Approved, Request: r.ID, Hash: r.Hash, By: by, Why: p.Why})
+	e, err := s.advance(ctx, keeper, engine, set, Epoch{Kind: Approved, Request: r.ID, Hash: r.Hash, Signed: signatures, By: by, Why: p.Why})
 	if err != nil {
 		return Epoch{}, err
 	}
@@ -342,8 +348,15 @@ func (s *Service) note(ctx context.Context, t sallyport.EventType, who sallyport
 }
 
 func checkWhy(op, why string) error {
-	if why == "" || len(why) > maxWhy || sallyport.OneLine(why) != why {
-		return sallyport.E(op, sallyport.Invalid, "a change of policy needs a reason of one line", "say why")
+	if why == "" {
+		return sallyport.E(op, sallyport.Invalid, "a change of policy needs a reason", "say why")
+	}
+	return checkLine(op, "reason", why, maxWhy)
+}
+
+func checkLine(op, what, text string, most int) error {
+	if len(text) > most || !utf8.ValidString(text) || strings.ContainsFunc(text, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		return sallyport.E(op, sallyport.Invalid, "the "+what+" is no line of a usual length", fmt.Sprintf("write at most %d bytes", most))
 	}
 	return nil
 }

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"sallyport"
 	"sallyport/internal/authz/approval"
+	"sallyport/internal/authz/approval/signed"
 	"sallyport/internal/authz/facts"
 	"sallyport/internal/authz/policy"
 )
@@ -35,6 +37,7 @@ type Epoch struct {
 	Kind    Kind                  `json:"kind"`
 	Request string                `json:"request"` // with Approved: what was approved, and its hash
 	Hash    string                `json:"hash"`
+	Signed  bool                  `json:"signed"` // its votes had to be signed
 	By      sallyport.PrincipalID `json:"by"`
 	Why     string                `json:"why"`
 	At      time.Time             `json:"at"`
@@ -146,10 +149,7 @@ func (s *Service) authentic(ctx context.Context, e Epoch) error {
 		if err != nil {
 			return fmt.Errorf("the approval of epoch %d: %w", e.Number, err)
 		}
-		if r.Hash != e.Hash {
-			return fmt.Errorf("%s is not what epoch %d was approved by", r.ID, e.Number)
-		}
-		return s.approved(ctx, r, e.Version)
+		return s.approved(ctx, r, e)
 	}
 	return fmt.Errorf("epoch %d is of no kind", e.Number)
 }
@@ -171,36 +171,44 @@ func (s *Service) comesFrom(ctx context.Context, version string, before int64) (
 // maxEpochs is how far back what was in force is looked for.
 const maxEpochs = 1000
 
-// approved reports, as an error, that a request is not one that enough other people approved for this version. It counts
-// the votes anew, and does not look at what the store says of its state.
-func (s *Service) approved(ctx context.Context, r approval.Request, version string) error {
-	const op = "activate policy"
+// approved reports, as an error, that a request is not one that enough other people approved for the version of an epoch.
+// It counts the votes anew, and does not look at what the store says of its state. What was approved before there were
+// approvers' keys has no signatures; what was asked after the first was enrolled has.
+func (s *Service) approved(ctx context.Context, r approval.Request, e Epoch) error {
+	const op = "verify policy"
 	q, err := readQuestion(r)
 	if err != nil {
 		return err
 	}
-	if q.Version != version {
+	if q.Version != e.Version || r.Hash != e.Hash {
 		return sallyport.E(op, sallyport.Conflict, r.ID+" is about another set", "propose this one")
 	}
-	people := map[sallyport.PrincipalID]bool{}
-	for _, v := range r.Votes {
-		if !v.Yes || v.Person == r.AskerPerson || v.Voter == r.Asker || v.Person.Kind() != sallyport.User {
-			return sallyport.E(op, sallyport.Conflict, r.ID+" has a vote that does not count", "propose it again")
+	var keys signed.Keys
+	if s.Approvals.Keys != nil {
+		if keys, err = s.Approvals.Keys(ctx); err != nil {
+			return err
 		}
-		people[v.Person] = true
 	}
-	if len(people) < r.Need || r.Need < 1 {
-		return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s has %d of %d approvals", r.ID, len(people), r.Need), "ask for more: 'sallyport policy status'")
+	enrolled := slices.ContainsFunc(keys, func(k signed.Key) bool { return !k.Since.IsZero() && !k.Since.After(r.Created) })
+	if e.Signed || enrolled {
+		return signed.Verify(r.Question(), r.Votes, keys)
 	}
-	if s.Verify != nil {
-		return s.Verify(ctx, r)
+	return signed.Count(r.Question(), r.Votes)
+}
+
+// signatures reports whether votes have to be signed today.
+func (s *Service) signatures(ctx context.Context) (bool, error) {
+	if s.Approvals.Signed || s.Approvals.Keys == nil {
+		return s.Approvals.Signed, nil
 	}
-	return nil
+	keys, err := s.Approvals.Keys(ctx)
+	return len(keys) > 0, err
 }
 
 // alarm records that what the store holds was not written by somebody who may, once, and returns what is told.
 func (s *Service) alarm(ctx context.Context, set Set, e Epoch, cause error) error {
-	told := sallyport.Wrap("open policy", sallyport.Unavailable, "the policy set in the store is not one that was approved: "+sallyport.OneLine(cause.Error()), cause)
+	why := strings.Join(strings.Fields(cause.Error()), " ")
+	told := sallyport.E("open policy", sallyport.Unavailable, "the policy set in the store is not one that was approved: "+why, "somebody edited the database: bring it back from a backup")
 	s.mu.Lock()
 	again := s.alarmed == told.Error()
 	s.alarmed = told.Error()
@@ -209,7 +217,7 @@ func (s *Service) alarm(ctx context.Context, set Set, e Epoch, cause error) erro
 		return told
 	}
 	if err := s.note(ctx, sallyport.EventAlarm, "", set.Version, []string{"policy.tampered"},
-		map[string]string{"what": "a policy set was refused", "epoch": fmt.Sprint(e.Number), "cause": sallyport.OneLine(cause.Error())}); err != nil {
+		map[string]string{"what": "a policy set was refused", "epoch": fmt.Sprint(e.Number), "cause": why}); err != nil {
 		return err
 	}
 	return told

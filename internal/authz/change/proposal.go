@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"sallyport"
 	"sallyport/internal/authz/approval"
@@ -130,7 +129,16 @@ func (s *Service) ask(ctx context.Context, p Proposal, q question, person sallyp
 	}
 	return s.Approvals.Ask(ctx, approval.Request{Topic: Topic, Asker: p.By, AskerPerson: person,
 		Subject:   fmt.Sprintf("put policy %.19s in force: %d new, %d gone, %d changed policies", p.Version, q.Counts[0], q.Counts[1], q.Counts[2]),
-		Canonical: canonical, Need: s.Need, Approvers: "people who may " + string(sallyport.PolicyApprove), Expires: s.Approvals.Clock().Add(openFor)})
+		Canonical: canonical, Need: s.Need, Groups: s.Groups, Approvers: s.approvers(), Expires: s.Approvals.Clock().Add(openFor)})
+}
+
+// approvers says for people who may vote.
+func (s *Service) approvers() string {
+	text := "people who may " + string(sallyport.PolicyApprove)
+	for i, q := range s.Groups {
+		text += []string{": ", ", "}[min(i, 1)] + q.String()
+	}
+	return text
 }
 
 func (p Proposal) check() error {
@@ -138,15 +146,10 @@ func (p Proposal) check() error {
 	if err := checkWhy(op, p.Why); err != nil {
 		return err
 	}
-	for what, x := range map[string]struct {
-		text string
-		most int
-	}{"commit": {p.Commit, maxCommit}, "repository": {p.Repository, maxRepo}} {
-		if len(x.text) > x.most || !utf8.ValidString(x.text) || sallyport.OneLine(x.text) != x.text {
-			return sallyport.E(op, sallyport.Invalid, "the "+what+" is no line of a usual length", fmt.Sprintf("write at most %d bytes", x.most))
-		}
+	if err := checkLine(op, "commit", p.Commit, maxCommit); err != nil {
+		return err
 	}
-	return nil
+	return checkLine(op, "repository", p.Repository, maxRepo)
 }
 
 // Vote counts a ballot on a proposal; approval.Service.Vote says who is refused.

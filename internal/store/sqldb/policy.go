@@ -33,8 +33,8 @@ func (s policyStore) Activate(ctx context.Context, set change.Set, e change.Epoc
 			set.Version, string(source), string(set.By), set.Why, toMicros(set.Activated)); err != nil {
 			return err
 		}
-		if err := execOne(ctx, tx, "INSERT INTO policy_epoch ("+epochColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-			e.Number, e.Version, e.Before, string(e.Kind), e.Request, e.Hash, string(e.By), e.Why, toMicros(e.At), e.Seal); err != nil {
+		if err := execOne(ctx, tx, "INSERT INTO policy_epoch ("+epochColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+			e.Number, e.Version, e.Before, string(e.Kind), e.Request, e.Hash, toFlag(e.Signed), string(e.By), e.Why, toMicros(e.At), e.Seal); err != nil {
 			return err
 		}
 		return execOne(ctx, tx, "INSERT INTO policy_active (one, version) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET version = excluded.version", set.Version)
@@ -43,7 +43,7 @@ func (s policyStore) Activate(ctx context.Context, set change.Set, e change.Epoc
 
 const (
 	policyColumns   = "version, source, by_whom, why, activated"
-	epochColumns    = "number, version, before, kind, request, hash, by_whom, why, at, seal"
+	epochColumns    = "number, version, before, kind, request, hash, signed, by_whom, why, at, seal"
 	proposalColumns = "request, version, base, source, by_whom, why, origin, repository, at"
 )
 
@@ -106,9 +106,9 @@ func scanPolicy(row scanner) (set change.Set, err error) {
 }
 
 func scanEpoch(row scanner) (e change.Epoch, err error) {
-	var at int64
-	err = row.Scan(&e.Number, &e.Version, &e.Before, &e.Kind, &e.Request, &e.Hash, &e.By, &e.Why, &at, &e.Seal)
-	e.At = fromMicros(at)
+	var at, signed int64
+	err = row.Scan(&e.Number, &e.Version, &e.Before, &e.Kind, &e.Request, &e.Hash, &signed, &e.By, &e.Why, &at, &e.Seal)
+	e.At, e.Signed = fromMicros(at), signed == 1
 	return e, err
 }
 

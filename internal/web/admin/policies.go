@@ -1,18 +1,32 @@
 package admin
 
 import (
+	"encoding/json"
+	"slices"
+
 	"sallyport"
+	"sallyport/internal/authz/approval"
 	"sallyport/internal/authz/change"
 	"sallyport/internal/authz/policy"
+	"sallyport/internal/authz/whatif"
 	"sallyport/internal/web/api"
 )
 
-// policyRoutes are about the policy set in force and the keys.
+// policyRoutes are about the policy set in force, how another comes to be, and the keys.
 func policyRoutes() []Route {
 	return []Route{
 		{"GET", "/policy", sallyport.PolicyRead, system, (*API).policy},
 		{"GET", "/policy/versions", sallyport.PolicyRead, system, (*API).policyVersions},
-		{"POST", "/policy", sallyport.PolicyActivate, system, (*API).activate},
+		{"GET", "/policy/versions/{version}", sallyport.PolicyRead, system, (*API).policyVersion},
+		{"GET", "/policy/status", sallyport.PolicyRead, system, (*API).policyStatus},
+		{"POST", "/policy/proposals", sallyport.PolicyPropose, system, (*API).propose},
+		{"GET", "/policy/proposals", sallyport.PolicyRead, system, (*API).proposals},
+		{"GET", "/policy/proposals/{id}", sallyport.PolicyRead, system, (*API).proposal},
+		{"POST", "/policy/proposals/{id}/vote", sallyport.PolicyApprove, system, (*API).votePolicy},
+		{"POST", "/policy/proposals/{id}/withdraw", sallyport.PolicyPropose, system, (*API).withdrawPolicy},
+		{"POST", "/policy", sallyport.PolicyActivate, system, (*API).activateAlone},
+		{"POST", "/policy/activate", sallyport.PolicyActivate, system, (*API).activate},
+		{"POST", "/policy/rollback", sallyport.PolicyActivate, system, (*API).rollback},
 		{"POST", "/keys/rotate", sallyport.SystemConfigure, system, (*API).rotateKeys},
 	}
 }
@@ -22,7 +36,7 @@ func setOut(s change.Set) api.PolicySet {
 }
 
 func (a *API) policy(c *Call) (any, error) {
-	s, err := a.Rooms.Policies.Store.Active(c.Context())
+	s, _, err := a.Rooms.Policies.Store.Active(c.Context())
 	return setOut(s), err
 }
 
@@ -35,24 +49,197 @@ func (a *API) policyVersions(c *Call) (any, error) {
 	return out, err
 }
 
-// activate puts a set in force and ends what it no longer permits.
-func (a *API) activate(c *Call) (any, error) {
+func (a *API) policyVersion(c *Call) (any, error) {
+	s, err := a.Rooms.Policies.Kept(c.Context(), c.PathValue("version"))
+	return setOut(s), err
+}
+
+func epochOut(e change.Epoch) api.Epoch {
+	return api.Epoch{Number: e.Number, Version: e.Version, Before: e.Before, Kind: string(e.Kind), Request: e.Request, By: e.By, Why: e.Why, At: e.At}
+}
+
+// policyStatus tells which enforcement points have the newest epoch in force, and what is open.
+func (a *API) policyStatus(c *Call) (any, error) {
+	const recent = 20
+	s, err := a.Rooms.Policies.Status(c.Context())
+	if err != nil {
+		return nil, err
+	}
+	out := api.PolicyStatus{Epoch: epochOut(s.Newest), Settled: s.Settled, Nodes: []api.PolicyNode{}, Epochs: []api.Epoch{}, Open: []api.Proposal{}}
+	for i, x := range append(s.Acks, s.Silent...) {
+		out.Nodes = append(out.Nodes, api.PolicyNode{Node: x.Node, Epoch: x.Epoch, Version: x.Version, At: x.At, Silent: i >= len(s.Acks)})
+	}
+	epochs, err := a.Rooms.Policies.Store.Epochs(c.Context(), recent)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range epochs {
+		out.Epochs = append(out.Epochs, epochOut(e))
+	}
+	all, err := a.proposed(c)
+	for _, p := range all {
+		if p.State == string(approval.Pending) || p.State == string(approval.Approved) {
+			out.Open = append(out.Open, p)
+		}
+	}
+	return out, err
+}
+
+// proposed are the newest proposals with their votes, without their texts.
+func (a *API) proposed(c *Call) ([]api.Proposal, error) {
+	all, err := a.Rooms.Policies.Proposed(c.Context())
+	if err != nil {
+		return nil, err
+	}
+	out := []api.Proposal{}
+	for _, p := range all {
+		r, err := a.Rooms.Approvals.Get(c.Context(), p.Request)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, proposalOut(p, r))
+	}
+	return out, nil
+}
+
+func (a *API) proposals(c *Call) (any, error) {
+	all, err := a.proposed(c)
+	return all, err
+}
+
+func proposalOut(p change.Proposal, r approval.Request) api.Proposal {
+	out := api.Proposal{Request: p.Request, Version: p.Version, Base: p.Base, Schema: p.Source.Schema, Policies: p.Source.Policies, By: p.By, Why: p.Why,
+		Commit: p.Commit, Repository: p.Repository, At: p.At, Hash: r.Hash, Subject: r.Subject, Need: r.Need, Approvers: r.Approvers, State: string(r.State), Expires: r.Expires}
+	var q struct{ Added, Removed, Changed []string }
+	if json.Unmarshal(r.Canonical, &q) == nil { // what cannot be read is not shown, and is not activated either
+		out.Added, out.Removed, out.Changed = q.Added, q.Removed, q.Changed
+	}
+	for _, v := range r.Votes {
+		out.Votes = append(out.Votes, api.Vote{By: v.Voter, Yes: v.Yes, Reason: v.Reason, Hash: r.Hash, At: v.At})
+	}
+	return out
+}
+
+// propose asks others to approve a set, or one that was in force before.
+func (a *API) propose(c *Call) (any, error) {
+	var in api.Proposal
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	src := policy.Source{Schema: in.Schema, Policies: in.Policies}
+	if in.Version != "" && len(in.Policies) == 0 {
+		set, err := a.Rooms.Policies.Kept(c.Context(), in.Version)
+		if err != nil {
+			return nil, err
+		}
+		src = set.Source
+	}
+	p := c.Permit.Who()
+	r, err := a.Rooms.Policies.Propose(c.Context(), a.Facts, change.Proposal{Source: src, By: p.ID, Why: in.Why, Commit: in.Commit, Repository: in.Repository}, p.Person)
+	if err != nil {
+		return nil, err
+	}
+	return a.proposalWhole(c, r.ID, false)
+}
+
+func (a *API) proposal(c *Call) (any, error) { return a.proposalWhole(c, c.PathValue("id"), true) }
+
+// proposalWhole is a proposal with what it would change for the people of today.
+func (a *API) proposalWhole(c *Call, id string, rows bool) (api.Proposal, error) {
+	p, r, err := a.Rooms.Policies.Proposal(c.Context(), id)
+	if err != nil {
+		return api.Proposal{}, err
+	}
+	out := proposalOut(p, r)
+	if !rows {
+		return out, nil
+	}
+	engine, err := a.Rooms.Policies.Compile(p.Source)
+	if err != nil {
+		return out, err
+	}
+	snap := a.Facts.Snapshot()
+	changes, more, err := whatif.Changes(c.Context(), snap, snap.Under(engine), a.Guard.Clock())
+	if err != nil {
+		return out, err
+	}
+	out.More = more
+	for _, x := range changes {
+		out.Rows = append(out.Rows, api.MatrixChange{Who: x.Who, Resource: x.Resource, Action: x.Action, From: string(x.From), To: string(x.To), Wider: x.Wider})
+	}
+	return out, nil
+}
+
+// votePolicy counts the caller's vote on a proposal.
+func (a *API) votePolicy(c *Call) (any, error) {
+	var in api.Vote
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	b, err := a.policyBallot(c, in)
+	if err != nil {
+		return nil, err
+	}
+	r, err := a.Rooms.Policies.Vote(c.Context(), b)
+	if err != nil {
+		return nil, err
+	}
+	return a.proposalWhole(c, r.ID, false)
+}
+
+func (a *API) withdrawPolicy(c *Call) (any, error) {
+	if _, _, err := a.Rooms.Policies.Proposal(c.Context(), c.PathValue("id")); err != nil {
+		return nil, err
+	}
+	r, err := a.Rooms.Approvals.Withdraw(c.Context(), c.PathValue("id"), c.Permit.Who().Person)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.note(c, sallyport.EventPolicyVoted, r.ID, map[string]string{"request": r.ID, "hash": r.Hash, "state": string(r.State)}); err != nil {
+		return nil, err
+	}
+	return a.proposalWhole(c, r.ID, false)
+}
+
+// activateAlone puts a set in force without approvals, while nobody could give one.
+func (a *API) activateAlone(c *Call) (any, error) {
 	var in api.PolicySet
 	if err := c.decode(&in); err != nil {
 		return nil, err
 	}
-	if in.Why == "" {
-		return nil, sallyport.E("activate policy", sallyport.Invalid, "a change of policy needs a reason", "say why")
+	e, err := a.Rooms.Policies.ActivateAlone(c.Context(), a.Facts, policy.Source{Schema: in.Schema, Policies: in.Policies}, c.Permit.Who().ID, in.Why)
+	return a.nowInForce(c, e, err)
+}
+
+// activate puts an approved proposal in force and ends what it no longer permits.
+func (a *API) activate(c *Call) (any, error) {
+	var in api.Activation
+	if err := c.decode(&in); err != nil {
+		return nil, err
 	}
-	engine, err := a.Rooms.Policies.Activate(c.Context(), a.Facts, policy.Source{Schema: in.Schema, Policies: in.Policies}, c.Permit.Who().ID, in.Why)
+	if in.Request == "" || in.Version != "" || in.Why != "" {
+		return nil, sallyport.E("activate policy", sallyport.Invalid, "name the request of an approved proposal, and nothing else", "run 'sallyport policy status' to see them")
+	}
+	e, err := a.Rooms.Policies.Activate(c.Context(), a.Facts, in.Request, c.Permit.Who().ID)
+	return a.nowInForce(c, e, err)
+}
+
+func (a *API) rollback(c *Call) (any, error) {
+	var in api.Activation
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	e, err := a.Rooms.Policies.Rollback(c.Context(), a.Facts, in.Version, c.Permit.Who().ID, in.Why)
+	return a.nowInForce(c, e, err)
+}
+
+// nowInForce ends what the new set does not permit.
+func (a *API) nowInForce(c *Call, e change.Epoch, err error) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.enforce(c); err != nil {
-		return nil, err
-	}
-	in.Version, in.By = engine.Version(), c.Permit.Who().ID
-	return in, nil
+	_, err = a.enforce(c)
+	return epochOut(e), err
 }
 
 func (a *API) rotateKeys(c *Call) (any, error) {
@@ -61,4 +248,24 @@ func (a *API) rotateKeys(c *Call) (any, error) {
 		return nil, err
 	}
 	return api.Rotation{Key: id, Rewrapped: n}, a.note(c, sallyport.EventChanged, "keys", map[string]string{"what": "key-encryption key rotated", "key": id})
+}
+
+// policyBallot is the caller's vote, with the groups among those asked that the caller belongs to.
+func (a *API) policyBallot(c *Call, in api.Vote) (approval.Ballot, error) {
+	p := c.Permit.Who()
+	b := approval.Ballot{Request: c.PathValue("id"), Voter: p.ID, Person: p.Person, Yes: in.Yes, Reason: in.Reason, Hash: in.Hash}
+	r, err := a.Rooms.Approvals.Get(c.Context(), b.Request)
+	if err != nil || len(r.Groups) == 0 {
+		return b, err
+	}
+	basis, err := a.Facts.Snapshot().Basis(p, c.Permit.Resource())
+	if err != nil {
+		return b, err
+	}
+	for _, q := range r.Groups {
+		if slices.ContainsFunc(basis.Entities, func(e policy.Entity) bool { return e.UID.Type == "Group" && "group:"+e.UID.ID == q.Group }) {
+			b.Groups = append(b.Groups, q.Group)
+		}
+	}
+	return b, nil
 }

@@ -5,6 +5,7 @@ CREATE TABLE policy_epoch (
 	kind    TEXT     NOT NULL,
 	request TEXT     NOT NULL,
 	hash    TEXT     NOT NULL,
+	signed  BIGINT   NOT NULL,
 	by_whom TEXT     NOT NULL,
 	why     TEXT     NOT NULL,
 	at      BIGINT   NOT NULL,
