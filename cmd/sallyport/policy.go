@@ -20,8 +20,9 @@ import (
 )
 
 func (a *app) policy() *cobra.Command {
-	return noun(&cobra.Command{Use: "policy", Short: "Policies: check and try offline, show, activate"},
-		a.policyCheck(), a.policyEval(), a.policyShow(), a.policyActivate())
+	return noun(&cobra.Command{Use: "policy", Short: "Policies: check and try offline, propose, approve, put in force"},
+		a.policyCheck(), a.policyEval(), a.policyShow(), a.policyPropose(), a.policyProposals(), a.policyVote(true), a.policyVote(false), a.policyWithdraw(),
+		a.policyActivate(), a.policyRollback(), a.policyStatus())
 }
 
 // readSet reads the policies of a directory as a server does; without a schema of its own it is the program's.
@@ -142,37 +143,6 @@ func (a *app) policySet(s api.PolicySet, text bool) {
 			a.line("%s", l)
 		}
 	}
-}
-
-func (a *app) policyActivate() *cobra.Command {
-	var why string
-	c := &cobra.Command{
-		Use: "activate DIR", Short: "Put a policy set in force", Args: arguments("DIR"),
-		Example: `  sallyport policy activate examples/acme/policies --why "interns may evaluate"`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if why == "" {
-				return usage(cmd, "say why, with --why: it is recorded")
-			}
-			src, err := readSet(args[0])
-			if err != nil {
-				return err
-			}
-			if _, err := cedar.Compile(src); err != nil { // what the server would refuse is not sent
-				return &exit{client.ExitDenied, err}
-			}
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			s, err := c.Activate(cmd.Context(), api.PolicySet{Schema: src.Schema, Policies: src.Policies, Why: why})
-			if err != nil {
-				return err
-			}
-			return a.answer(api.PolicySet{Version: s.Version, By: s.By, Why: s.Why, Warnings: s.Warnings}, func() { a.line("in force: %s", s.Version) })
-		},
-	}
-	c.Flags().StringVar(&why, "why", "", "the `REASON`, for the record")
-	return c
 }
 
 func (a *app) matrix() *cobra.Command {

@@ -95,7 +95,14 @@ matrix
 notices
 onboard nina --role evaluator --project acme/risk --until 2027-03-31
 policy activate $DIR/set --why x
+policy approve R-1
+policy deny R-1 --reason x
+policy proposals
+policy propose $DIR/set --why x
+policy rollback --why x
 policy show
+policy status
+policy withdraw R-1
 pull acme/fraud@v1 $DIR/in
 push $DIR/out acme/fraud
 recovery approve R-1

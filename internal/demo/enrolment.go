@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"strings"
 
 	"sallyport"
+	"sallyport/client"
 	"sallyport/internal/demo/people"
 	"sallyport/internal/web/api"
 )
@@ -113,16 +115,47 @@ func (s *story) everybodyEnrols(ctx context.Context, _ *people.Person) (seen, er
 	return seen{outcome: "signed-in", note: strings.Join(names, ", ")}, nil
 }
 
-func (s *story) activates(ctx context.Context, adam *people.Person) (seen, error) {
+func (s *story) proposes(ctx context.Context, adam *people.Person) (seen, error) {
 	old, err := adam.Client.Policy(ctx)
 	if err != nil {
 		return seen{}, err
 	}
-	next := api.PolicySet{Schema: old.Schema, Policies: maps.Clone(old.Policies), Why: "what the demo shows"}
+	next := api.Proposal{Schema: old.Schema, Policies: maps.Clone(old.Policies), Why: "what the demo shows"}
 	next.Policies["demo.cedar"] = morePolicies
-	active, err := adam.Client.Activate(ctx, next)
+	if s.proposal, err = adam.Client.Propose(ctx, next); err != nil {
+		return seen{}, err
+	}
+	return s.latest(ctx, adam, sallyport.PolicyPropose, s.proposal.Subject)
+}
+
+// activatesAlone tries both ways: the directory at once, and the proposal that nobody approved.
+func (s *story) activatesAlone(ctx context.Context, adam *people.Person) (seen, error) {
+	_, atOnce := adam.Client.ActivateAlone(ctx, api.PolicySet{Policies: map[string]string{"demo.cedar": morePolicies}, Why: "now"})
+	_, unapproved := adam.Client.Activate(ctx, s.proposal.Request)
+	for _, err := range []error{atOnce, unapproved} {
+		if e, ok := errors.AsType[*client.Error](err); !ok || e.API.Status != http.StatusConflict {
+			return seen{}, fmt.Errorf("a set that nobody approved: %w", err)
+		}
+	}
+	e, _ := errors.AsType[*client.Error](unapproved)
+	return seen{outcome: "refused", note: e.API.Message}, nil
+}
+
+func (s *story) approvesPolicy(ctx context.Context, rita *people.Person) (seen, error) {
+	p, err := rita.Client.Proposal(ctx, s.proposal.Request)
 	if err != nil {
 		return seen{}, err
 	}
-	return s.latest(ctx, adam, sallyport.PolicyActivate, fmt.Sprintf("version %.12s replaces %.12s", active.Version, old.Version))
+	if p, err = rita.Client.VotePolicy(ctx, p.Request, api.Vote{Yes: true, Reason: "read it", Hash: p.Hash}); err != nil {
+		return seen{}, err
+	}
+	return s.latest(ctx, rita, sallyport.PolicyApprove, fmt.Sprintf("%s is %s", p.Request, p.State))
+}
+
+func (s *story) activates(ctx context.Context, adam *people.Person) (seen, error) {
+	e, err := adam.Client.Activate(ctx, s.proposal.Request)
+	if err != nil {
+		return seen{}, err
+	}
+	return s.latest(ctx, adam, sallyport.PolicyActivate, fmt.Sprintf("epoch %d: version %.12s replaces %.12s", e.Number, e.Version, e.Before))
 }

@@ -49,8 +49,9 @@ type story struct {
 	firstHead []byte // a checkpoint kept from the beginning
 	denied    string // decision: ana's weights
 	request   api.Request
-	second    api.Request // rita's own
-	short     api.Request // eva's
+	second    api.Request  // rita's own
+	short     api.Request  // eva's
+	proposal  api.Proposal // adam's
 	hold      api.Hold
 	download  *transfer
 	stream    *transfer
@@ -81,7 +82,10 @@ func (s *story) rights() []chapter {
 			{"+alba", "is invited as the auditor, enrols and signs in; from here on she reads every decision in the log", "signed-in", (*story).auditorJoins},
 			{"adam", "sets up acme: groups, people, roles, projects, models", "allow administrator.run", (*story).setsUp},
 			{"everybody", "enrols by a link of their own, signs in and adds a passkey", "signed-in", (*story).everybodyEnrols},
-			{"adam", "activates three more policies, each with owner and reason", "allow administrator.run", (*story).activates},
+			{"adam", "proposes three more policies, each with owner and reason", "allow administrator.run", (*story).proposes},
+			{"adam", "tries to put them in force alone", "refused", (*story).activatesAlone},
+			{"rita", "reads what would change, and approves exactly that text", "allow reviewer.approve", (*story).approvesPolicy},
+			{"adam", "puts the approved set in force, as the next epoch", "allow administrator.run", (*story).activates},
 		}},
 		{"A model comes in", []step{
 			{"ana", "pushes harbour, restricted", "allow developer.make", (*story).pushHarbour},

@@ -327,7 +327,7 @@ func TestPolicyActivation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := api.PolicySet{Schema: old.Schema, Policies: map[string]string{}, Why: "no calls for now"}
+	next := api.Proposal{Schema: old.Schema, Policies: map[string]string{}, Why: "no calls for now"}
 	for name, text := range old.Policies {
 		next.Policies[name] = text
 	}
@@ -335,20 +335,20 @@ func TestPolicyActivation(t *testing.T) {
 forbid (principal, action in Action::"use", resource is Version in Model::"acme/base");`
 	stream := r.As("ana").Begin(chat(base, true, 0), false)
 
-	_, err = r.As("ana").who.client.Activate(t.Context(), next)
-	r.heard("activate", err)
+	_, err = r.As("ana").who.client.Propose(t.Context(), next)
+	r.heard("propose", err)
 	r.Want(denied)
 	bad := next
 	bad.Policies = map[string]string{"bad.cedar": "permit (principal, action, resource);"}
-	_, err = r.As("adam").who.client.Activate(t.Context(), bad)
-	r.heard("activate", err)
+	_, err = r.As("adam").who.client.Propose(t.Context(), bad)
+	r.heard("propose", err)
 	r.WantStatus(400) // without owner and requirement
 	r.As("ana").Infer(base)
 	r.Want(allowed)
 
-	set, err := r.As("adam").who.client.Activate(t.Context(), next)
-	if err != nil || set.Version == old.Version {
-		t.Fatalf("activated %q, error %v", set.Version, err)
+	set := r.InForce(next)
+	if set.Version == old.Version {
+		t.Fatalf("activated %q", set.Version)
 	}
 	r.End(stream)
 	r.wantCut(stream, "stop.use")
@@ -359,9 +359,8 @@ forbid (principal, action in Action::"use", resource is Version in Model::"acme/
 	r.replayed(before)
 	r.policyIsLoggedFirst(set.Version)
 
-	old.Why = "calls again"
-	if again, err := r.As("adam").who.client.Activate(t.Context(), api.PolicySet{Schema: old.Schema, Policies: old.Policies, Why: old.Why}); err != nil || again.Version != old.Version {
-		t.Fatalf("changed back to %q, error %v", again.Version, err)
+	if again := r.InForce(api.Proposal{Schema: old.Schema, Policies: old.Policies, Why: "calls again"}); again.Version != old.Version {
+		t.Fatalf("changed back to %q", again.Version)
 	}
 	r.As("ana").Infer(base)
 	r.Want(allowed)

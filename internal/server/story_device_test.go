@@ -121,9 +121,7 @@ unless { context.device.level >= 2 && context.device.encrypted && context.device
 @outcome("step-up") @needs("aal3")
 forbid (principal is User, action == Action::"model.pull", resource)
 when { context.device.level >= 2 && context.device.postureAge > 86400 } unless { context.assurance >= 4 };`
-	if _, err := adam.Activate(t.Context(), set); err != nil {
-		t.Fatal(err)
-	}
+	r.InForce(api.Proposal{Schema: set.Schema, Policies: set.Policies, Why: set.Why})
 	r.As("ana").Pull(base)
 	r.Want(denied, "weights.managed-device")
 	if !strings.Contains(string(r.last.body)+r.last.header.Get("X-Error-Message"), "sallyport device enroll") {
@@ -219,9 +217,7 @@ func TestDV5AdminDevice(t *testing.T) {
 	set.Policies["places.cedar"] = `@id("admin.place") @owner("security") @requirement("DV-5") @text("Administration comes from a device for administration.")
 forbid (principal is User, action == Action::"identity.administer", resource)
 unless { context.device.class == "admin" && context.device.level == 3 };`
-	if _, err := adam.Activate(t.Context(), set); err != nil {
-		t.Fatal(err)
-	}
+	r.InForce(api.Proposal{Schema: set.Schema, Policies: set.Policies, Why: set.Why})
 	group := api.Group{Name: "acme/night"}
 	_, err = daily.client.DefineGroup(t.Context(), group)
 	r.heard("group from the daily laptop", err)

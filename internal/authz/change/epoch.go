@@ -237,7 +237,10 @@ func (s *Service) Reload(ctx context.Context, keeper *facts.Keeper) error {
 	s.mu.Lock()
 	now := s.inForce
 	s.mu.Unlock()
-	if e.Number == now.epoch.Number && bytes.Equal(e.statement(), now.epoch.statement()) && sameSource(set.Source, now.set.Source) {
+	if bytes.Equal(e.statement(), now.epoch.statement()) && bytes.Equal(e.Seal, now.epoch.Seal) && sameSource(set.Source, now.set.Source) {
+		s.mu.Lock()
+		s.alarmed = ""
+		s.mu.Unlock()
 		return nil
 	}
 	if e.Number <= now.epoch.Number {

@@ -94,7 +94,6 @@ func (s policyStore) Acks(ctx context.Context) ([]change.Ack, error) {
 	}, "SELECT node, epoch, version, at FROM policy_ack ORDER BY node")
 }
 
-
 func scanPolicy(row scanner) (set change.Set, err error) {
 	var source string
 	var activated int64
