@@ -39,7 +39,7 @@ func (c *Client) VotePolicy(ctx context.Context, id string, v api.Vote) (api.Pro
 
 // WithdrawPolicy takes a proposal of one's own back.
 func (c *Client) WithdrawPolicy(ctx context.Context, id string) (api.Proposal, error) {
-	return post[api.Proposal](ctx, c, request{op: "withdraw policy", path: "/policy/proposals/" + url.PathEscape(id) + "/withdraw"}, struct{}{})
+	return post[api.Proposal](ctx, c, request{op: "withdraw policy", path: "/policy/proposals/" + url.PathEscape(id) + "/withdraw"}, nil)
 }
 
 // Activate puts the set of an approved proposal in force.

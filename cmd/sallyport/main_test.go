@@ -86,7 +86,11 @@ func startServer(e *testscript.Env) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(e.WorkDir+"/acme.yaml", file, 0o600), os.WriteFile(e.WorkDir+"/log.key", []byte(s.LogKey()+"\n"), 0o600))
+	policies, err := fs.Sub(acme.Files, "policies")
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.CopyFS(e.WorkDir+"/policies", policies), os.Remove(e.WorkDir+"/policies/acme.cedar"), os.WriteFile(e.WorkDir+"/acme.yaml", file, 0o600), os.WriteFile(e.WorkDir+"/log.key", []byte(s.LogKey()+"\n"), 0o600))
 }
 
 // exits CODE ARGS… runs sallyport and wants this exit code; what it prints is there for stdout and stderr.

@@ -11,7 +11,10 @@ import (
 	"sallyport"
 	"sallyport/internal/authz/approval/signed"
 	"sallyport/internal/authz/change"
+	"sallyport/internal/authz/facts"
+	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/authz/whatif"
 )
 
 // openPolicies makes the room of policy sets.
@@ -28,7 +31,7 @@ func (s *Server) openPolicies() (*change.Service, error) {
 		Schema: cedar.Schema, Compile: compile, Note: s.note, Clock: s.clock, Node: node,
 		Seal: func(v []byte, c string) ([]byte, error) { return s.box.seal(v, label(c)), nil },
 		Open: func(v []byte, c string) ([]byte, error) { return s.box.open(v, label(c)) },
-		Seen: s.seenEpoch, See: s.seeEpoch, Alone: s.alone}, nil
+		Seen: s.seenEpoch, See: s.seeEpoch, Alone: s.alone, Able: able}, nil
 }
 
 // policyNeed is how many people approve a change of policy: as many as a grant, where nothing else is said.
@@ -95,6 +98,10 @@ func (s *Server) seeEpoch(n int64) error {
 		return err
 	}
 	return writeNew(s.path("secrets", epochFile+".sealed"), s.box.seal(strconv.AppendInt(nil, n, 10), label(epochFile)))
+}
+
+func able(s *facts.Snapshot, engine policy.Engine, a sallyport.Action) (map[sallyport.PrincipalID]bool, error) {
+	return whatif.Able(s.Under(engine), a, sallyport.Ref{Kind: sallyport.SystemKind})
 }
 
 // alone reports whether one person is all there ever was: accounts are never deleted.

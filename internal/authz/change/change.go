@@ -99,6 +99,8 @@ type Service struct {
 	// Seen returns the highest epoch that this node had in force, 0 where none; See keeps it, outside of the store.
 	Seen func() (int64, error)
 	See  func(int64) error
+	// Able returns the people who could take an action on Sallyport itself under an engine, at their best.
+	Able func(facts *facts.Snapshot, engine policy.Engine, a sallyport.Action) (map[sallyport.PrincipalID]bool, error)
 	// Alone reports whether one person is all there ever was here.
 	Alone func(context.Context) (bool, error)
 
@@ -219,7 +221,7 @@ func (s *Service) Activate(ctx context.Context, keeper *facts.Keeper, request st
 	if in := s.InForce(); in.Version != p.Base {
 		return Epoch{}, sallyport.E(op, sallyport.Conflict, "another set came into force since "+request+" was proposed: its approvers compared it with "+p.Base, "propose it again")
 	}
-	if err := Governable(keeper, engine, s.Need); err != nil {
+	if err := s.governable(keeper, engine); err != nil {
 		return Epoch{}, err
 	}
 	e, err := s.advance(ctx, keeper, engine, set, Epoch{Kind: Approved, Request: r.ID, Hash: r.Hash, Signed: signatures, By: by, Why: p.Why})
@@ -271,7 +273,7 @@ func (s *Service) Rollback(ctx context.Context, keeper *facts.Keeper, version st
 	if again.Version != version {
 		return Epoch{}, s.alarm(ctx, set, last, fmt.Errorf("the set %s does not have the content that its version names", version))
 	}
-	if err := s.note(ctx, sallyport.EventAlarm, by, version, []string{"policy.rolled-back"}, map[string]string{"why": why, "from": last.Version}); err != nil {
+	if err := s.note(ctx, sallyport.Event{Type: sallyport.EventAlarm, Who: by, On: version, Reasons: []string{"policy.rolled-back"}, Detail: map[string]string{"why": why, "from": last.Version}}); err != nil {
 		return Epoch{}, err
 	}
 	return s.advance(ctx, keeper, engine, again, Epoch{Kind: RolledBack, By: by, Why: why})
@@ -310,7 +312,7 @@ func (s *Service) advance(ctx context.Context, keeper *facts.Keeper, engine poli
 	if e.Request != "" {
 		detail["request"], detail["hash"] = e.Request, e.Hash
 	}
-	if err := s.note(ctx, sallyport.EventPolicyActivated, e.By, e.Version, nil, detail); err != nil {
+	if err := s.note(ctx, sallyport.Event{Type: sallyport.EventPolicyActivated, Who: e.By, On: e.Version, Detail: detail}); err != nil {
 		return Epoch{}, err
 	}
 	if err := s.Store.Activate(ctx, set, e); err != nil {
@@ -342,8 +344,8 @@ func (s *Service) InForce() Epoch {
 
 func (s *Service) now() time.Time { return s.Clock().UTC().Truncate(time.Microsecond) }
 
-func (s *Service) note(ctx context.Context, t sallyport.EventType, who sallyport.PrincipalID, on string, reasons []string, detail map[string]string) error {
-	_, err := s.Note(ctx, sallyport.Event{Type: t, Who: who, On: on, Reasons: reasons, Detail: detail})
+func (s *Service) note(ctx context.Context, e sallyport.Event) error {
+	_, err := s.Note(ctx, e)
 	return err
 }
 

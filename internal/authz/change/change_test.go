@@ -15,8 +15,10 @@ import (
 	"sallyport"
 	"sallyport/internal/authz/approval"
 	"sallyport/internal/authz/change"
+	"sallyport/internal/authz/facts"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/authz/whatif"
 	"sallyport/internal/enforce/guard/guardtest"
 	"sallyport/internal/store/sqldb/sqldbtest"
 )
@@ -100,7 +102,10 @@ func service(t *testing.T) (*house, *trail) {
 			return []byte(plain), nil
 		},
 		Seen: func() (int64, error) { return h.seen, nil }, See: func(n int64) error { h.seen = n; return nil },
-		Alone: func(context.Context) (bool, error) { return h.people < 2, nil }}
+		Alone: func(context.Context) (bool, error) { return h.people < 2, nil },
+		Able: func(f *facts.Snapshot, e policy.Engine, a sallyport.Action) (map[sallyport.PrincipalID]bool, error) {
+			return whatif.Able(f.Under(e), a, sallyport.Ref{Kind: sallyport.SystemKind})
+		}}
 	return h, h.trail
 }
 
@@ -109,7 +114,7 @@ func (h *house) again() *house {
 	next := *h
 	s := h.Service
 	next.Service = &change.Service{Store: s.Store, Proposals: s.Proposals, Approvals: s.Approvals, Need: s.Need, Compile: s.Compile, Schema: s.Schema, Note: s.Note, Clock: s.Clock, Node: s.Node,
-		Seal: s.Seal, Open: s.Open, Seen: s.Seen, See: s.See, Alone: s.Alone}
+		Seal: s.Seal, Open: s.Open, Seen: s.Seen, See: s.See, Alone: s.Alone, Able: s.Able}
 	return &next
 }
 

@@ -216,8 +216,8 @@ func (s *Service) alarm(ctx context.Context, set Set, e Epoch, cause error) erro
 	if again {
 		return told
 	}
-	if err := s.note(ctx, sallyport.EventAlarm, "", set.Version, []string{"policy.tampered"},
-		map[string]string{"what": "a policy set was refused", "epoch": fmt.Sprint(e.Number), "cause": why}); err != nil {
+	if err := s.note(ctx, sallyport.Event{Type: sallyport.EventAlarm, On: set.Version, Reasons: []string{"policy.tampered"},
+		Detail: map[string]string{"what": "a policy set was refused", "epoch": fmt.Sprint(e.Number), "cause": why}}); err != nil {
 		return err
 	}
 	return told

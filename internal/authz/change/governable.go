@@ -6,19 +6,17 @@ import (
 	"sallyport"
 	"sallyport/internal/authz/facts"
 	"sallyport/internal/authz/policy"
-	"sallyport/internal/authz/whatif"
 )
 
-// Governable refuses a set under which nobody could change it again: somebody must be able to propose, as many others as
+// governable refuses a set under which nobody could change it again: somebody must be able to propose, as many others as
 // need be to approve, and somebody to activate, with their best proof and device. Without a keeper there is nobody to ask about.
-func Governable(keeper *facts.Keeper, engine policy.Engine, need int) error {
+func (s *Service) governable(keeper *facts.Keeper, engine policy.Engine) error {
 	if keeper == nil {
 		return nil
 	}
-	s := keeper.Snapshot().Under(engine)
 	able := map[sallyport.Action]map[sallyport.PrincipalID]bool{}
 	for _, a := range []sallyport.Action{sallyport.PolicyPropose, sallyport.PolicyApprove, sallyport.PolicyActivate} {
-		people, err := whatif.Able(s, a, sallyport.Ref{Kind: sallyport.SystemKind})
+		people, err := s.Able(keeper.Snapshot(), engine, a)
 		if err != nil {
 			return err
 		}
@@ -32,10 +30,10 @@ func Governable(keeper *facts.Keeper, engine policy.Engine, need int) error {
 		if able[sallyport.PolicyApprove][p] {
 			others--
 		}
-		if others >= need {
+		if others >= s.Need {
 			return nil
 		}
 	}
-	return sallyport.E("propose policy", sallyport.Invalid, fmt.Sprintf("under this set there are not %d people to approve what somebody else proposes: it could never be changed again", need),
+	return sallyport.E("propose policy", sallyport.Invalid, fmt.Sprintf("under this set there are not %d people to approve what somebody else proposes: it could never be changed again", s.Need),
 		"permit policy.approve to more people")
 }

@@ -90,7 +90,7 @@ func (s *Service) Propose(ctx context.Context, keeper *facts.Keeper, p Proposal,
 	if set.Version == now.set.Version {
 		return approval.Request{}, sallyport.E(op, sallyport.Conflict, "this set is in force already", "")
 	}
-	if err := Governable(keeper, engine, s.Need); err != nil {
+	if err := s.governable(keeper, engine); err != nil {
 		return approval.Request{}, err
 	}
 	old, err := s.Compile(now.set.Source)
@@ -109,7 +109,7 @@ func (s *Service) Propose(ctx context.Context, keeper *facts.Keeper, p Proposal,
 		return r, err
 	}
 	p.Request = r.ID
-	if err := s.note(ctx, sallyport.EventPolicyProposed, p.By, p.Version, nil, map[string]string{"request": r.ID, "hash": r.Hash, "base": p.Base, "why": p.Why, "commit": p.Commit, "repository": p.Repository}); err != nil {
+	if err := s.note(ctx, sallyport.Event{Type: sallyport.EventPolicyProposed, Who: p.By, On: p.Version, Detail: map[string]string{"request": r.ID, "hash": r.Hash, "base": p.Base, "why": p.Why, "commit": p.Commit, "repository": p.Repository}}); err != nil {
 		return r, err
 	}
 	return r, s.Proposals.Insert(ctx, p)
@@ -166,7 +166,7 @@ func (s *Service) Vote(ctx context.Context, b approval.Ballot) (approval.Request
 	if b.Yes {
 		yes = "yes"
 	}
-	return r, s.note(ctx, sallyport.EventPolicyVoted, b.Voter, p.Version, nil, map[string]string{"request": r.ID, "hash": r.Hash, "yes": yes, "reason": b.Reason, "state": string(r.State)})
+	return r, s.note(ctx, sallyport.Event{Type: sallyport.EventPolicyVoted, Who: b.Voter, On: p.Version, Detail: map[string]string{"request": r.ID, "hash": r.Hash, "yes": yes, "reason": b.Reason, "state": string(r.State)}})
 }
 
 // Proposal returns a proposal with its request as it stands now.

@@ -164,7 +164,7 @@ func TestUnknownRoutesAreRecorded(t *testing.T) {
 
 // noBody are the routes that read nothing from their body.
 func noBody() []string {
-	return []string{"/sessions/{id}/revoke", "/logout", "/requests/{id}/withdraw", "/grants/{id}/revoke", "/people/{id}/enrol", "/assignments/{id}/remove",
+	return []string{"/sessions/{id}/revoke", "/logout", "/requests/{id}/withdraw", "/policy/proposals/{id}/withdraw", "/grants/{id}/revoke", "/people/{id}/enrol", "/assignments/{id}/remove",
 		"/keys/rotate", "/trust/{name}/remove", "/log/reindex", "/scim/{name}/token", "/signals/streams/{id}/test", "/clients/{id}/remove", "/delegations/{id}/end",
 		"/risk/{id}/clear", "/risk/relearn", "/breakglass/openings/{id}/end",
 		"/recoveries/{id}/approve", "/recoveries/{id}/vouch", "/recoveries/{id}/cancel", "/recoveries/{id}/link"}
