@@ -63,13 +63,19 @@ func Judge(engine policy.Engine, f Facts) sallyport.Decision {
 	}
 	d = f.evaluate(engine, f.query(ip), &f.Question)
 	if d.Outcome == sallyport.StepUp {
-		// Only after trying it: a step-up that leads to a denial is a prompt for nothing.
-		s := newSearch(engine, &f, ip)
-		if level := s.stepUp(d.Needs); level > 0 {
-			d.Needs, d.MaxAge = level, s.maxAge(level)
-		} else {
-			d.Outcome, d.Needs = sallyport.Deny, sallyport.NoAssurance
-		}
+		return steppedUp(engine, f, ip, d)
+	}
+	return d
+}
+
+// steppedUp says how much proof would do, after trying it: a step-up that leads to a denial is a prompt for nothing. It
+// takes its own copy of the facts, so that those of most questions stay off the heap.
+func steppedUp(engine policy.Engine, f Facts, ip netip.Addr, d sallyport.Decision) sallyport.Decision {
+	s := newSearch(engine, &f, ip)
+	if level := s.stepUp(d.Needs); level > 0 {
+		d.Needs, d.MaxAge = level, s.maxAge(level)
+	} else {
+		d.Outcome, d.Needs = sallyport.Deny, sallyport.NoAssurance
 	}
 	return d
 }
@@ -80,6 +86,10 @@ func Remedies(engine policy.Engine, f Facts, d sallyport.Decision) ([]sallyport.
 	if d.Outcome == sallyport.Allow {
 		return nil, nil
 	}
+	return waysOut(engine, f, d)
+}
+
+func waysOut(engine policy.Engine, f Facts, d sallyport.Decision) ([]sallyport.Remedy, [][]sallyport.Remedy) {
 	ask := func(text string) ([]sallyport.Remedy, [][]sallyport.Remedy) {
 		return []sallyport.Remedy{{Kind: sallyport.RemedyAsk, Text: text}}, nil
 	}
