@@ -230,5 +230,14 @@ func (c *Client) Receipt(ctx context.Context, seq uint64) ([]byte, error) {
 
 // Why returns everything the log holds about a decision that the caller may know.
 func (c *Client) Why(ctx context.Context, id string) (api.Why, error) {
-	return get[api.Why](ctx, c, "why", "/decisions/"+url.PathEscape(id), nil)
+	return c.WhyFor(ctx, id, "")
+}
+
+// WhyFor is Why as an audience is told it, "asker" or "auditor"; "" is the most that the caller may read.
+func (c *Client) WhyFor(ctx context.Context, id, audience string) (api.Why, error) {
+	var q url.Values
+	if audience != "" {
+		q = url.Values{"for": {audience}}
+	}
+	return get[api.Why](ctx, c, "why", "/decisions/"+url.PathEscape(id), q)
 }

@@ -77,6 +77,9 @@ func (a *app) verdict(x api.Answer) error {
 		for _, r := range x.Remedies {
 			a.line("  next     %s", remedy(r))
 		}
+		for _, way := range x.Otherwise {
+			a.line("  or       %s", remedies(way))
+		}
 	})
 	if err != nil {
 		return err

@@ -122,6 +122,9 @@ func (a *app) explain(e api.Error, code int) {
 	for _, r := range e.Remedies {
 		fmt.Fprintf(w, "  next\t%s\n", remedy(r))
 	}
+	for _, way := range e.Otherwise {
+		fmt.Fprintf(w, "  or\t%s\n", remedies(way))
+	}
 	if e.Decision != "" {
 		fmt.Fprintf(w, "  explain\tsallyport why %s\n", clean(e.Decision))
 	}

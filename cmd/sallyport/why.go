@@ -11,13 +11,19 @@ import (
 
 	"sallyport"
 	"sallyport/internal/authz/decision"
+	"sallyport/internal/authz/explain"
+	"sallyport/internal/authz/policy"
 	"sallyport/internal/web/api"
 )
 
 func (a *app) why() *cobra.Command {
-	return &cobra.Command{
+	var audience string
+	c := &cobra.Command{
 		Use: "why D-…", Short: "Explain a decision: who, what, when, outcome, policies, facts, what was delivered, what would help", Args: arguments("D-…"),
-		Example: "  sallyport why D-7f3kq2m1x9ab",
+		Long: `Explain a decision. Whom it was about is told the outcome, the reasons, what was looked at about them and what would
+help. Who may read the log is told all of it: every policy that bore on it clause by clause, every input with its source
+and age, and what is kept from the other ("auditors only"). With --for asker they see what the other sees.`,
+		Example: "  sallyport why D-7f3kq2m1x9ab\n  sallyport why D-7f3kq2m1x9ab --for asker",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !strings.HasPrefix(args[0], "D-") {
 				return usage(cmd, "\""+sallyport.OneLine(args[0])+"\" is not a decision; its id begins with D-")
@@ -26,7 +32,7 @@ func (a *app) why() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			w, err := c.Why(cmd.Context(), args[0])
+			w, err := c.WhyFor(cmd.Context(), args[0], audience)
 			if err != nil {
 				return err
 			}
@@ -37,6 +43,9 @@ func (a *app) why() *cobra.Command {
 			return a.answer(w, func() { a.explainDecision(w, l) })
 		},
 	}
+	c.Flags().StringVar(&audience, "for", "", "whom it is explained to: `asker` or auditor; the most that you may read unless said otherwise")
+	complete(c, "for", "asker", "auditor")
+	return c
 }
 
 // explainDecision prints one decision for people.
@@ -67,11 +76,56 @@ func (a *app) explainDecision(w api.Why, l sallyport.Logged) {
 		a.facts(e.Leaf)
 	}
 	a.delivered(w)
+	a.explained(w.Explained)
 	for _, r := range w.Remedies {
 		a.line("  next       %s", remedy(r))
 	}
+	for _, way := range w.Otherwise {
+		a.line("  or         %s", remedies(way))
+	}
 	if w.Replay != nil {
 		a.line("  replay     the server says: made again it is %s, the same: %s (check it yourself: sallyport replay %s)", w.Replay.Again, yesNo(w.Replay.Same), w.ID)
+	}
+}
+
+// remedies are the parts of one way out, on one line.
+func remedies(way []sallyport.Remedy) string {
+	parts := make([]string, len(way))
+	for i, r := range way {
+		parts[i] = remedy(r)
+	}
+	return strings.Join(parts, "; then ")
+}
+
+// explained prints how the policies came to it: each clause with what it came to, and each input with source and age.
+func (a *app) explained(x *explain.Explanation) {
+	if x == nil {
+		return
+	}
+	if x.Refused != "" {
+		a.line("  refused    %s", x.Refused)
+	}
+	for _, side := range x.Sides {
+		for _, t := range side.Policies {
+			word := map[policy.Truth]string{policy.True: "applies", policy.False: "does not apply", policy.Failed: "could not be evaluated"}[t.Applies]
+			a.line("  %-10s %s %s%s", t.Effect, t.Policy, word, prefixed(", asked of ", string(side.Who)))
+			for _, c := range t.Clauses {
+				if c.Under != "scope" {
+					a.line("             %-7s  %s %s", c.Value, c.Under, c.Text)
+				}
+			}
+		}
+	}
+	for _, in := range x.Inputs {
+		age := "of unknown age"
+		if in.Age >= 0 {
+			age = (time.Duration(in.Age) * time.Second).String() + " old"
+		}
+		secret := ""
+		if in.Secret {
+			secret = ", auditors only"
+		}
+		a.line("  input      %s = %s (%s, %s%s)", in.Name, clean(in.Value), clean(in.Source), age, secret)
 	}
 }
 

@@ -4,6 +4,7 @@
 //
 //   - policy: policy sets as text with a version, and the contract of the engines that evaluate them
 //   - decision: the policy decision point (PDP); pure, total, closed by default
+//   - explain: what may be told about a decision, clause by clause, to whom it is about and to an auditor
 //   - facts: the policy information point (PIP); gathers once a call what a decision is made from
 //   - role: roles, their inheritance and who holds them on what
 //   - approval: a question to named people who are not the asker

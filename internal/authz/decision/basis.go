@@ -132,20 +132,9 @@ func Unmarshal(text []byte) (*Basis, error) {
 // those of the actors in the order of ActedOn, engine the set that was in force.
 // The answer is Same as the recorded one, or the record is not what was decided on.
 func Replay(engine policy.Engine, basis []byte, q Question, acting ...[]byte) (sallyport.Decision, error) {
-	f := Facts{Question: q}
-	for i, text := range append([][]byte{basis}, acting...) {
-		b, err := Unmarshal(text)
-		if err != nil {
-			return sallyport.Decision{}, err
-		}
-		if b, err = Prepare(engine, b); err != nil {
-			return sallyport.Decision{}, err
-		}
-		if i == 0 {
-			f.Basis = b
-		} else {
-			f.Acting = append(f.Acting, b)
-		}
+	f, err := recall(engine, basis, q, acting)
+	if err != nil {
+		return sallyport.Decision{}, err
 	}
 	return Decide(engine, f), nil
 }

@@ -312,7 +312,7 @@ func (f *Facts) query(ip netip.Addr) policy.Query {
 // granted reports whether a grant of the basis covers the question.
 func (b *Basis) granted(q *Question) bool {
 	for i := range b.Grants {
-		if b.Grants[i].covers(q.Action, q.At) {
+		if b.Grants[i].Covers(q.Action, q.At) {
 			return true
 		}
 	}

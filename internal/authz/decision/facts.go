@@ -37,8 +37,8 @@ type Grant struct {
 	Obligations []sallyport.Obligation `json:"obligations,omitempty"`
 }
 
-// covers reports whether the grant permits asking for action at the time at.
-func (g *Grant) covers(action sallyport.Action, at time.Time) bool {
+// Covers reports whether the grant permits asking for action at the time at.
+func (g *Grant) Covers(action sallyport.Action, at time.Time) bool {
 	if at.Before(g.From) || !at.Before(g.Until) {
 		return false
 	}

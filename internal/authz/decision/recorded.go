@@ -55,15 +55,43 @@ func ActedOn(e sallyport.Event) []string {
 // Again decides what a decided event recorded once more, on the recorded bases that
 // text returns by their content hash, nil where there is none.
 func Again(engine policy.Engine, e sallyport.Event, text func(hash string) []byte) (sallyport.Decision, error) {
-	q, err := QuestionOf(e)
+	f, err := Recall(engine, e, text)
 	if err != nil {
 		return sallyport.Decision{}, err
+	}
+	return Decide(engine, f), nil
+}
+
+// Recall puts together what a decided event was decided on, as Again does.
+func Recall(engine policy.Engine, e sallyport.Event, text func(hash string) []byte) (Facts, error) {
+	q, err := QuestionOf(e)
+	if err != nil {
+		return Facts{}, err
 	}
 	var acting [][]byte
 	for _, hash := range ActedOn(e) {
 		acting = append(acting, text(hash))
 	}
-	return Replay(engine, text(e.Facts), q, acting...)
+	return recall(engine, text(e.Facts), q, acting)
+}
+
+func recall(engine policy.Engine, basis []byte, q Question, acting [][]byte) (Facts, error) {
+	f := Facts{Question: q}
+	for i, text := range append([][]byte{basis}, acting...) {
+		b, err := Unmarshal(text)
+		if err != nil {
+			return Facts{}, err
+		}
+		if b, err = Prepare(engine, b); err != nil {
+			return Facts{}, err
+		}
+		if i == 0 {
+			f.Basis = b
+		} else {
+			f.Acting = append(f.Acting, b)
+		}
+	}
+	return f, nil
 }
 
 // Recorded is the question as a decided event records it, with the content hashes

@@ -28,6 +28,21 @@ func Shown(engine policy.Engine, d sallyport.Decision) sallyport.Decision {
 	return d
 }
 
+// Query is the question as an engine reads it, of the principal; ok is false where it is not well formed.
+func (f *Facts) Query() (q policy.Query, ok bool) {
+	ip, ok := f.wellFormed()
+	if !ok || !f.prepared() {
+		return policy.Query{}, false
+	}
+	return f.query(ip), true
+}
+
+// Loaded are the entities of a prepared basis, as its engine evaluates them.
+func (b *Basis) Loaded() policy.Entities { return b.loaded }
+
+// Granted reports whether a grant of the basis covers the question.
+func (b *Basis) Granted(q *Question) bool { return b.granted(q) }
+
 // Knowable reports whether whom the facts are about could read about the resource, and may therefore know that it
 // exists. Holds do not count: those on a resource are on everybody, and must not tell those who may not know of it what
 // is held.

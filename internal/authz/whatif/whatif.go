@@ -41,6 +41,22 @@ func can(s *facts.Snapshot, who Asker, a sallyport.Action, x sallyport.Resource)
 	return decision.Decide(s.Engine(), f), nil
 }
 
+// Told is an answer of Can as the asker themselves may be told it: without policies for auditors, and about what they
+// may not know of the same as about what does not exist.
+func Told(s *facts.Snapshot, who Asker, d sallyport.Decision, x sallyport.Resource) (sallyport.Decision, sallyport.Resource, error) {
+	if d.Outcome != sallyport.Allow {
+		f, err := s.Facts(who.Principal, x, who.At, who.IP)
+		if err != nil {
+			return sallyport.Decision{}, sallyport.Resource{}, err
+		}
+		f.Door = "whatif"
+		if !decision.Knowable(s.Engine(), f) {
+			return sallyport.Decision{Policy: d.Policy, Reasons: []sallyport.Reason{{ID: "resource.unknown", Text: "there is no such thing that you may know of"}}}, sallyport.Resource{}, nil
+		}
+	}
+	return decision.Shown(s.Engine(), d), x, nil
+}
+
 // A Cell is the short answer to one question.
 type Cell string
 

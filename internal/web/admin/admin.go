@@ -242,11 +242,12 @@ func (a *API) run(route Route, call *Call) (result any, err error) {
 func refuse(w http.ResponseWriter, r *http.Request, logger *slog.Logger, x guard.Answer, c guard.Call) {
 	e := api.Error{Status: http.StatusForbidden, Message: guard.Sentence(x, c), Kind: x.Outcome.String(), Decision: x.ID, Outcome: x.Outcome.String()}
 	if x.Hidden {
-		e.Status, e.Kind = http.StatusNotFound, "not found"
+		// Neither the outcome nor anything else tells it from what does not exist.
+		e.Status, e.Kind, e.Outcome = http.StatusNotFound, "not found", sallyport.Deny.String()
 	} else {
-		e.Reasons, e.Remedies = x.Reasons, x.Remedies
+		e.Reasons, e.Remedies, e.Otherwise = x.Reasons, x.Remedies, x.Otherwise
 	}
-	if x.Outcome == sallyport.StepUp {
+	if x.Outcome == sallyport.StepUp && !x.Hidden {
 		e.Needs = x.Needs.String()
 		e.Status = http.StatusUnauthorized
 		caller.StepUp(w.Header(), x.Decision, c.Proof.Scheme)

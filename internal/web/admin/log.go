@@ -124,44 +124,6 @@ func (a *API) receipt(c *Call) (any, error) {
 	return map[string]string{"receipt": string(proof), "base64": base64.StdEncoding.EncodeToString(proof)}, err
 }
 
-// why gathers everything the log holds about a decision. The person it was about
-// sees the outcome, the reasons and the ways out; whoever may read the log sees
-// the facts and the policies too.
-func (a *API) why(c *Call) (any, error) {
-	rows, err := a.find(c, history.Query{Decision: c.PathValue("id")})
-	if err != nil {
-		return nil, err
-	}
-	w := api.Why{ID: c.PathValue("id"), Policies: []api.PolicyText{}}
-	for _, r := range rows {
-		e, err := a.leaf(c, r.Seq)
-		if err != nil {
-			return nil, err
-		}
-		switch r.Type {
-		case sallyport.EventDecided, sallyport.EventUnmapped:
-			w.Decided = e
-		case sallyport.EventCut:
-			w.Cut = &e
-		case sallyport.EventCompleted:
-			w.Completed = &e
-		}
-	}
-	l, err := sallyport.DecodeLogged(w.Decided.Leaf)
-	if err != nil {
-		return nil, noDecision()
-	}
-	auditor, err := a.mayRead(c)
-	if err != nil {
-		return nil, err
-	}
-	if !auditor && l.Who != c.Permit.Who().ID {
-		return nil, noDecision()
-	}
-	err = a.explain(c, &w, l, auditor)
-	return w, err
-}
-
 func noDecision() error {
 	return sallyport.E("why", sallyport.NotFound, "there is no such decision that you may read", "the id stands in the message you got, D-…")
 }
@@ -180,42 +142,6 @@ func (a *API) leaf(c *Call, seq uint64) (api.Entry, error) {
 		return api.Entry{}, err
 	}
 	return entries[0], nil
-}
-
-// explain adds what the decision was made from, and makes it again.
-func (a *API) explain(c *Call, w *api.Why, l sallyport.Logged, auditor bool) error {
-	if l.Type != sallyport.EventDecided {
-		return nil
-	}
-	engine, basis, err := a.recorded(c, w, l)
-	if err != nil {
-		return err
-	}
-	bases, err := a.actedOn(c, w, l)
-	if err != nil {
-		return err
-	}
-	bases[l.Facts] = basis
-	d, err := decision.Again(engine, l.Event, func(hash string) []byte { return bases[hash] })
-	if err != nil {
-		return err
-	}
-	w.Remedies = d.Remedies
-	for _, id := range l.Reasons {
-		if info, ok := engine.Info(id); ok {
-			p := api.PolicyText{ID: id, Owner: info.Owner, Text: info.Annotations["text"]}
-			if auditor {
-				p.Code = info.Text
-			}
-			w.Policies = append(w.Policies, p)
-		}
-	}
-	if !auditor {
-		w.Facts, w.Acting = nil, nil
-		return nil
-	}
-	w.Replay = &api.Replay{Recorded: l.Outcome, Again: d.Outcome.String(), Reasons: d.ReasonIDs(), Same: same(l.Event, d)}
-	return nil
 }
 
 // same compares a decision made again with the recorded one: outcome, reasons,

@@ -97,7 +97,12 @@ func (a *API) can(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer := api.Answer{Who: who.Principal.ID, Action: action, Resource: ref.String(), Outcome: d.Outcome.String(), Reasons: d.Reasons, Remedies: d.Remedies, Policy: d.Policy}
+	if who.Principal.ID == c.Permit.Who().ID {
+		if d, x, err = whatif.Told(snap, who, d, x); err != nil {
+			return nil, err
+		}
+	}
+	answer := api.Answer{Who: who.Principal.ID, Action: action, Resource: ref.String(), Outcome: d.Outcome.String(), Reasons: d.Reasons, Remedies: d.Remedies, Otherwise: d.Otherwise, Policy: d.Policy}
 	if x.Kind != "" {
 		answer.Resource = x.String()
 	}

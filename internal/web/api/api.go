@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sallyport"
+	"sallyport/internal/authz/explain"
 )
 
 // Version is the prefix of every path of the API.
@@ -17,14 +18,15 @@ const Version = "/api/v1"
 
 // An Error is what a refused or failed request is answered with.
 type Error struct {
-	Status   int                `json:"status"`
-	Message  string             `json:"message"`            // one sentence, with the next step
-	Kind     string             `json:"kind"`               // of sallyport.Kind, or the outcome of a decision
-	Decision string             `json:"decision,omitempty"` // id, when there was one
-	Outcome  string             `json:"outcome,omitempty"`
-	Reasons  []sallyport.Reason `json:"reasons,omitempty"`
-	Remedies []sallyport.Remedy `json:"remedies,omitempty"`
-	Needs    string             `json:"needs,omitempty"` // assurance, with step-up
+	Status    int                  `json:"status"`
+	Message   string               `json:"message"`            // one sentence, with the next step
+	Kind      string               `json:"kind"`               // of sallyport.Kind, or the outcome of a decision
+	Decision  string               `json:"decision,omitempty"` // id, when there was one
+	Outcome   string               `json:"outcome,omitempty"`
+	Reasons   []sallyport.Reason   `json:"reasons,omitempty"`
+	Remedies  []sallyport.Remedy   `json:"remedies,omitempty"`
+	Otherwise [][]sallyport.Remedy `json:"otherwise,omitempty"` // other ways out, each by itself
+	Needs     string               `json:"needs,omitempty"`     // assurance, with step-up
 }
 
 // Who says who the caller is and what they can do. It is made from live policy.
@@ -61,14 +63,15 @@ type Rights struct {
 // An Answer is the result of asking whether somebody may do something, without
 // doing it.
 type Answer struct {
-	Who      sallyport.PrincipalID `json:"who"`
-	Action   sallyport.Action      `json:"action"`
-	Resource string                `json:"resource"`
-	Outcome  string                `json:"outcome"`
-	Reasons  []sallyport.Reason    `json:"reasons"`
-	Remedies []sallyport.Remedy    `json:"remedies,omitempty"`
-	Needs    string                `json:"needs,omitempty"`
-	Policy   string                `json:"policy"`
+	Who       sallyport.PrincipalID `json:"who"`
+	Action    sallyport.Action      `json:"action"`
+	Resource  string                `json:"resource"`
+	Outcome   string                `json:"outcome"`
+	Reasons   []sallyport.Reason    `json:"reasons"`
+	Remedies  []sallyport.Remedy    `json:"remedies,omitempty"`
+	Otherwise [][]sallyport.Remedy  `json:"otherwise,omitempty"` // other ways out, each by itself
+	Needs     string                `json:"needs,omitempty"`
+	Policy    string                `json:"policy"`
 }
 
 // A Matrix says who may do what, computed from the live policy.
@@ -184,15 +187,17 @@ type Entry struct {
 
 // A Why is everything the log holds about one decision.
 type Why struct {
-	ID        string             `json:"id"`
-	Decided   Entry              `json:"decided"`
-	Facts     *Entry             `json:"facts,omitempty"`
-	Acting    []Entry            `json:"acting,omitempty"` // the facts about those who acted on behalf of the principal
-	Cut       *Entry             `json:"cut,omitempty"`
-	Completed *Entry             `json:"completed,omitempty"`
-	Policies  []PolicyText       `json:"policies"` // those that determined it
-	Remedies  []sallyport.Remedy `json:"remedies,omitempty"`
-	Replay    *Replay            `json:"replay,omitempty"`
+	ID        string               `json:"id"`
+	Decided   Entry                `json:"decided"`
+	Facts     *Entry               `json:"facts,omitempty"`
+	Acting    []Entry              `json:"acting,omitempty"` // the facts about those who acted on behalf of the principal
+	Cut       *Entry               `json:"cut,omitempty"`
+	Completed *Entry               `json:"completed,omitempty"`
+	Policies  []PolicyText         `json:"policies"` // those that determined it
+	Remedies  []sallyport.Remedy   `json:"remedies,omitempty"`
+	Otherwise [][]sallyport.Remedy `json:"otherwise,omitempty"` // other ways out, each by itself
+	Explained *explain.Explanation `json:"explained,omitempty"` // clause by clause, as far as the reader is told
+	Replay    *Replay              `json:"replay,omitempty"`
 }
 
 // A PolicyText is one policy as it stood when it decided.

@@ -203,7 +203,7 @@ func (n *Native) Refuse(w http.ResponseWriter, r *http.Request, f gateway.Refusa
 		e.Kind = sallyport.NotFound.String() // and no reason, which could tell what is there
 	default:
 		e.Kind, e.Outcome = f.Answer.Outcome.String(), f.Answer.Outcome.String()
-		e.Reasons, e.Remedies = f.Answer.Reasons, f.Answer.Remedies
+		e.Reasons, e.Remedies, e.Otherwise = f.Answer.Reasons, f.Answer.Remedies, f.Answer.Otherwise
 		if f.Answer.Outcome == sallyport.StepUp {
 			e.Status, e.Needs = http.StatusUnauthorized, f.Answer.Needs.String()
 		}
