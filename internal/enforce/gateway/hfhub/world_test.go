@@ -131,7 +131,7 @@ func (s *site) push(t testing.TB, files map[string][]byte) catalog.Version {
 		}
 		specs = append(specs, spec)
 	}
-	u := must[vault.Upload](t)(s.vault.Begin(permit(), specs, nil))
+	u := must[vault.Upload](t)(s.vault.Begin(permit(), specs, vault.Made{}))
 	for path, b := range files {
 		if len(b) > 0 {
 			must[int64](t)(s.vault.Append(permit(), u.ID, path, 0, bytes.NewReader(b)))
