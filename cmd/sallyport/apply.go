@@ -30,7 +30,7 @@ type organisation struct {
 	Assignments  []orgAssign   `yaml:"assignments"`
 	Projects     []string      `yaml:"projects"`
 	Models       []orgModel    `yaml:"models"`
-	Datasets     []orgItem     `yaml:"datasets"`
+	Datasets     []orgDataset  `yaml:"datasets"`
 	Endpoints    []orgEndpoint `yaml:"endpoints"`
 }
 
@@ -53,6 +53,8 @@ type orgService struct {
 	Purpose string   `yaml:"purpose"`
 	Days    int      `yaml:"days"`
 	Groups  []string `yaml:"groups"`
+	// Environment is where it runs.
+	Environment string `yaml:"environment"`
 }
 
 type orgRole struct {
@@ -68,10 +70,16 @@ type orgAssign struct {
 }
 
 type orgItem struct {
-	Name    string   `yaml:"name"`
-	Project string   `yaml:"project"`
-	Class   string   `yaml:"class"`
-	Owners  []string `yaml:"owners"`
+	Name     string   `yaml:"name"`
+	Project  string   `yaml:"project"`
+	Class    string   `yaml:"class"`
+	Owners   []string `yaml:"owners"`
+	Purposes []string `yaml:"purposes"`
+}
+
+type orgDataset struct {
+	orgItem     `yaml:",inline"`
+	Environment string `yaml:"environment"`
 }
 
 type orgModel struct {
@@ -83,6 +91,7 @@ type orgVersion struct {
 	Number      string `yaml:"number"`
 	Environment string `yaml:"environment"`
 	PushedBy    string `yaml:"pushedBy"`
+	TrainedBy   string `yaml:"trainedBy"`
 }
 
 type orgEndpoint struct {
@@ -273,7 +282,7 @@ func (p *plan) members() {
 	}{{sallyport.Service, p.file.Services}, {sallyport.Agent, p.file.Agents}} {
 		for _, x := range kind.all {
 			p.member(api.Member{ID: sallyport.PrincipalID(string(kind.is) + ":" + x.Name), Person: userID(x.Owner), Org: p.file.Organisation, Groups: p.withinAll(x.Groups),
-				Purpose: x.Purpose, Ends: time.Now().AddDate(0, 0, x.Days)}, false)
+				Purpose: x.Purpose, Ends: time.Now().AddDate(0, 0, x.Days), Environment: sallyport.Environment(x.Environment)}, false)
 		}
 	}
 }
@@ -360,7 +369,7 @@ func (p *plan) catalog() {
 		p.item("", m.orgItem, api.Thing{})
 	}
 	for _, d := range p.file.Datasets {
-		p.item("dataset:", d, api.Thing{})
+		p.item("dataset:", d.orgItem, api.Thing{Environment: sallyport.Environment(d.Environment)})
 	}
 	for _, e := range p.file.Endpoints {
 		p.item("endpoint:", e.orgItem, api.Thing{Model: e.Model, Environment: sallyport.Environment(e.Environment)})
@@ -368,7 +377,7 @@ func (p *plan) catalog() {
 }
 
 func (p *plan) item(prefix string, x orgItem, t api.Thing) {
-	t.Resource, t.Class = prefix+p.within(x.Name), sallyport.Class(x.Class)
+	t.Resource, t.Class, t.Purposes = prefix+p.within(x.Name), sallyport.Class(x.Class), x.Purposes
 	if x.Project != "" {
 		t.Project = p.within(x.Project)
 	}

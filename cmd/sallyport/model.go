@@ -189,7 +189,7 @@ func (a *app) catalog() *cobra.Command {
 		Use: "ls", Short: "List what you may know of", Args: arguments("[PREFIX]"), RunE: a.ls().RunE,
 	}
 	return noun(&cobra.Command{Use: "catalog", Short: "What is protected: add, purposes, label, promote, retire"},
-		list, a.catalogAdd(), a.catalogPurposes(), a.catalogLabel(), a.catalogPromote(), a.catalogRetire())
+		list, a.catalogAdd(), a.catalogPurposes(), a.catalogLabel(), a.catalogLowerings(), a.catalogVote(true), a.catalogVote(false), a.catalogPromote(), a.catalogRetire())
 }
 
 func (a *app) catalogAdd() *cobra.Command {
@@ -271,7 +271,7 @@ call stands in its token. Without --for nothing is said any more.`,
 func (a *app) catalogLabel() *cobra.Command {
 	var why string
 	c := &cobra.Command{
-		Use: "label RESOURCE CLASS", Short: "Change the class of a resource; it bites at once", Args: arguments("RESOURCE", "CLASS"),
+		Use: "label RESOURCE CLASS", Short: "Change the class of a resource: a stricter one bites at once, for another others are asked", Args: arguments("RESOURCE", "CLASS"),
 		Example: `  sallyport catalog label acme/fraud restricted --why "trained on claims"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			class, err := sallyport.ParseClass(args[1])
@@ -281,7 +281,14 @@ func (a *app) catalogLabel() *cobra.Command {
 			if why == "" {
 				return usage(cmd, "say why, with --why: it is recorded")
 			}
-			return a.changeThing(cmd.Context(), api.Thing{Resource: args[0], Class: class, Why: why}, string(class), (*client.Client).Label)
+			return do(cmd.Context(), a, with((*client.Client).Label, api.Thing{Resource: args[0], Class: class, Why: why}), func(t api.Thing) {
+				if t.Request == "" {
+					a.line("%s is %s", t.Resource, class)
+					return
+				}
+				a.line("%s stays as it is until others approve: %s", t.Resource, t.Request)
+				a.line("  they run: sallyport catalog approve %s", t.Request)
+			})
 		},
 	}
 	c.Flags().StringVar(&why, "why", "", "the `REASON`, for the record")

@@ -59,6 +59,8 @@ type Config struct {
 	Devices Devices `yaml:"devices"`
 	// Networks labels addresses for the policies, by CIDR: "192.0.2.0/24": office. The narrowest counts.
 	Networks map[string]string `yaml:"networks"`
+	// Separate are pairs of roles that one person may not have, by any account, group or inheritance.
+	Separate [][2]string `yaml:"separate"`
 	// Calendar says when the organisation works; without one no moment is within working hours.
 	Calendar facts.Hours `yaml:"calendar"`
 	Proving  `yaml:",inline"`
@@ -214,6 +216,9 @@ func (c Config) check() (Config, error) {
 		return c, err
 	}
 	if c.labels, err = facts.ParseNetworks(c.Networks); err != nil {
+		return c, err
+	}
+	if err := checkSeparate(c.Separate); err != nil {
 		return c, err
 	}
 	if c.calendar, err = facts.ParseCalendar(c.Calendar); err != nil {

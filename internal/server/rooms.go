@@ -16,6 +16,7 @@ import (
 	"sallyport/internal/authz/change"
 	"sallyport/internal/authz/grant"
 	"sallyport/internal/authz/hold"
+	lowering "sallyport/internal/authz/label"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/role"
 	"sallyport/internal/identity/caller"
@@ -68,6 +69,7 @@ type rooms struct {
 	approvals   *approval.Service
 	grants      *grant.Service
 	holds       *hold.Service
+	labels      *lowering.Service
 	catalog     *catalog.Service
 	policies    *change.Service
 	devices     *device.Service
@@ -87,9 +89,10 @@ func (s *Server) openRooms(ctx context.Context) error {
 		return err
 	}
 	r.roles = &role.Service{Store: s.db.Role(), Clock: s.clock, Rand: rand.Reader, People: r.people, Administrator: Administrator,
-		Machines: r.machines, OnSystem: []string{auditors}}
+		Machines: r.machines, Conflicts: s.config.Separate, OnSystem: []string{auditors}}
 	r.approvals = &approval.Service{Store: s.db.Approval(), Clock: s.steady.Now, Rand: rand.Reader, Person: r.person}
 	r.grants = &grant.Service{Store: s.db.Grant(), Approvals: r.approvals, Clock: s.steady.Now, Need: s.config.Need}
+	r.labels = &lowering.Service{Approvals: r.approvals, Lower: r.catalog.Lower, Need: s.config.Need, Clock: s.steady.Now}
 	r.holds = &hold.Service{Store: s.db.Hold(), Clock: s.clock, Rand: rand.Reader, Person: r.held}
 	r.leaver = s.newLeaver()
 	if err := s.openWorkloads(); err != nil {

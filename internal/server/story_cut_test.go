@@ -310,10 +310,16 @@ func TestLabelChangeBites(t *testing.T) {
 		t.Error("the running download went on to its end")
 	}
 	r.wantCut(download, "weights.restricted-need-a-grant")
-	_, err = r.As("rita").who.client.Label(t.Context(), api.Thing{Resource: big, Class: sallyport.Internal, Why: "they are out of it"})
+	asked, err := r.As("rita").who.client.Label(t.Context(), api.Thing{Resource: big, Class: sallyport.Internal, Why: "they are out of it"})
 	r.heard("label", err)
+	r.WantStatus(200)
+	r.As("ana").Pull(big)
+	r.Want(denied, "weights.restricted-need-a-grant") // it is asked for, and not done
+	r.lower(asked, "rita", 409)                       // nobody approves what they asked for
+	r.lower(asked, "ravi", 200)
 	r.As("ana").Pull(big)
 	r.Want(allowed)
+	r.lower(asked, "ravi", 404) // it is done, and no request any more
 }
 
 // A policy set that is activated changes the answers, is in the log before, and

@@ -366,7 +366,7 @@ func (r *rooms) within(ctx context.Context, who sallyport.PrincipalID, subjects 
 
 // assignFor gives the role of an emergency right, in force when it returns.
 func (s *Server) assignFor(ctx context.Context, who sallyport.PrincipalID, d breakglass.Definition, until time.Time) (string, error) {
-	a, err := s.rooms.roles.Assign(ctx, role.Assignment{Subject: string(who), Role: d.Role, Scope: d.Scope, By: d.By, Until: until})
+	a, err := s.rooms.roles.AssignEmergency(ctx, role.Assignment{Subject: string(who), Role: d.Role, Scope: d.Scope, By: d.By, Until: until})
 	if err != nil {
 		return "", err
 	}

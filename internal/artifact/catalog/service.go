@@ -196,12 +196,18 @@ func classOf(item Item) *sallyport.Class {
 // number), a dataset or an endpoint, in either direction. A version stays at
 // least as strict as its model; "" gives it the model's class.
 func (s *Service) Relabel(ctx context.Context, ref sallyport.Ref, to sallyport.Class) error {
+	return s.relabel(ctx, ref, to, func(_, _ sallyport.Class) error { return nil })
+}
+
+// relabel sets a class where check agrees, which sees the label there is and the one
+// there would be.
+func (s *Service) relabel(ctx context.Context, ref sallyport.Ref, to sallyport.Class, check func(own, will sallyport.Class) error) error {
 	const op = "change label"
 	if _, err := sallyport.ParseClass(string(to)); err != nil {
 		return err
 	}
 	if ref.Kind == sallyport.ModelKind && ref.Revision != "" {
-		_, err := s.updateVersion(ctx, ref, VersionChange{Class: &to}, true)
+		_, err := s.updateVersion(ctx, ref, VersionChange{Class: &to}, check)
 		return err
 	}
 	var item Item
@@ -218,6 +224,9 @@ func (s *Service) Relabel(ctx context.Context, ref sallyport.Ref, to sallyport.C
 	return s.Store.Put(ctx, item, func(now Standing) (Item, error) {
 		if classOf(now.Old) == nil {
 			return Item{}, sallyport.E(op, sallyport.NotFound, ref.String()+" does not exist", "")
+		}
+		if err := check(class(*classOf(now.Old)), class(to)); err != nil {
+			return Item{}, err
 		}
 		*classOf(now.Old) = to
 		return now.Old, nil

@@ -101,10 +101,10 @@ type VersionChange struct {
 
 // UpdateVersion changes a version. A class may be raised here; Relabel lowers it.
 func (s *Service) UpdateVersion(ctx context.Context, org, model, number string, c VersionChange) (Version, error) {
-	return s.updateVersion(ctx, sallyport.Ref{Kind: sallyport.ModelKind, Org: org, Name: model, Revision: number}, c, false)
+	return s.updateVersion(ctx, sallyport.Ref{Kind: sallyport.ModelKind, Org: org, Name: model, Revision: number}, c, nil)
 }
 
-func (s *Service) updateVersion(ctx context.Context, ref sallyport.Ref, c VersionChange, lower bool) (Version, error) {
+func (s *Service) updateVersion(ctx context.Context, ref sallyport.Ref, c VersionChange, relabel func(own, will sallyport.Class) error) (Version, error) {
 	const op = "update version"
 	if c.Environment != nil {
 		if _, err := sallyport.ParseEnvironment(string(*c.Environment)); err != nil {
@@ -125,7 +125,11 @@ func (s *Service) updateVersion(ctx context.Context, ref sallyport.Ref, c Versio
 			switch {
 			case *c.Class != "" && rank(*c.Class) < rank(class(m.Class)):
 				return laxer(op, m)
-			case rank(will) < rank(was) && !lower:
+			case relabel != nil:
+				if err := relabel(was, will); err != nil {
+					return err
+				}
+			case rank(will) < rank(was):
 				return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s is %s, and this would make it %s", ref, was, will),
 					"change its label, which takes the right label.change")
 			}

@@ -106,6 +106,29 @@ func (s *Service) Define(ctx context.Context, r Role) error {
 // refused when a person behind the subject would have two roles that conflict,
 // be it through a group or a second account.
 func (s *Service) Assign(ctx context.Context, a Assignment) (Assignment, error) {
+	if emergency(a.Role) {
+		return Assignment{}, sallyport.E("assign role", sallyport.Conflict, fmt.Sprintf("nobody gives the role %s: it is for emergencies", a.Role),
+			"define an emergency right with 'sallyport breakglass define', which two others open")
+	}
+	return s.assign(ctx, a)
+}
+
+// AssignEmergency is Assign for a right that was opened in an emergency: it alone gives
+// roles whose names begin with Emergency, and always with an end.
+func (s *Service) AssignEmergency(ctx context.Context, a Assignment) (Assignment, error) {
+	if a.Until.IsZero() {
+		return Assignment{}, sallyport.E("assign role", sallyport.Invalid, "an emergency has an end", "say until when")
+	}
+	return s.assign(ctx, a)
+}
+
+// Emergency is how the names of roles begin that only an emergency gives. What inherits
+// one of them is called so too.
+const Emergency = "break-glass"
+
+func emergency(name string) bool { return name == Emergency || strings.HasPrefix(name, Emergency+"-") }
+
+func (s *Service) assign(ctx context.Context, a Assignment) (Assignment, error) {
 	const op = "assign role"
 	a.At, a.Until = s.now(), a.Until.UTC().Truncate(time.Microsecond)
 	if err := a.check(); err != nil {

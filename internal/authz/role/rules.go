@@ -72,6 +72,9 @@ func (s State) check() error {
 			if slices.Contains(s.Closure(name), r.Name) {
 				return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s and %s inherit each other", r.Name, name), "let one of them go first")
 			}
+			if emergency(name) && !emergency(r.Name) {
+				return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%s inherits %s, which is for emergencies", r.Name, name), "let its name begin with "+Emergency)
+			}
 			if parent.Privileged && !r.Privileged {
 				return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%s inherits the privileged role %s", r.Name, name), "mark it privileged too")
 			}

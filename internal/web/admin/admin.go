@@ -27,6 +27,7 @@ import (
 	"sallyport/internal/authz/facts"
 	"sallyport/internal/authz/grant"
 	"sallyport/internal/authz/hold"
+	"sallyport/internal/authz/label"
 	"sallyport/internal/authz/role"
 	"sallyport/internal/enforce/guard"
 	"sallyport/internal/identity/caller"
@@ -54,6 +55,7 @@ type Rooms struct {
 	Roles      *role.Service
 	Approvals  *approval.Service
 	Grants     *grant.Service
+	Labels     *label.Service
 	Holds      *hold.Service
 	Catalog    *catalog.Service
 	Policies   *change.Service
@@ -133,7 +135,7 @@ func New(a API) *API {
 // Routes returns every route of the API.
 func Routes() []Route {
 	var all []Route
-	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(), onboardRoutes(), signalRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), policyRoutes(), tokenRoutes(), deviceRoutes(),
+	for _, routes := range [][]Route{meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(), onboardRoutes(), signalRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), labelRoutes(), policyRoutes(), tokenRoutes(), deviceRoutes(),
 		workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes()} {
 		all = append(all, routes...)
 	}

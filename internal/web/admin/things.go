@@ -125,7 +125,7 @@ func (a *API) purposes(c *Call) (any, error) {
 	return in, a.changed(c, ref.String(), map[string]string{"what": "purposes", "purposes": strings.Join(in.Purposes, " "), "why": in.Why})
 }
 
-// label changes a class. It bites on the next request, and on those that run.
+// label raises a class, or asks others to lower it. It bites on the next request, and on those that run.
 func (a *API) label(c *Call) (any, error) {
 	var in api.Thing
 	if err := c.decode(&in); err != nil {
@@ -138,7 +138,11 @@ func (a *API) label(c *Call) (any, error) {
 	if in.Why == "" {
 		return nil, sallyport.E("change label", sallyport.Invalid, "a change of label needs a reason", "say why")
 	}
-	if err := a.Rooms.Catalog.Relabel(c.Context(), ref, in.Class); err != nil {
+	err = a.Rooms.Catalog.Raise(c.Context(), ref, in.Class)
+	if sallyport.ReasonOf(err) == catalog.Lowered {
+		return a.askLower(c, ref, in)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return in, a.changed(c, ref.String(), map[string]string{"what": "label", "class": string(in.Class), "why": in.Why})

@@ -55,9 +55,13 @@ type Organisation struct {
 		Versions []struct {
 			Number, Environment string
 			PushedBy            string `yaml:"pushedBy"`
+			TrainedBy           string `yaml:"trainedBy"`
 		}
 	}
-	Datasets  []Item
+	Datasets []struct {
+		Item        `yaml:",inline"`
+		Environment string
+	}
 	Endpoints []struct {
 		Item               `yaml:",inline"`
 		Model, Environment string
@@ -67,6 +71,7 @@ type Organisation struct {
 // An Account is a service or an agent.
 type Account struct {
 	Name, Owner, Purpose string
+	Environment          string // where it runs
 	Days                 int
 	Groups               []string
 }
@@ -75,6 +80,7 @@ type Account struct {
 type Item struct {
 	Name, Project, Class string
 	Owners               []string
+	Purposes             []string // what it may be used for
 }
 
 // A Cast is an organisation, checked, as entities. It is not safe for concurrent use while Add is called.

@@ -41,7 +41,11 @@ func (c *Cast) principals() {
 	}
 	for kind, accounts := range map[string][]Account{"Service": c.Organisation.Services, "Agent": c.Organisation.Agents} {
 		for _, a := range accounts {
-			c.add(uid(kind, a.Name), map[string]policy.Value{"owner": entity(uid("User", a.Owner))}, c.groups(a.Groups)...)
+			attrs := map[string]policy.Value{"owner": entity(uid("User", a.Owner))}
+			if a.Environment != "" {
+				attrs["environment"] = text(a.Environment)
+			}
+			c.add(uid(kind, a.Name), attrs, c.groups(a.Groups)...)
 		}
 	}
 	for _, r := range c.Organisation.Roles {
@@ -61,7 +65,11 @@ func attributes(i Item, owners bool) map[string]policy.Value {
 		for _, o := range i.Owners {
 			set.Set = append(set.Set, entity(uid("User", o)))
 		}
-		attrs["owners"] = set
+		purposes := policy.Value{Kind: policy.SetValue}
+		for _, p := range i.Purposes {
+			purposes.Set = append(purposes.Set, text(p))
+		}
+		attrs["owners"], attrs["purposes"] = set, purposes
 	}
 	return attrs
 }
@@ -85,8 +93,13 @@ func (c *Cast) things() error {
 		return err
 	}
 	for _, d := range o.Datasets {
-		c.add(uid("Dataset", org+"/"+d.Name), attributes(d, true), uid("Project", org+"/"+d.Project))
-		c.put(sallyport.Resource{Kind: sallyport.DatasetKind, Org: org, Project: d.Project, Name: d.Name, Class: sallyport.Class(d.Class)})
+		parents := []policy.UID{uid("Project", org+"/"+d.Project)}
+		if d.Environment != "" {
+			parents = append(parents, uid("Environment", d.Environment))
+		}
+		c.add(uid("Dataset", org+"/"+d.Name), attributes(d.Item, true), parents...)
+		c.put(sallyport.Resource{Kind: sallyport.DatasetKind, Org: org, Project: d.Project, Name: d.Name, Class: sallyport.Class(d.Class),
+			Environment: sallyport.Environment(d.Environment)})
 	}
 	for _, e := range o.Endpoints {
 		attrs := attributes(e.Item, false)
@@ -112,6 +125,16 @@ func (c *Cast) models() error {
 			}
 			attrs := attributes(m.Item, true)
 			attrs["number"], attrs["pushedBy"] = text(v.Number), entity(pusher)
+			makers := []policy.Value{entity(pusher)}
+			if v.TrainedBy != "" {
+				trainer, err := c.Person(v.TrainedBy)
+				if err != nil {
+					return err
+				}
+				attrs["trainedBy"] = entity(trainer)
+				makers = append(makers, entity(trainer))
+			}
+			attrs["makers"] = policy.Value{Kind: policy.SetValue, Set: makers}
 			attrs["digest"] = text(strings.Repeat(fmt.Sprintf("%02x", len(c.entities)%256), 32))
 			c.add(uid("Version", model.ID+"@"+v.Number), attrs, model, uid("Environment", v.Environment))
 			x := base

@@ -165,12 +165,63 @@ func apply(given string, b *decision.Basis, q *decision.Question) error {
 		d, err := parseDevice(value)
 		q.Device = d
 		return err
+	case "role":
+		return give(b, value)
+	case "for":
+		q.Purpose = value
+	case "network":
+		q.Network = value
+	case "country":
+		q.Country = value
+	case "working":
+		q.Working = true
+	case "history":
+		return history(value, &q.History)
 	case "by":
 		q.Actors = append(q.Actors, sallyport.PrincipalID(value))
 	default:
 		return fmt.Errorf("it is not understood")
 	}
 	return nil
+}
+
+// give adds a role to the principal's.
+func give(b *decision.Basis, name string) error {
+	role := policy.UID{Type: "Role", ID: name}
+	if b.Principal == (policy.UID{}) {
+		return nil // a row that is only read
+	}
+	has := false
+	for i := range b.Entities {
+		e := &b.Entities[i]
+		if e.UID == b.Principal {
+			e.Parents = append(slices.Clone(e.Parents), role)
+		}
+		has = has || e.UID == role
+	}
+	if !has {
+		b.Entities = append(b.Entities, policy.Entity{UID: role})
+	}
+	return nil
+}
+
+// history reads WINDOW COUNT NUMBER, such as "day models 31".
+func history(s string, h *policy.History) error {
+	f := strings.Fields(s)
+	if len(f) != 3 {
+		return fmt.Errorf("write WINDOW COUNT NUMBER")
+	}
+	w := map[string]*policy.Window{"short": &h.Short, "day": &h.Day, "month": &h.Month}[f[0]]
+	if w == nil {
+		return fmt.Errorf("%q is none of short, day and month", f[0])
+	}
+	into := map[string]*int64{"bytes": &w.Bytes, "denials": &w.Denials, "models": &w.Models, "exports": &w.Exports}[f[1]]
+	if into == nil {
+		return fmt.Errorf("%q is none of bytes, denials, models and exports", f[1])
+	}
+	var err error
+	*into, err = strconv.ParseInt(f[2], 10, 64)
+	return err
 }
 
 // parseDevice reads CLASS LEVEL AGE, the age "never" or a duration, with "open" behind where its disk is not encrypted.

@@ -1,0 +1,124 @@
+package server_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/audit/trail"
+	"sallyport/internal/web/api"
+)
+
+// lower has somebody approve a request for a class that is less strict, and wants a status of the answer.
+func (r *story) lower(asked api.Thing, who string, status int) {
+	r.t.Helper()
+	all, err := r.As(who).who.client.Lowerings(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	at := slices.IndexFunc(all, func(x api.Lowering) bool { return x.ID == asked.Request })
+	if at < 0 {
+		if status != http.StatusNotFound {
+			r.t.Errorf("%s finds no request %q", who, asked.Request)
+		}
+		return
+	}
+	_, err = r.As(who).who.client.VoteLowering(r.t.Context(), all[at], api.Vote{Yes: true, Reason: "looked at it"})
+	r.heard("approve the label", err)
+	r.WantStatus(status)
+}
+
+// AZ-10: what was agreed for one purpose is not used for another, from the next request on.
+func TestAZ10PurposeDrift(t *testing.T) {
+	r := tell(t)
+	r.As("ana").Infer(base)
+	r.Want(allowed)
+	say := func(who string, purposes ...string) {
+		t.Helper()
+		_, err := r.As(who).who.client.Purposes(t.Context(), api.Thing{Resource: base, Purposes: purposes, Why: "as agreed"})
+		r.heard("purposes", err)
+	}
+	say("ana", "anything")
+	r.Want(denied)
+	say("rita", "evaluation", "No Name")
+	r.WantStatus(400)
+	say("rita", "evaluation")
+	r.WantStatus(200)
+	t.Cleanup(func() {
+		if _, err := r.As("rita").who.client.Purposes(after(t), api.Thing{Resource: base, Why: "the story is over"}); err != nil {
+			t.Error(err)
+		}
+	})
+	r.As("ana").Infer(base)
+	r.Want(denied, "purpose.drift")
+	say("rita")
+	r.As("ana").Infer(base)
+	r.Want(allowed)
+}
+
+// AZ-9: from development to staging to production, one step at a time, the same digest all the way, and not back.
+func TestAZ9OneWayThroughTheEnvironments(t *testing.T) {
+	r := tellAnew(t, trail.Files{})
+	before, err := r.As("ana").who.client.Manifest(t.Context(), fraud)
+	if err != nil {
+		t.Fatal(err)
+	}
+	promote := func(to sallyport.Environment, status int) {
+		t.Helper()
+		_, err := r.As("oto").who.client.Promote(t.Context(), api.Thing{Resource: before.Ref(), Environment: to})
+		r.heard("promote", err)
+		r.WantStatus(status)
+	}
+	if before.Environment != sallyport.Development {
+		t.Fatalf("a push made a version in %s", before.Environment)
+	}
+	promote(sallyport.Production, http.StatusConflict)
+	promote(sallyport.Staging, http.StatusOK)
+	promote(sallyport.Development, http.StatusConflict)
+	promote(sallyport.Production, http.StatusOK)
+	promote(sallyport.Staging, http.StatusConflict)
+	now, err := r.As("ana").who.client.Manifest(t.Context(), before.Ref())
+	if err != nil || now.Environment != sallyport.Production || now.Digest != before.Digest {
+		t.Errorf("in the end it is %s in %s, %v; it was %s", now.Digest, now.Environment, err, before.Digest)
+	}
+}
+
+// AZ-4: what somebody did is in the next questions about them, stands in the decision, and is there after a restart.
+func TestAZ4HistoryIsInTheQuestion(t *testing.T) {
+	r := tellAnew(t, trail.Files{})
+	for range 3 {
+		r.As("ana").Pull(fraud)
+		r.Want(denied)
+	}
+	r.As("ana").Infer(base)
+	r.Want(allowed)
+	var u api.Usage
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		var err error
+		if u, err = r.As("ana").who.client.Usage(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		if u.Short.Denials >= 3 && u.Short.Models >= 1 {
+			break
+		}
+	}
+	if u.Person != "user:ana" || u.Short.Denials < 3 || u.Month.Denials < 3 || u.Short.Models < 1 {
+		t.Fatalf("usage: %+v", u)
+	}
+	_, err := r.As("ana").who.client.Usage(t.Context(), "user:eva")
+	r.heard("usage", err)
+	r.Want(denied)
+	r.As("ana.admin").Infer(base) // her second account is the same person
+	l, _ := r.decided(r.last.decision)
+	if n := strings.Fields(l.Asked.History); len(n) != 12 || n[1] == "0" || n[1] == "1" || n[1] == "2" {
+		t.Errorf("the decision records the history %q", l.Asked.History)
+	}
+	r.As("eva").Infer(base)
+	if l, _ = r.decided(r.last.decision); strings.HasPrefix(l.Asked.History, fmt.Sprint(u.Short.Bytes, " ", u.Short.Denials)) {
+		t.Errorf("eva's history is %q", l.Asked.History)
+	}
+}
