@@ -152,6 +152,11 @@ user suspend ana
 whoami
 why D-1
 report wasnt-me
+catalog purposes acme/fraud --for training --why x
+catalog lowerings
+catalog approve R-1
+catalog deny R-1
+usage
 logout --everywhere`, "\n")
 
 // alone are the verbs that ask for no decision, and why.
