@@ -8,6 +8,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +47,9 @@ type Asked struct {
 	Target sallyport.Ref
 	Action sallyport.Action // "" means the route's own
 	File   string
+	// Inline is why only Serve can carry the question out, so that nobody else may do it on our word: an answer that is
+	// filtered, a request that is changed. "" where there is no reason.
+	Inline string
 	// Serve answers under the permit. Whatever it writes is counted, limited and
 	// cut by the permit. An error after the first byte ends the connection unless
 	// Serve has told the client in its dialect (then it returns a Told error).
@@ -72,6 +76,11 @@ type Door struct {
 	Logger   *slog.Logger
 	Nonce    func() string     // of proofs of possession (RFC 9449, section 8); nil = none is given out
 	Rates    *obligation.Rates // shared by doors, so that no door is a way around another's limit; nil = its own
+	Name     string            // in records; "" = the protocol's
+	Origin   string            // SCHEME://HOST[:PORT] of the requests; "" = the external URL
+	// Pass, where it is set, takes a permitted request instead of the protocol's Serve: somebody else serves it, of whose
+	// answer nothing is seen here. Then no obligation can be carried out, and what only Serve can do is refused.
+	Pass func(w http.ResponseWriter, p *guard.Permit) error
 
 	slots   chan struct{}
 	buffers *sync.Pool // of *[]byte, copyBuffer long
@@ -100,12 +109,14 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	proof := caller.Proof(r, d.Audience)
+	proof.Origin = d.Origin
 	if d.Nonce != nil && len(proof.DPoP) > 0 {
 		w.Header().Set("DPoP-Nonce", d.Nonce())
 	}
-	call := guard.Call{Door: d.Protocol.Name(), IP: proof.IP, CarryOut: obligation.Kinds(), Proof: proof}
-	match, ok := d.Protocol.Routes().Match(r.Method, strings.TrimPrefix(r.URL.EscapedPath(), d.Prefix))
-	if !ok || match.Deny {
+	call := guard.Call{Door: cmp.Or(d.Name, d.Protocol.Name()), IP: proof.IP, CarryOut: d.carryOut(), Proof: proof}
+	path, below := strings.CutPrefix(r.URL.EscapedPath(), d.Prefix)
+	match, ok := d.Protocol.Routes().Match(r.Method, path)
+	if !below || !ok || match.Deny {
 		d.unmapped(w, r, call, match)
 		return
 	}
@@ -113,6 +124,11 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	asked, err := d.read(w, r, match, &call)
 	if err != nil {
 		d.refuse(w, r, err, nil)
+		return
+	}
+	if d.Pass != nil && asked.Inline != "" {
+		match.Note = "ask inline, " + asked.Inline
+		d.unmapped(w, r, call, match)
 		return
 	}
 	call.Target, call.File = asked.Target, asked.File
@@ -128,9 +144,21 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			caller.StepUp(w.Header(), answer.Decision, proof.Scheme)
 		}
 		d.deny(w, r, denied(answer, call))
+	case d.Pass != nil:
+		if err := d.Pass(w, answer.Permit); err != nil {
+			d.refuse(w, r, err, nil)
+		}
 	default:
 		d.serve(w, r, asked, answer.Permit)
 	}
+}
+
+// carryOut are the obligations that this door can carry out.
+func (d *Door) carryOut() []sallyport.ObligationKind {
+	if d.Pass != nil {
+		return nil
+	}
+	return obligation.Kinds()
 }
 
 // read lets the protocol read the request. Nobody unknown makes us read a body,
@@ -150,6 +178,9 @@ func (d *Door) read(w http.ResponseWriter, r *http.Request, m Match, c *guard.Ca
 		return Asked{}, err
 	}
 	asked, err := d.Protocol.Read(r, m)
+	if body, ok := r.Body.(*NotSent); ok && body.wanted {
+		return Asked{Inline: "because the question is in the body, which was not sent along whole"}, nil
+	}
 	if err != nil {
 		return asked, d.unreadable(r.Context(), c, err)
 	}
@@ -170,6 +201,19 @@ func (d *Door) unreadable(ctx context.Context, c *guard.Call, cause error) error
 	}
 	return cause
 }
+
+// NotSent is the body of a request of which somebody else holds the body. Reading it fails, and makes the question one
+// that only who has the body can be asked.
+type NotSent struct{ wanted bool }
+
+// Read implements io.Reader.
+func (b *NotSent) Read([]byte) (int, error) {
+	b.wanted = true
+	return 0, sallyport.E("read request", sallyport.Invalid, "the body was not sent along whole", "ask inline")
+}
+
+// Close implements io.Closer.
+func (b *NotSent) Close() error { return nil }
 
 // serve delivers under the permit and records the end. The last bytes of an
 // answer whose length is known leave only after the record of the end is

@@ -37,7 +37,8 @@ type Proof struct {
 	Scheme string   // the authorization scheme it came with: "Bearer", "DPoP" or "Basic"; "" counts as Bearer
 	DPoP   []string // every DPoP header of the request (RFC 9449, section 4.1)
 	Method string   // of the HTTP request
-	URL    string   // of the HTTP request, below the configured external URL, without a query
+	URL    string   // of the HTTP request, below Origin, without a query
+	Origin string   // SCHEME://HOST[:PORT] that the client called; "" is the configured external URL
 	// Certificate is the peer's certificate of the connection (DER), verified by the listener against the device
 	// authority, nil where it showed none.
 	Certificate []byte
@@ -290,7 +291,9 @@ func (g *Guard) Unmapped(ctx context.Context, c Call, method, path string) (stri
 		return "", err
 	}
 	var who sallyport.PrincipalID
-	if p, err := g.Who(ctx, c.Proof, g.now()); err == nil {
+	if c.who != nil { // a proof of possession counts once
+		who = c.who.ID
+	} else if p, err := g.Who(ctx, c.Proof, g.now()); err == nil {
 		who = p.ID
 	}
 	e := g.event(sallyport.EventUnmapped, c, who)

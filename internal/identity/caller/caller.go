@@ -10,6 +10,7 @@
 package caller
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -111,7 +112,7 @@ func (s *Service) possesses(p *sallyport.Principal, with *presented) error {
 		if len(proof.DPoP) == 0 {
 			return no(dpopScheme, invalidProof, "invalid_dpop_proof.missing", "the proof of the token's key is missing")
 		}
-		if with.key, err = s.Prove(proof.DPoP, proof.Method, s.External+proof.URL, proof.Bearer); err != nil {
+		if with.key, err = s.Prove(proof.DPoP, proof.Method, cmp.Or(proof.Origin, s.External)+proof.URL, proof.Bearer); err != nil {
 			return challenged(err, dpopScheme, codeOf(err))
 		}
 	}

@@ -214,6 +214,20 @@ func (b *request) forUpstream(model, route string) ([]byte, error) {
 	return append(out, '}'), nil
 }
 
+// inline is why a request cannot go to the upstream as it is, "" where it can.
+func (b *request) inline(route string) string {
+	kept := route == "responses" // unless it says otherwise
+	for _, f := range b.fields {
+		if f.name == "store" {
+			kept = f.value.Kind() != 'f'
+		}
+	}
+	if kept {
+		return `or send "store": false, because the model server would keep the conversation`
+	}
+	return ""
+}
+
 // counts reports whether a stream of the route counts tokens only when asked.
 func counts(route string) bool { return route == "chat" || route == "completions" }
 

@@ -135,7 +135,7 @@ func (c *Chat) Routes() gateway.Routes { return c.routes }
 func (c *Chat) Read(r *http.Request, m gateway.Match) (gateway.Asked, error) {
 	switch m.Name {
 	case "models":
-		return gateway.Asked{Target: sallyport.Ref{Kind: sallyport.SystemKind}, Serve: c.models}, nil
+		return gateway.Asked{Target: sallyport.Ref{Kind: sallyport.SystemKind}, Serve: c.models, Inline: "because the list is filtered by what the caller may use"}, nil
 	case "model":
 		name := m.Params["model"]
 		if name == "" {
@@ -151,7 +151,7 @@ func (c *Chat) Read(r *http.Request, m gateway.Match) (gateway.Asked, error) {
 	if err != nil {
 		return gateway.Asked{}, err
 	}
-	return gateway.Asked{Target: body.ref, Serve: func(d *gateway.Delivery) error { return c.forward(d, m.Name, body) }}, nil
+	return gateway.Asked{Target: body.ref, Inline: body.inline(m.Name), Serve: func(d *gateway.Delivery) error { return c.forward(d, m.Name, body) }}, nil
 }
 
 // modelObject is what the API tells about a model.
