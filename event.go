@@ -60,6 +60,9 @@ const (
 	EventGrantRequested EventType = "grant.requested"
 	EventGrantVoted     EventType = "grant.voted"
 	EventGrantRevoked   EventType = "grant.revoked"
+	EventGrantEnded     EventType = "grant.ended"      // the task that it was for is over
+	EventApprover       EventType = "approver.changed" // whose keys sign approvals, with the entry of the chain
+	EventApprovalVoid   EventType = "approval.void"    // something is kept as approved, and its approval does not verify
 	EventHoldPlaced     EventType = "hold.placed"
 	EventHoldLifted     EventType = "hold.lifted"
 	EventPolicyProposed EventType = "policy.proposed"

@@ -119,8 +119,11 @@ func (c *Client) Vote(ctx context.Context, r api.Request, yes bool, reason strin
 	if yes {
 		op = "approve"
 	}
-	return post[api.Request](ctx, c, request{op: op, path: "/requests/" + url.PathEscape(r.ID) + "/vote", query: on(r.Resource)},
-		api.Vote{Yes: yes, Reason: reason, Hash: r.Hash})
+	path, query := "/requests/"+url.PathEscape(r.ID)+"/vote", on(r.Resource)
+	if r.Topic == topicApprover {
+		path, query = "/approvers/requests/"+url.PathEscape(r.ID)+"/vote", nil
+	}
+	return post[api.Request](ctx, c, request{op: op, path: path, query: query}, api.Vote{Yes: yes, Reason: reason, Hash: r.Hash})
 }
 
 // Withdraw takes one of the caller's own requests back.

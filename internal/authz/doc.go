@@ -9,6 +9,7 @@
 //   - role: roles, their inheritance and who holds them on what
 //   - approval: a question to named people who are not the asker
 //   - approval/signed: what an approval by a passkey is, and whether it is good; pure
+//   - approver: whose keys sign approvals, as a chain that anybody can walk again
 //   - grant: rights for a time, on top of an approval
 //   - hold: restrictions for now, with a reason and an end
 //   - breakglass: rights for an emergency, sealed, loud, over by themselves

@@ -16,6 +16,6 @@ func (s *Server) openCaller() error {
 	if r.proofs, err = dpop.New(key, s.clock); err != nil {
 		return err
 	}
-	r.caller = &caller.Service{Verify: r.verifier.Verify, Prove: r.proofs.Check, Facts: s.facts, External: s.config.External, Record: s.noteOnly}
+	r.caller = &caller.Service{Verify: r.verifier.Verify, Prove: r.proofs.Check, Facts: s.facts, External: s.config.External, Record: s.noteOnly, Pages: s.onPages}
 	return nil
 }

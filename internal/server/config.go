@@ -41,7 +41,8 @@ type Config struct {
 	// Policies is the directory of the first policy set; "" = the one that the program ships with.
 	Policies string `yaml:"policies"`
 	Log      string `yaml:"log"` // name of the audit log; "" = made from External
-	Need     int    `yaml:"approvals"`
+	// Approvals says how many people approve, and how.
+	Approvals Approvals `yaml:"approvals"`
 	// PolicyNeed is how many people approve a change of policy; 0 = as many as a grant.
 	PolicyNeed int `yaml:"policy_approvals"`
 	// PolicyApprovers is who they must be among: "1 of group:acme/security, 1 of group:acme/compliance"; "" = whoever may.
@@ -136,7 +137,7 @@ func ParseConfig(raw []byte) (Config, error) {
 
 // below makes relative paths relative to dir.
 func (c Config) below(dir string) Config {
-	for _, p := range []*string{&c.Data, &c.KeyFile, &c.PassphraseFile, &c.CertFile, &c.CertKey, &c.Policies, &c.Devices.EKRoots} {
+	for _, p := range []*string{&c.Data, &c.KeyFile, &c.PassphraseFile, &c.CertFile, &c.CertKey, &c.Policies, &c.Devices.EKRoots, &c.Approvals.Approvers} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
@@ -194,8 +195,8 @@ func (c Config) check() (Config, error) {
 	if err := sallyport.CheckName(op, c.Organisation); err != nil {
 		return c, err
 	}
-	if c.Need == 0 {
-		c.Need = 1
+	if err := c.Approvals.check(); err != nil {
+		return c, err
 	}
 	if err := c.checkPolicies(); err != nil {
 		return c, err

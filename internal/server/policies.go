@@ -9,7 +9,6 @@ import (
 	"strconv"
 
 	"sallyport"
-	"sallyport/internal/authz/approval/signed"
 	"sallyport/internal/authz/change"
 	"sallyport/internal/authz/facts"
 	"sallyport/internal/authz/policy"
@@ -39,23 +38,23 @@ func (c Config) policyNeed() int {
 	if c.PolicyNeed > 0 {
 		return c.PolicyNeed
 	}
-	return c.Need
+	return c.Approvals.Need
 }
 
-func (c Config) policyApprovers() ([]signed.Quorum, error) {
+func (c Config) policyApprovers() ([]sallyport.Quorum, error) {
 	if c.PolicyApprovers == "" {
 		return nil, nil
 	}
-	return signed.ParseRule(c.PolicyApprovers)
+	return sallyport.ParseQuorums(c.PolicyApprovers)
 }
 
 func (c Config) checkPolicies() error {
-	if c.PolicyNeed < 0 || c.PolicyNeed > signed.MaxNeed {
-		return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("\"policy_approvals\" is not within 1 to %d", signed.MaxNeed), "")
+	if c.PolicyNeed < 0 || c.PolicyNeed > sallyport.MaxApprovals {
+		return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("\"policy_approvals\" is not within 1 to %d", sallyport.MaxApprovals), "")
 	}
 	groups, err := c.policyApprovers()
 	for _, q := range groups {
-		if q.Group == signed.Owners {
+		if q.Group == sallyport.Owners {
 			return sallyport.E("configuration", sallyport.Invalid, "\"policy_approvers\" names owners, and a policy set has none", "name groups")
 		}
 	}

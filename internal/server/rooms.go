@@ -12,6 +12,7 @@ import (
 	"sallyport"
 	"sallyport/internal/artifact/catalog"
 	"sallyport/internal/authz/approval"
+	"sallyport/internal/authz/approver"
 	"sallyport/internal/authz/breakglass"
 	"sallyport/internal/authz/change"
 	"sallyport/internal/authz/grant"
@@ -67,6 +68,7 @@ type rooms struct {
 	logouts     *logout.Sender
 	roles       *role.Service
 	approvals   *approval.Service
+	approvers   *approver.Service
 	grants      *grant.Service
 	holds       *hold.Service
 	labels      *lowering.Service
@@ -90,9 +92,10 @@ func (s *Server) openRooms(ctx context.Context) error {
 	}
 	r.roles = &role.Service{Store: s.db.Role(), Clock: s.clock, Rand: rand.Reader, People: r.people, Administrator: Administrator,
 		Machines: r.machines, Conflicts: s.config.Separate, OnSystem: []string{auditors}}
-	r.approvals = &approval.Service{Store: s.db.Approval(), Clock: s.steady.Now, Rand: rand.Reader, Person: r.person}
-	r.grants = &grant.Service{Store: s.db.Grant(), Approvals: r.approvals, Clock: s.steady.Now, Need: s.config.Need}
-	r.labels = &lowering.Service{Approvals: r.approvals, Lower: r.catalog.Lower, Need: s.config.Need, Clock: s.steady.Now}
+	if err := s.openApprovals(ctx); err != nil {
+		return err
+	}
+	r.labels = &lowering.Service{Approvals: r.approvals, Lower: r.catalog.Lower, Need: s.config.Approvals.Need, Clock: s.steady.Now}
 	r.holds = &hold.Service{Store: s.db.Hold(), Clock: s.clock, Rand: rand.Reader, Person: r.held}
 	r.leaver = s.newLeaver()
 	if err := s.openWorkloads(); err != nil {

@@ -70,6 +70,7 @@ type Server struct {
 	lately  *tally.Ledger // how much each person did
 	counter *tail.Follower
 	rooms   rooms
+	void    void
 	http    *http.Server
 	socket  net.Listener
 
@@ -306,7 +307,7 @@ func (s *Server) sources() facts.Sources {
 	return facts.Sources{
 		Directory: s.rooms.directory.Dump,
 		Roles:     s.rooms.roles.List,
-		Grants:    s.rooms.grants.Active,
+		Grants:    s.provedGrants,
 		Holds:     s.rooms.holds.Active,
 		Catalog:   s.rooms.catalog.Dump,
 		Revoked:   s.rooms.revoked,

@@ -4,6 +4,8 @@
 //
 //   - page: the look that all pages share: layout, style sheet, security headers
 //   - login: the forms of sign-in, enrolment, step-up and the account page
+//   - approvals: the pages on which people ask for a right, and approve
+//   - approvals: the pages on which people ask for a right, and approve
 //   - oauth: the authorization server's endpoints for programs
 //   - oidc: its pages for people: consent, devices, signing out
 //   - api: the words of the management API, shared with its clients

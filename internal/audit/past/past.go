@@ -20,7 +20,7 @@ import (
 func Types() []sallyport.EventType {
 	return []sallyport.EventType{
 		sallyport.EventChanged, sallyport.EventJoined, sallyport.EventMoved, sallyport.EventLeft, sallyport.EventIdentityLinked,
-		sallyport.EventDeviceEnrolled, sallyport.EventDeviceRemoved, sallyport.EventGrantVoted, sallyport.EventGrantRevoked,
+		sallyport.EventDeviceEnrolled, sallyport.EventDeviceRemoved, sallyport.EventGrantVoted, sallyport.EventGrantRevoked, sallyport.EventGrantEnded,
 	}
 }
 
@@ -159,7 +159,7 @@ func (f *fold) take(e sallyport.Logged) {
 			f.grants[x["grant"]] = Grant{ID: x["grant"], Actions: x["actions"], Resource: e.On, Until: until}
 			f.step(e, "got the grant "+x["grant"])
 		}
-	case sallyport.EventGrantRevoked:
+	case sallyport.EventGrantRevoked, sallyport.EventGrantEnded:
 		if _, had := f.grants[x["grant"]]; had {
 			delete(f.grants, x["grant"])
 			f.step(e, "lost the grant "+x["grant"])

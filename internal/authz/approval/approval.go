@@ -130,7 +130,7 @@ func (s *Service) Ask(ctx context.Context, r Request) (Request, error) {
 		r.Policy = s.Policy()
 	}
 	if r.Need > 0 {
-		r.Need = max(r.Need, signed.Total(r.Groups))
+		r.Need = max(r.Need, sallyport.Approvals(r.Groups))
 	}
 	if err := r.check(); err != nil {
 		return Request{}, err
@@ -223,13 +223,19 @@ func (s *Service) Vote(ctx context.Context, b Ballot) (Request, error) {
 	})
 }
 
+// MustSign reports whether a yes must be signed now. With an error, of keys that cannot be trusted, it must.
+func (s *Service) MustSign(ctx context.Context) (bool, error) {
+	_, asked, err := s.asked(ctx)
+	return asked || err != nil, err
+}
+
 // asked returns the approvers' keys, and whether a yes must be signed.
 func (s *Service) asked(ctx context.Context) (signed.Keys, bool, error) {
 	if s.Keys == nil {
 		return nil, s.Signed, nil
 	}
 	keys, err := s.Keys(ctx)
-	return keys, s.Signed || len(keys) > 0, err
+	return keys, s.Signed || len(keys) > 0 || err != nil, err
 }
 
 // Verify reports why the votes of a request do not make it approved, nil where they do: signed ones where signatures are
@@ -393,7 +399,7 @@ func (r *Request) check() error {
 	if !r.Created.Before(r.Expires) || r.Expires.Sub(r.Created) > maxOpen {
 		return sallyport.E(op, sallyport.Invalid, "the question expires at the wrong time", "let it expire within a month")
 	}
-	if err := signed.CheckRule(r.Groups); err != nil {
+	if err := sallyport.CheckQuorums(r.Groups); err != nil {
 		return err
 	}
 	if err := sallyport.CheckName(op, r.Topic); err != nil {

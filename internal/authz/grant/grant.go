@@ -27,6 +27,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/authz/approval"
+	"sallyport/internal/authz/approval/signed"
 )
 
 // The limits on what is kept.
@@ -50,6 +51,11 @@ type Ask struct {
 	Ref       sallyport.Ref // to be safe against names that move: pinned by the caller
 	For       time.Duration // whole seconds, above zero
 	Why       string        // one line, never empty
+	Digest    string        // of the version that is asked for, "" where it has none
+	Purpose   string        // of the token that it was asked with
+	Task      *Task         // what it ends with, if that is earlier; nil: nothing
+	// Groups are who must approve; none: whoever may.
+	Groups []approval.Quorum
 }
 
 // A Grant is an approved Ask.
@@ -66,11 +72,13 @@ type Grant struct {
 	ApprovedBy []sallyport.PrincipalID // people
 	RevokedAt  time.Time               // zero when nobody revoked it
 	RevokedBy  sallyport.PrincipalID
+	Task       *Task     // what it ends with, before Until; nil: nothing
+	Seen       time.Time // when its task was last seen to go on; zero: never
 }
 
-// Active reports whether the grant holds at now.
+// Active reports whether the grant holds at now. One that is bound to a lease holds from the first renewal.
 func (g Grant) Active(now time.Time) bool {
-	return !now.Before(g.From) && now.Before(g.Until) && g.RevokedAt.IsZero()
+	return !now.Before(g.From) && now.Before(g.Until) && g.RevokedAt.IsZero() && (!g.leased() || !g.Seen.IsZero())
 }
 
 // A Store keeps grants. Writes are durable when they return. All methods may be
@@ -87,6 +95,8 @@ type Store interface {
 	// Revoke ends a grant that nobody revoked yet, and returns it as it stands
 	// then; a second call changes nothing. NotFound.
 	Revoke(ctx context.Context, id string, by sallyport.PrincipalID, at time.Time) (Grant, error)
+	// Touch keeps that the task of a grant that nobody revoked was seen to go on, and returns the grant. NotFound.
+	Touch(ctx context.Context, id string, at time.Time) (Grant, error)
 	// RevokePerson ends all grants of a person that end after at, and returns how many.
 	RevokePerson(ctx context.Context, person, by sallyport.PrincipalID, at time.Time) (int, error)
 }
@@ -108,6 +118,9 @@ type question struct {
 	Ref       string                `json:"ref"`
 	Seconds   int64                 `json:"seconds"`
 	Why       string                `json:"why"`
+	Digest    string                `json:"digest,omitempty"`
+	Purpose   string                `json:"purpose,omitempty"`
+	Task      *Task                 `json:"task,omitempty"`
 }
 
 // Ask asks for a grant and returns the request that others vote on.
@@ -116,7 +129,7 @@ func (s *Service) Ask(ctx context.Context, a Ask) (approval.Request, error) {
 		return approval.Request{}, err
 	}
 	actions := slices.Compact(slices.Sorted(slices.Values(a.Actions)))
-	q := question{a.Principal, a.Person, actions, a.Ref.String(), int64(a.For / time.Second), a.Why}
+	q := question{a.Principal, a.Person, actions, a.Ref.String(), int64(a.For / time.Second), a.Why, a.Digest, a.Purpose, a.Task}
 	canonical, err := json.Marshal(q)
 	if err != nil {
 		return approval.Request{}, err
@@ -128,7 +141,8 @@ func (s *Service) Ask(ctx context.Context, a Ask) (approval.Request, error) {
 		Subject:     q.subject(),
 		Canonical:   canonical,
 		Need:        s.Need,
-		Approvers:   "people who may " + string(sallyport.GrantApprove) + " on " + q.Ref,
+		Groups:      a.Groups,
+		Approvers:   approvers(a.Groups, q.Ref),
 		Expires:     s.now().Add(openFor),
 	})
 }
@@ -167,6 +181,12 @@ func (s *Service) Settle(ctx context.Context, request string) (Grant, error) {
 	if err != nil {
 		return Grant{}, err
 	}
+	if have, err := s.Store.Get(ctx, g.ID); sallyport.KindOf(err) != sallyport.NotFound {
+		return have, err
+	}
+	if err := s.Approvals.Verify(ctx, r); err != nil {
+		return Grant{}, err
+	}
 	err = s.Store.Insert(ctx, g)
 	if sallyport.KindOf(err) == sallyport.Conflict {
 		return s.Store.Get(ctx, g.ID)
@@ -182,8 +202,8 @@ func (s *Service) Recover(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	for _, r := range approved {
-		if _, err := s.Settle(ctx, r.ID); err != nil {
-			return 0, err
+		if _, err := s.Settle(ctx, r.ID); err != nil && sallyport.KindOf(err) != sallyport.Conflict {
+			return 0, err // what does not verify begins no grant, and stops nothing else
 		}
 	}
 	return len(approved), nil
@@ -202,6 +222,65 @@ func (s *Service) Revoke(ctx context.Context, id string, by sallyport.PrincipalI
 // when they leave, and returns how many.
 func (s *Service) RevokePerson(ctx context.Context, person, by sallyport.PrincipalID) (int, error) {
 	return s.Store.RevokePerson(ctx, person, by, s.now())
+}
+
+// A Refused is a grant that is kept and does not count, and why.
+type Refused struct {
+	Grant
+	Why error
+}
+
+// Proved returns every grant that holds at now and is what its approval, verified anew, says: the same principal, actions,
+// resource and times. refused are those that are not: somebody altered them, or their approval, where they are kept. A
+// store that cannot be read is an error.
+func (s *Service) Proved(ctx context.Context, now time.Time) (good []Grant, refused []Refused, err error) {
+	all, err := s.Active(ctx, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, g := range all {
+		why := s.prove(ctx, g)
+		switch sallyport.KindOf(why) {
+		case sallyport.Unavailable:
+			return nil, nil, why
+		default:
+			if why != nil {
+				refused = append(refused, Refused{g, why})
+				continue
+			}
+		}
+		good = append(good, g)
+	}
+	return good, refused, nil
+}
+
+// prove reports why a grant is not what was approved.
+func (s *Service) prove(ctx context.Context, g Grant) error {
+	const op = "verify grant"
+	r, err := s.Approvals.Get(ctx, g.Request)
+	if sallyport.KindOf(err) == sallyport.NotFound {
+		return sallyport.E(op, sallyport.Conflict, "nobody was asked for it", "revoke it")
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.Approvals.Verify(ctx, r); err != nil {
+		return err
+	}
+	want, err := s.grantOf(r)
+	if err != nil {
+		return err
+	}
+	if !r.Decided.Equal(signed.Decided(r.Votes)) || !want.same(g) {
+		return sallyport.E(op, sallyport.Conflict, "it is not what was approved in "+r.ID, "revoke it")
+	}
+	return nil
+}
+
+// same compares what was approved.
+func (g Grant) same(o Grant) bool {
+	return g.ID == o.ID && g.Principal == o.Principal && g.Person == o.Person && slices.Equal(g.Actions, o.Actions) && g.Ref == o.Ref &&
+		g.From.Equal(o.From) && g.Until.Equal(o.Until) && g.Task.String() == o.Task.String()
 }
 
 // Active returns every grant that holds at now. It is all of them or an error:
@@ -243,7 +322,7 @@ func (s *Service) grantOf(r approval.Request) (Grant, error) {
 	}
 	g := Grant{
 		ID: "G-" + strings.TrimPrefix(r.ID, "R-"), Principal: q.Principal, Person: q.Person, Actions: q.Actions, Ref: ref,
-		From: r.Decided, Until: r.Decided.Add(time.Duration(q.Seconds) * time.Second), Why: q.Why, Request: r.ID,
+		From: r.Decided, Until: r.Decided.Add(time.Duration(q.Seconds) * time.Second), Why: q.Why, Request: r.ID, Task: q.Task,
 	}
 	for _, v := range r.Votes {
 		g.ApprovedBy = append(g.ApprovedBy, v.Person)
@@ -271,16 +350,31 @@ func (s *Service) check(a Ask) error {
 	if ref, err := sallyport.ParseRef(a.Ref.String()); err != nil || ref != a.Ref {
 		return sallyport.E(op, sallyport.Invalid, "no resource is named", "name one, such as ORG/MODEL@VERSION")
 	}
+	if err := a.Task.check(); err != nil {
+		return err
+	}
 	for _, id := range []sallyport.PrincipalID{a.Principal, a.Person} {
 		if parsed, err := sallyport.ParsePrincipalID(string(id)); err != nil || parsed != id {
 			return sallyport.E(op, sallyport.Invalid, "nobody asks", "sign in first")
 		}
+	}
+	if len(a.Digest) > 128 || len(a.Purpose) > 80 {
+		return sallyport.E(op, sallyport.Invalid, "the digest or the purpose is too long", "")
 	}
 	why := strings.TrimSpace(a.Why)
 	if why == "" || len(a.Why) > MaxWhy || !utf8.ValidString(a.Why) || slices.ContainsFunc([]rune(a.Why), func(c rune) bool { return !unicode.IsPrint(c) }) {
 		return sallyport.E(op, sallyport.Invalid, "the reason cannot be kept", fmt.Sprintf("say why in one line of 1 to %d bytes", MaxWhy))
 	}
 	return nil
+}
+
+// approvers tells people who may vote.
+func approvers(groups []approval.Quorum, ref string) string {
+	who := "people who may " + string(sallyport.GrantApprove) + " on " + ref
+	if len(groups) == 0 {
+		return who
+	}
+	return sallyport.JoinQuorums(groups) + ", among " + who
 }
 
 // subject is the question in one line: "user:ana: model.pull on acme/fraud@v3 for 1h0m0s".

@@ -18,6 +18,7 @@ type Info struct {
 	Outcome      sallyport.Outcome      // of a forbid that applies: Deny, or what @outcome says
 	Needs        sallyport.Assurance    // with the outcome StepUp: annotation @needs
 	Obligations  []sallyport.Obligation // of a permit: annotation @obligation, separated by commas
+	Approvers    []sallyport.Quorum     // annotation @approvers: who must approve a grant that this policy asks for or rests on
 	Secret       bool                   // annotation @audience("auditor"): only who may read the log learns that it is there
 	Annotations  map[string]string      // all of them, @id and @owner among them
 	Text         string                 // the policy in its own language
@@ -32,7 +33,7 @@ const (
 // Annotations returns the names of the annotations that a policy may carry.
 // Others are refused: a misspelt @outcome would be a rule that is not there.
 func Annotations() []string {
-	return []string{"id", "owner", "requirement", "text", "outcome", "needs", "obligation", "remedy", "contact", "audience"}
+	return []string{"id", "owner", "requirement", "text", "outcome", "needs", "obligation", "remedy", "contact", "audience", "approvers"}
 }
 
 // NewInfo checks a policy's annotations and reads what they say:
@@ -45,6 +46,7 @@ func Annotations() []string {
 //	@outcome("hold")                  on a forbid: a person lifts it
 //	@obligation("limit-bytes=1048576")  on a permit: what must be done when it is used
 //	@remedy("..."), @contact("...")   on a forbid: what else helps, and whom to ask
+//	@approvers("2 of group:acme/risk, 1 of owners")  who must approve a grant: on what stops without one, or lets in with one
 //	@audience("auditor")              whom it stops learns neither that it is there nor what it asks
 func NewInfo(effect Effect, annotations map[string]string, text string) (Info, error) {
 	i := Info{Effect: effect, ID: annotations["id"], Owner: annotations["owner"], Annotations: annotations, Text: text}
@@ -66,6 +68,12 @@ func NewInfo(effect Effect, annotations map[string]string, text string) (Info, e
 	}
 	if err := i.readOutcome(); err != nil {
 		return Info{}, err
+	}
+	if rule, given := annotations["approvers"]; given {
+		var err error
+		if i.Approvers, err = sallyport.ParseQuorums(rule); err != nil {
+			return Info{}, fault(`write @approvers("2 of group:acme/risk, 1 of owners")`, "@approvers %q of policy %s: %s", rule, i.ID, sallyport.PublicText(err))
+		}
 	}
 	if audience, given := annotations["audience"]; given {
 		if audience != Auditor {

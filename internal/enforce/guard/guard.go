@@ -42,7 +42,9 @@ type Proof struct {
 	// Certificate is the peer's certificate of the connection (DER), verified by the listener against the device
 	// authority, nil where it showed none.
 	Certificate []byte
-	IP          string // textual address of the peer
+	// Session is the session cookie of our own pages, which only their door puts here; Bearer is empty then.
+	Session secret.Text
+	IP      string // textual address of the peer
 }
 
 // A Call is one canonical question, as a door has read it.

@@ -44,6 +44,8 @@ type Service struct {
 	Facts *facts.Keeper
 	// External is the URL that clients use, without a path: what the addresses in proofs begin with.
 	External string
+	// Pages returns the principal behind the session of a browser on our own pages; nil: they are no callers.
+	Pages func(ctx context.Context, session secret.Text) (sallyport.Principal, error)
 	// Record makes an event durable.
 	Record func(context.Context, sallyport.Event) error
 
@@ -67,6 +69,9 @@ type presented struct {
 // Who returns the principal that a proof proves, with the key and the device that the call has proved to have. An error
 // of kind Unknown says, with Challenge, what the answer must ask for; of any other kind, that nobody could tell.
 func (s *Service) Who(ctx context.Context, proof guard.Proof, now time.Time) (sallyport.Principal, error) {
+	if proof.Bearer.IsZero() && !proof.Session.IsZero() && s.Pages != nil {
+		return s.Pages(ctx, proof.Session)
+	}
 	if proof.Bearer.IsZero() {
 		return sallyport.Principal{}, &Refused{Err: sallyport.E("sign in", sallyport.Unknown, "no access token was sent",
 			"sign in with 'sallyport login' and run 'eval \"$(sallyport env)\"'").Because("token.missing")}

@@ -15,14 +15,14 @@ func (db *DB) Grant() grant.Store { return grantStore{db} }
 
 type grantStore struct{ db *DB }
 
-const grantColumns = "id, request, principal, person, actions, ref, begins, ends, why, approved_by, revoked_at, revoked_by"
+const grantColumns = "id, request, principal, person, actions, ref, begins, ends, why, approved_by, revoked_at, revoked_by, task, seen"
 
 // Insert implements grant.Store.
 func (s grantStore) Insert(ctx context.Context, g grant.Grant) error {
 	return s.db.write(ctx, []Kind{Grant}, func(tx *sql.Tx) error {
-		_, err := exec(ctx, tx, "INSERT INTO jit_grant ("+grantColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+		_, err := exec(ctx, tx, "INSERT INTO jit_grant ("+grantColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
 			g.ID, g.Request, string(g.Principal), string(g.Person), joinWords(g.Actions), g.Ref.String(), toMicros(g.From), toMicros(g.Until),
-			g.Why, joinWords(g.ApprovedBy), toMicros(g.RevokedAt), string(g.RevokedBy))
+			g.Why, joinWords(g.ApprovedBy), toMicros(g.RevokedAt), string(g.RevokedBy), g.Task.String(), toMicros(g.Seen))
 		return err
 	})
 }
@@ -35,7 +35,7 @@ func (s grantStore) Get(ctx context.Context, id string) (grant.Grant, error) {
 // Active implements grant.Store.
 func (s grantStore) Active(ctx context.Context, now time.Time, limit int) ([]grant.Grant, error) {
 	return queryAll(ctx, s.db.reader, scanGrant, "SELECT "+grantColumns+" FROM jit_grant"+
-		" WHERE begins <= $1 AND ends > $1 AND revoked_at = 0 ORDER BY begins, id LIMIT $2", toMicros(now), limit)
+		" WHERE begins <= $1 AND ends > $1 AND revoked_at = 0 AND (task <> 'lease' OR seen > 0) ORDER BY begins, id LIMIT $2", toMicros(now), limit)
 }
 
 // List implements grant.Store.
@@ -59,6 +59,27 @@ func (s grantStore) Revoke(ctx context.Context, id string, by sallyport.Principa
 	return g, err
 }
 
+// Touch implements grant.Store. Only the first time changes what is permitted.
+func (s grantStore) Touch(ctx context.Context, id string, at time.Time) (grant.Grant, error) {
+	g, err := s.Get(ctx, id)
+	if err != nil {
+		return g, err
+	}
+	var changed []Kind
+	if g.Seen.IsZero() {
+		changed = []Kind{Grant}
+	}
+	err = s.db.write(ctx, changed, func(tx *sql.Tx) error {
+		_, err := exec(ctx, tx, "UPDATE jit_grant SET seen = $2 WHERE id = $1 AND revoked_at = 0 AND seen < $2", id, toMicros(at))
+		if err != nil {
+			return err
+		}
+		g, err = queryOne(ctx, tx, scanGrant, "SELECT "+grantColumns+" FROM jit_grant WHERE id = $1", id)
+		return err
+	})
+	return g, err
+}
+
 // RevokePerson implements grant.Store.
 func (s grantStore) RevokePerson(ctx context.Context, person, by sallyport.PrincipalID, at time.Time) (int, error) {
 	var n int64
@@ -72,14 +93,18 @@ func (s grantStore) RevokePerson(ctx context.Context, person, by sallyport.Princ
 }
 
 func scanGrant(row scanner) (g grant.Grant, err error) {
-	var actions, ref, approvedBy string
-	var begins, ends, revoked int64
-	err = row.Scan(&g.ID, &g.Request, &g.Principal, &g.Person, &actions, &ref, &begins, &ends, &g.Why, &approvedBy, &revoked, &g.RevokedBy)
+	var actions, ref, approvedBy, task string
+	var begins, ends, revoked, seen int64
+	err = row.Scan(&g.ID, &g.Request, &g.Principal, &g.Person, &actions, &ref, &begins, &ends, &g.Why, &approvedBy, &revoked, &g.RevokedBy, &task, &seen)
 	if err != nil {
 		return g, err
 	}
 	g.Actions, g.ApprovedBy = splitWords[sallyport.Action](actions), splitWords[sallyport.PrincipalID](approvedBy)
 	g.From, g.Until, g.RevokedAt = fromMicros(begins), fromMicros(ends), fromMicros(revoked)
+	g.Seen = fromMicros(seen)
+	if g.Task, err = grant.ParseTask(task); err != nil {
+		return g, err
+	}
 	g.Ref, err = sallyport.ParseRef(ref)
 	return g, err
 }

@@ -53,6 +53,7 @@ const (
 	Probing          = "probing"
 	PasswordSpray    = "password-spray"
 	Reported         = "reported"
+	ApprovalVoid     = "approval-void"
 )
 
 // Rules returns every tripwire.
@@ -70,6 +71,7 @@ func Rules() []Rule {
 		{DenialBurst, Medium, "Many refusals in a short time: somebody tries what they may not do.", false, []string{"T1069", "T1580"}, time.Hour, denials},
 		{Probing, Medium, "Many requests that no route covers: somebody looks for a way in.", false, []string{"T1595"}, time.Hour, probing},
 		{PasswordSpray, Medium, "One network failed to sign in to many accounts.", false, []string{"T1110.003"}, time.Hour, spray},
+		{ApprovalVoid, High, "Something is kept as approved, and its approval does not verify: somebody wrote to the store by hand.", true, []string{"T1098", "T1565.001"}, 24 * time.Hour, onType(sallyport.EventApprovalVoid)},
 		{Reported, High, "Somebody reported a loss, a theft or phishing.", false, nil, time.Minute, reported},
 	}
 }

@@ -120,6 +120,7 @@ func defaults() map[string][]string {
 		detect.Probing:          {"alert"},
 		detect.PasswordSpray:    {"alert"},
 		detect.Reported:         {"alert"},
+		detect.ApprovalVoid:     {"alert"},
 	}
 }
 

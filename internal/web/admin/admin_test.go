@@ -166,7 +166,7 @@ func TestUnknownRoutesAreRecorded(t *testing.T) {
 func noBody() []string {
 	return []string{"/sessions/{id}/revoke", "/logout", "/requests/{id}/withdraw", "/policy/proposals/{id}/withdraw", "/grants/{id}/revoke", "/people/{id}/enrol", "/assignments/{id}/remove",
 		"/keys/rotate", "/trust/{name}/remove", "/log/reindex", "/scim/{name}/token", "/signals/streams/{id}/test", "/clients/{id}/remove", "/delegations/{id}/end",
-		"/risk/{id}/clear", "/risk/relearn", "/breakglass/openings/{id}/end",
+		"/risk/{id}/clear", "/risk/relearn", "/breakglass/openings/{id}/end", "/approvers/{key}/remove", "/grants/{id}/renew",
 		"/recoveries/{id}/approve", "/recoveries/{id}/vouch", "/recoveries/{id}/cancel", "/recoveries/{id}/link"}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/authz/approval"
+	"sallyport/internal/authz/approval/signed"
 	"sallyport/internal/authz/grant"
 	"sallyport/internal/authz/whatif"
 	"sallyport/internal/web/api"
@@ -39,15 +40,23 @@ func (a *API) ask(c *Call) (any, error) {
 	if err != nil {
 		return nil, sallyport.E("request", sallyport.Invalid, "\"for\" must be a duration", "write for example 1h or 30m")
 	}
-	p, ref := c.Permit.Who(), c.Permit.Resource().Ref()
+	p, x := c.Permit.Who(), c.Permit.Resource()
+	ref := x.Ref()
 	if err := a.worthAsking(c, action, ref); err != nil {
 		return nil, err
 	}
-	r, err := a.Rooms.Grants.Ask(c.Context(), grant.Ask{Principal: p.ID, Person: p.Person, Actions: []sallyport.Action{action}, Ref: ref, For: d, Why: in.Why})
+	ask := grant.Ask{Principal: p.ID, Person: p.Person, Actions: []sallyport.Action{action}, Ref: ref, For: d, Why: in.Why, Digest: x.Digest, Purpose: p.Purpose}
+	if ask.Task, err = a.task(in.Task); err != nil {
+		return nil, err
+	}
+	if ask.Groups, err = whatif.Approvers(a.Facts.Snapshot(), a.asker(c), action, x); err != nil {
+		return nil, err
+	}
+	r, err := a.Rooms.Grants.Ask(c.Context(), ask)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.note(c, sallyport.EventGrantRequested, ref.String(), map[string]string{"request": r.ID, "hash": r.Hash, "asks": r.Subject}); err != nil {
+	if err := a.noteAsked(c, r, ref.String()); err != nil {
 		return nil, err
 	}
 	return a.requestOut(c, r)
@@ -80,7 +89,7 @@ func (a *API) worthAsking(c *Call, action sallyport.Action, ref sallyport.Ref) e
 // the caller asked for.
 func (a *API) requests(c *Call) (any, error) {
 	p := c.Permit.Who()
-	f := approval.Filter{Topic: grant.Topic, State: approval.Pending}
+	f := approval.Filter{State: approval.Pending}
 	mine := c.URL.Query().Get("mine") == "true"
 	if mine {
 		f.Person, f.State = p.Person, ""
@@ -91,7 +100,7 @@ func (a *API) requests(c *Call) (any, error) {
 	}
 	out := []api.Request{}
 	for _, r := range all {
-		if !mine && !a.mayVote(c, r) {
+		if !shown(r) || !mine && !a.mayVote(c, r) {
 			continue
 		}
 		x, err := a.requestOut(c, r)
@@ -108,6 +117,9 @@ func (a *API) mayVote(c *Call, r approval.Request) bool {
 	if r.AskerPerson == c.Permit.Who().Person {
 		return false
 	}
+	if r.Topic == signed.Topic {
+		return a.mayVoteOnKeys(c, r)
+	}
 	ref, err := refOf(r)
 	if err != nil {
 		return false
@@ -122,7 +134,7 @@ func (a *API) request(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.AskerPerson != c.Permit.Who().Person && !a.mayVote(c, r) {
+	if !shown(r) || r.AskerPerson != c.Permit.Who().Person && !a.mayVote(c, r) {
 		return nil, noRequest()
 	}
 	return a.requestOut(c, r)
@@ -158,12 +170,18 @@ func (a *API) vote(c *Call) (any, error) {
 	if x, ok := a.Facts.Snapshot().Resolve(ref); !ok || x != c.Permit.Resource() {
 		return nil, noRequest()
 	}
-	p := c.Permit.Who()
-	r, given, err := a.Rooms.Grants.Vote(c.Context(), approval.Ballot{Request: r.ID, Voter: p.ID, Person: p.Person, Yes: in.Yes, Reason: in.Reason, Hash: in.Hash})
+	b, err := a.ballot(c, r, in)
 	if err != nil {
 		return nil, err
 	}
-	detail := map[string]string{"request": r.ID, "hash": r.Hash, "yes": yesNo(in.Yes), "reason": in.Reason, "state": string(r.State)}
+	r, given, err := a.Rooms.Grants.Vote(c.Context(), b)
+	if err != nil {
+		return nil, a.unsigned(err, c.PathValue("id"))
+	}
+	detail, err := votedDetail(r, b)
+	if err != nil {
+		return nil, err
+	}
 	if given != nil {
 		detail["grant"], detail["who"], detail["until"] = given.ID, string(given.Principal), given.Until.Format(time.RFC3339)
 		detail["actions"] = sallyport.OneLine(fmt.Sprint(given.Actions))
@@ -228,7 +246,7 @@ func (a *API) revokeGrant(c *Call) (any, error) {
 }
 
 func (a *API) grantOut(g grant.Grant) api.Grant {
-	out := api.Grant{ID: g.ID, Who: g.Principal, Actions: g.Actions, Resource: g.Ref.String(), From: g.From, Until: g.Until, Why: g.Why, Active: g.Active(a.Guard.Clock())}
+	out := api.Grant{ID: g.ID, Who: g.Principal, Actions: g.Actions, Resource: g.Ref.String(), From: g.From, Until: g.Until, Why: g.Why, Active: g.Active(a.Guard.Clock()), Task: g.Task.String()}
 	if len(g.ApprovedBy) > 0 {
 		out.By = g.ApprovedBy[len(g.ApprovedBy)-1]
 	}
@@ -241,9 +259,19 @@ type asked struct {
 	Ref     string             `json:"ref"`
 	Seconds int64              `json:"seconds"`
 	Why     string             `json:"why"`
+	Digest  string             `json:"digest"`
+	Purpose string             `json:"purpose"`
+	Task    *grant.Task        `json:"task"`
 }
 
+// shown reports whether a request is of a kind that is listed and voted on here; others have places of their own.
+func shown(r approval.Request) bool { return r.Topic == grant.Topic || r.Topic == signed.Topic }
+
+// refOf is the resource that a request is about: the system for what is about keys.
 func refOf(r approval.Request) (sallyport.Ref, error) {
+	if r.Topic == signed.Topic {
+		return sallyport.Ref{Kind: sallyport.SystemKind}, nil
+	}
 	var q asked
 	if err := json.Unmarshal(r.Canonical, &q); err != nil {
 		return sallyport.Ref{}, err
@@ -252,17 +280,30 @@ func refOf(r approval.Request) (sallyport.Ref, error) {
 }
 
 func (a *API) requestOut(c *Call, r approval.Request) (api.Request, error) {
+	sign, err := a.Rooms.Approvals.MustSign(c.Context())
+	if err != nil && sallyport.KindOf(err) == sallyport.Unavailable {
+		return api.Request{}, err
+	}
+	out := api.Request{ID: r.ID, Who: r.Asker, Hash: r.Hash, Need: r.Need, State: string(r.State), Created: r.Created, Expires: r.Expires, Votes: []api.Vote{},
+		Topic: r.Topic, Subject: r.Subject, Groups: r.Groups, Approvers: r.Approvers, Policy: r.Policy, Sign: sign, Page: a.External + "/approvals/" + r.ID}
+	for _, v := range r.Votes {
+		out.Votes = append(out.Votes, api.Vote{By: v.Voter, Yes: v.Yes, Reason: v.Reason, Hash: r.Hash, At: v.At, Groups: v.Groups, Signature: signatureOut(v.Signature)})
+	}
+	if r.Topic == signed.Topic {
+		return a.keyRequestOut(out, r)
+	}
 	var q asked
 	if err := json.Unmarshal(r.Canonical, &q); err != nil || len(q.Actions) == 0 {
 		return api.Request{}, sallyport.Wrap("read request", sallyport.Other, r.ID, err)
 	}
-	out := api.Request{ID: r.ID, Who: r.Asker, Action: q.Actions[0], Resource: q.Ref, For: (time.Duration(q.Seconds) * time.Second).String(), Why: q.Why,
-		Hash: r.Hash, Need: r.Need, State: string(r.State), Created: r.Created, Expires: r.Expires, Votes: []api.Vote{}}
-	for _, v := range r.Votes {
-		out.Votes = append(out.Votes, api.Vote{By: v.Voter, Yes: v.Yes, Reason: v.Reason, Hash: r.Hash, At: v.At})
-	}
+	out.Action, out.Resource, out.For, out.Why = q.Actions[0], q.Ref, (time.Duration(q.Seconds) * time.Second).String(), q.Why
+	out.Digest, out.Purpose, out.Task = q.Digest, q.Purpose, q.Task.String()
 	if r.State == approval.Approved {
 		g, err := a.Rooms.Grants.Settle(c.Context(), r.ID)
+		if sallyport.KindOf(err) == sallyport.Conflict {
+			out.State = "void" // kept as approved, and its approval does not verify
+			return out, nil
+		}
 		if err != nil {
 			return out, err
 		}

@@ -109,6 +109,7 @@ type Ask struct {
 	Resource string           `json:"resource"`
 	For      string           `json:"for"` // duration, "1h"
 	Why      string           `json:"why"`
+	Task     string           `json:"task,omitempty"` // what it ends with: "lease", "mlflow:CONNECTOR/RUN", …
 }
 
 // A Request is a question that waits for people.
@@ -126,6 +127,17 @@ type Request struct {
 	Expires  time.Time             `json:"expires"`
 	Votes    []Vote                `json:"votes"`
 	Grant    *Grant                `json:"grant,omitempty"` // once approved
+
+	Topic     string             `json:"topic"`   // "grant", "approver", …
+	Subject   string             `json:"subject"` // one line
+	Groups    []sallyport.Quorum `json:"groups,omitempty"`
+	Approvers string             `json:"approvers"`        // who may vote, for people
+	Policy    string             `json:"policy,omitempty"` // version of the set in force when it was asked
+	Digest    string             `json:"digest,omitempty"`
+	Purpose   string             `json:"purpose,omitempty"`
+	Task      string             `json:"task,omitempty"`
+	Sign      bool               `json:"sign"` // a yes must be signed
+	Page      string             `json:"page"` // where it can be signed
 }
 
 // A Vote is one person's answer to a request.
@@ -135,6 +147,9 @@ type Vote struct {
 	Reason string                `json:"reason"`
 	Hash   string                `json:"hash"`
 	At     time.Time             `json:"at,omitzero"`
+
+	Groups    []string   `json:"groups,omitempty"`
+	Signature *Signature `json:"signature,omitempty"`
 }
 
 // A Grant is a right for a time.
@@ -148,6 +163,7 @@ type Grant struct {
 	Why      string                `json:"why"`
 	By       sallyport.PrincipalID `json:"approvedBy,omitempty"`
 	Active   bool                  `json:"active"`
+	Task     string                `json:"task,omitempty"`
 }
 
 // A Lock places a hold; an Unlock lifts it.

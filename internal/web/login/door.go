@@ -229,3 +229,6 @@ func (d *Door) client(r *http.Request) signin.Client {
 }
 
 func (d *Door) bearer(r *http.Request) secret.Text { return d.cookie(r, sessionCookie) }
+
+// Bearer is the value of the browser's session cookie, for the doors of our own pages.
+func (d *Door) Bearer(r *http.Request) secret.Text { return d.bearer(r) }

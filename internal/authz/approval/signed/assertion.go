@@ -44,6 +44,29 @@ func KeyID(credential []byte) string {
 	return "AK-" + base64.RawURLEncoding.EncodeToString(hash[:12])
 }
 
+// maxKeys bounds a file of keys, in bytes.
+const maxKeys = 1 << 20
+
+// ParseKeys reads a list of keys in JSON, strictly.
+func ParseKeys(raw []byte) ([]Key, error) {
+	const op, hint = "read approvers' keys", "write the list that 'sallyport approvers --json' prints"
+	if len(raw) > maxKeys {
+		return nil, sallyport.E(op, sallyport.TooLarge, "the list has more than 1 MiB", hint)
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	var keys []Key
+	if err := d.Decode(&keys); err != nil || d.More() {
+		return nil, sallyport.E(op, sallyport.Invalid, "it is not a list of keys", hint)
+	}
+	for _, k := range keys {
+		if err := k.Check(); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
 // The algorithms of COSE (RFC 9053, RFC 8812) that we verify.
 const (
 	es256 = -7
@@ -66,7 +89,7 @@ func (k Key) Check() error {
 		return sallyport.E(op, sallyport.Invalid, "its credential id is missing or too long", "enrol the passkey again")
 	}
 	for i, g := range k.Groups {
-		if err := CheckRule([]Quorum{{Group: g, Need: 1}}); err != nil || g == Owners {
+		if err := sallyport.CheckQuorums([]Quorum{{Group: g, Need: 1}}); err != nil || g == sallyport.Owners {
 			return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%.80q is no group", g), "write group:ORG/NAME")
 		}
 		if i > 0 && k.Groups[i-1] >= g {

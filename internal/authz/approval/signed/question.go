@@ -12,84 +12,24 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"sallyport"
 )
 
 // MaxNeed is the most approvals that a question may ask for.
-const MaxNeed = 16
-
-// Owners is the group of a quorum that the owners of the resource make up.
-const Owners = "owners"
+const MaxNeed = sallyport.MaxApprovals
 
 // A Quorum is how many members of a group must say yes.
-type Quorum struct {
-	Group string `json:"group"` // "group:ORG/NAME", or Owners
-	Need  int    `json:"need"`  // at least 1
-}
-
-// String writes "2 of group:acme/risk".
-func (q Quorum) String() string { return strconv.Itoa(q.Need) + " of " + q.Group }
-
-// ParseRule reads who must approve: "2 of group:acme/risk, 1 of owners". Zero approvals, a group twice, and more than
-// MaxNeed in all are errors, and so is a rule that asks nobody.
-func ParseRule(s string) ([]Quorum, error) {
-	const op, hint = "read rule for approvers", `write for example "2 of group:acme/risk, 1 of owners"`
-	var all []Quorum
-	for part := range strings.SplitSeq(s, ",") {
-		number, group, ok := strings.Cut(strings.TrimSpace(part), " of ")
-		need, err := strconv.Atoi(number)
-		if !ok || err != nil || number != strconv.Itoa(need) {
-			return nil, sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%.80q is no quorum", part), hint)
-		}
-		all = append(all, Quorum{Group: group, Need: need})
-	}
-	return all, CheckRule(all)
-}
-
-// CheckRule refuses quorums that nobody, or nobody but chance, could reach.
-func CheckRule(all []Quorum) error {
-	const op, hint = "read rule for approvers", `write for example "2 of group:acme/risk, 1 of owners"`
-	for i, q := range all {
-		if q.Need < 1 {
-			return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%d approvals approve nothing", q.Need), "ask for at least 1")
-		}
-		if q.Group != Owners {
-			org, name, ok := strings.Cut(strings.TrimPrefix(q.Group, "group:"), "/")
-			if !ok || !strings.HasPrefix(q.Group, "group:") || sallyport.CheckName(op, org) != nil || sallyport.CheckName(op, name) != nil {
-				return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%.80q is no group", q.Group), hint)
-			}
-		}
-		if slices.ContainsFunc(all[:i], func(o Quorum) bool { return o.Group == q.Group }) {
-			return sallyport.E(op, sallyport.Invalid, q.Group+" stands there twice", "write each group once")
-		}
-	}
-	if n := Total(all); n > MaxNeed {
-		return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("%d approvals are asked for", n), fmt.Sprintf("ask for at most %d", MaxNeed))
-	}
-	return nil
-}
-
-// Total is how many people quorums ask for: nobody counts for two of them.
-func Total(all []Quorum) int {
-	n := 0
-	for _, q := range all {
-		n = min(n+max(q.Need, 0), MaxNeed+1)
-	}
-	return n
-}
+type Quorum = sallyport.Quorum
 
 // Reached reports whether people, each given by the groups they vote for, fill every quorum, nobody being counted twice.
 func Reached(all []Quorum, people [][]string) bool {
 	var seats []string
 	for _, q := range all {
-		for range min(max(q.Need, 0), MaxNeed+1) {
+		for range min(max(q.Need, 0), sallyport.MaxApprovals+1) {
 			seats = append(seats, q.Group)
 		}
 	}

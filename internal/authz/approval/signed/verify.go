@@ -73,7 +73,7 @@ func VerifyVote(q Question, v Vote, keys Keys) error {
 		return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s had no such key at that time", v.Person), "enrol it as an approver's key first").Because(ReasonKey)
 	}
 	for _, g := range v.Groups {
-		if g != Owners && !slices.Contains(key.Groups, g) {
+		if g != sallyport.Owners && !slices.Contains(key.Groups, g) {
 			return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("the key of %s does not count for %s", v.Person, g), "enrol it for the group").Because(ReasonKey)
 		}
 	}
@@ -86,7 +86,7 @@ func Enough(q Question, votes []Vote) bool {
 	for i, v := range votes {
 		people[i] = v.Groups
 	}
-	return q.Need >= 1 && len(votes) >= max(q.Need, Total(q.Groups)) && Reached(q.Groups, people)
+	return q.Need >= 1 && len(votes) >= max(q.Need, sallyport.Approvals(q.Groups)) && Reached(q.Groups, people)
 }
 
 // Count is Verify without signatures: votes by session, as good as whoever keeps them.
@@ -95,7 +95,7 @@ func Count(q Question, votes []Vote) error {
 	if q.Need < 1 || q.Need > MaxNeed {
 		return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%d approvals approve nothing", q.Need), "ask for at least 1").Because(ReasonQuorum)
 	}
-	if err := CheckRule(q.Groups); err != nil {
+	if err := sallyport.CheckQuorums(q.Groups); err != nil {
 		return err
 	}
 	for i, v := range votes {

@@ -1,0 +1,140 @@
+package grant
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"sallyport"
+)
+
+// A TaskKind is where the work lies that a grant is for.
+type TaskKind string
+
+// The kinds of tasks.
+const (
+	Lease      TaskKind = "lease"      // a program that renews it while it runs
+	MLflow     TaskKind = "mlflow"     // a run of an MLflow server
+	Kubernetes TaskKind = "kubernetes" // a job of a Kubernetes cluster
+	Ticket     TaskKind = "ticket"     // a ticket, whose system tells us when it is closed
+)
+
+// LeaseFor is how long a lease lasts unless it is renewed; with the second in which it is noticed it stays under five.
+const LeaseFor = 3 * time.Second
+
+// maxTask bounds the parts of a task's name, in bytes.
+const maxTask = 128
+
+// A Task is what a grant ends with. It has one spelling: "lease", "mlflow:CONNECTOR/RUN", "kubernetes:CONNECTOR/NAMESPACE/JOB"
+// or "ticket:CONNECTOR/TICKET".
+type Task struct {
+	Kind      TaskKind `json:"kind"`
+	Connector string   `json:"connector,omitempty"` // name of a system that the operator has configured
+	Name      string   `json:"name,omitempty"`      // of the task, there
+}
+
+// String writes the task's one spelling; "" of nil.
+func (t *Task) String() string {
+	switch {
+	case t == nil:
+		return ""
+	case t.Kind == Lease:
+		return string(Lease)
+	}
+	return string(t.Kind) + ":" + t.Connector + "/" + t.Name
+}
+
+// ParseTask reads what String writes; "" is nil.
+func ParseTask(s string) (*Task, error) {
+	if s == "" {
+		return nil, nil
+	}
+	kind, rest, _ := strings.Cut(s, ":")
+	connector, name, _ := strings.Cut(rest, "/")
+	t := &Task{Kind: TaskKind(kind), Connector: connector, Name: name}
+	if err := t.check(); err != nil || t.String() != s {
+		return nil, sallyport.E("read task", sallyport.Invalid, fmt.Sprintf("%.80q is no task", s),
+			"write lease, mlflow:CONNECTOR/RUN, kubernetes:CONNECTOR/NAMESPACE/JOB or ticket:CONNECTOR/TICKET")
+	}
+	return t, nil
+}
+
+func (t *Task) check() error {
+	if t == nil {
+		return nil
+	}
+	bad := sallyport.E("read task", sallyport.Invalid, "the task cannot be named", "write lease, mlflow:CONNECTOR/RUN, kubernetes:CONNECTOR/NAMESPACE/JOB or ticket:CONNECTOR/TICKET")
+	parts := strings.Split(t.Name, "/")
+	want := 1
+	switch t.Kind {
+	case Lease:
+		if t.Connector+t.Name != "" {
+			return bad
+		}
+		return nil
+	case Kubernetes:
+		want = 2
+	case MLflow, Ticket:
+	default:
+		return bad
+	}
+	if len(parts) != want || sallyport.CheckName("task", t.Connector) != nil {
+		return bad
+	}
+	for _, p := range parts {
+		plain := func(c rune) bool {
+			return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.' || c == '#'
+		}
+		if p == "" || p == "." || p == ".." || len(p) > maxTask || strings.ContainsFunc(p, func(c rune) bool { return !plain(c) }) {
+			return bad
+		}
+	}
+	return nil
+}
+
+func (g Grant) leased() bool { return g.Task != nil && g.Task.Kind == Lease }
+
+// Renew keeps a grant that is bound to a lease alive, and begins it with the first renewal. Whoever holds it renews it, at
+// least every LeaseFor; Conflict where it is over.
+func (s *Service) Renew(ctx context.Context, id string, by sallyport.PrincipalID) (Grant, error) {
+	const op = "renew grant"
+	g, err := s.Store.Get(ctx, id)
+	if err != nil && sallyport.KindOf(err) != sallyport.NotFound {
+		return Grant{}, err
+	}
+	if err != nil || g.Principal != by || !g.leased() {
+		return Grant{}, sallyport.E(op, sallyport.NotFound, "you have no such grant that is renewed", "run 'sallyport grants' to see them")
+	}
+	now := s.now()
+	if !g.RevokedAt.IsZero() || !now.Before(g.Until) || g.lapsed(now) {
+		return Grant{}, sallyport.E(op, sallyport.Conflict, "the grant has ended", "ask again")
+	}
+	return s.Store.Touch(ctx, id, now)
+}
+
+func (g Grant) lapsed(now time.Time) bool {
+	return g.leased() && !g.Seen.IsZero() && now.Sub(g.Seen) > LeaseFor
+}
+
+// Lapse ends every lease that was not renewed in time, and returns them.
+func (s *Service) Lapse(ctx context.Context, by sallyport.PrincipalID) ([]Grant, error) {
+	return s.EndWhere(ctx, by, func(g Grant) bool { return g.lapsed(s.now()) })
+}
+
+// EndWhere ends the grants in force whose task is over, and returns them.
+func (s *Service) EndWhere(ctx context.Context, by sallyport.PrincipalID, over func(Grant) bool) ([]Grant, error) {
+	all, err := s.Active(ctx, s.now())
+	var ended []Grant
+	for _, g := range all {
+		if g.Task == nil || !over(g) {
+			continue
+		}
+		g, err := s.Store.Revoke(ctx, g.ID, by, s.now())
+		if err != nil {
+			return ended, err
+		}
+		ended = append(ended, g)
+	}
+	return ended, err
+}

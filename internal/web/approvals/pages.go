@@ -1,0 +1,277 @@
+package approvals
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/web/api"
+)
+
+// A line is one request in a list.
+type line struct {
+	api.Request
+	Until string
+	Yes   int
+}
+
+func lines(all []api.Request) []line {
+	out := make([]line, len(all))
+	for i, r := range all {
+		out[i] = line{Request: r, Until: when(r.Expires)}
+		for _, v := range r.Votes {
+			if v.Yes {
+				out[i].Yes++
+			}
+		}
+	}
+	return out
+}
+
+func when(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2 January 2006, 15:04 UTC")
+}
+
+func (d *Door) list(v visit) error {
+	var inbox, mine []api.Request
+	if err := d.call(v, question{method: http.MethodGet, path: "/requests"}, &inbox); err != nil {
+		return err
+	}
+	if err := d.call(v, question{method: http.MethodGet, path: "/requests", query: url.Values{"mine": {"true"}}}, &mine); err != nil {
+		return err
+	}
+	return d.write(v, "list", struct{ Inbox, Mine []line }{lines(inbox), lines(mine)}, false)
+}
+
+// A shown is one request as its page shows it.
+type shown struct {
+	api.Review
+	Created, Expires string
+	Votes            []shownVote
+	Similar          []shownSimilar
+	Mine, Open       bool
+	Rule             string
+}
+
+type shownVote struct {
+	By, Word, Reason, At string
+	Signed               bool
+}
+
+type shownSimilar struct {
+	api.Similar
+	Day string
+}
+
+func (d *Door) show(v visit) error {
+	id := v.r.PathValue("id")
+	var x api.Review
+	if err := d.call(v, question{method: http.MethodGet, path: "/requests/" + url.PathEscape(id) + "/review"}, &x); err != nil {
+		return err
+	}
+	s := shown{Review: x, Created: when(x.Request.Created), Expires: when(x.Request.Expires), Open: x.Request.State == "pending",
+		Mine: string(x.Request.Who.Name()) == v.name, Rule: sallyport.JoinQuorums(x.Request.Groups)}
+	for _, o := range x.Request.Votes {
+		word := "no"
+		if o.Yes {
+			word = "yes"
+		}
+		s.Votes = append(s.Votes, shownVote{By: string(o.By), Word: word, Reason: o.Reason, At: when(o.At), Signed: o.Signature != nil})
+	}
+	for _, o := range x.Similar {
+		s.Similar = append(s.Similar, shownSimilar{o, o.At.UTC().Format("2 January 2006")})
+	}
+	return d.write(v, "request", s, x.Sign && x.MayVote)
+}
+
+// votePath is where a vote on a request goes, and the resource that it must be permitted on.
+func votePath(r api.Request) (string, url.Values) {
+	if r.Topic == "approver" {
+		return "/approvers/requests/" + url.PathEscape(r.ID) + "/vote", nil
+	}
+	return "/requests/" + url.PathEscape(r.ID) + "/vote", url.Values{"resource": {r.Resource}}
+}
+
+// cast counts a vote on the request of the page.
+func (d *Door) cast(v visit, vote api.Vote) (api.Request, error) {
+	var r, after api.Request
+	if err := d.call(v, question{method: http.MethodGet, path: "/requests/" + url.PathEscape(v.r.PathValue("id"))}, &r); err != nil {
+		return r, err
+	}
+	path, query := votePath(r)
+	return after, d.call(v, question{method: http.MethodPost, path: path, query: query, in: vote}, &after)
+}
+
+func (d *Door) vote(v visit) error {
+	f, err := fields(v.r, "yes", "reason", "hash")
+	if err != nil {
+		return err
+	}
+	if f["yes"] != "yes" && f["yes"] != "no" {
+		return sallyport.E("vote", sallyport.Invalid, "neither yes nor no", "choose one")
+	}
+	if _, err := d.cast(v, api.Vote{Yes: f["yes"] == "yes", Reason: f["reason"], Hash: f["hash"]}); err != nil {
+		return err
+	}
+	http.Redirect(v.w, v.r, d.here(v.r), http.StatusSeeOther)
+	return nil
+}
+
+func (d *Door) withdraw(v visit) error {
+	if _, err := fields(v.r); err != nil {
+		return err
+	}
+	if err := d.call(v, question{method: http.MethodPost, path: "/requests/" + url.PathEscape(v.r.PathValue("id")) + "/withdraw"}, nil); err != nil {
+		return err
+	}
+	http.Redirect(v.w, v.r, d.here(v.r), http.StatusSeeOther)
+	return nil
+}
+
+// statement gives the script what is to be signed.
+func (d *Door) statement(v visit) error {
+	var in api.Ballot
+	if err := body(v.r, &in); err != nil {
+		return err
+	}
+	var out api.Statement
+	if err := d.call(v, question{method: http.MethodPost, path: "/requests/" + url.PathEscape(v.r.PathValue("id")) + "/statement", in: in}, &out); err != nil {
+		return err
+	}
+	writeJSON(v.w, http.StatusOK, out)
+	return nil
+}
+
+// A signing is what the script sends: the vote as it was put before the voter, and the browser's answer.
+type signing struct {
+	Yes      bool      `json:"yes"`
+	Reason   string    `json:"reason"`
+	Hash     string    `json:"hash"`
+	Groups   []string  `json:"groups"`
+	At       time.Time `json:"at"`
+	Response struct {
+		ID       string          `json:"id"`
+		RawID    string          `json:"rawId"`
+		Type     string          `json:"type"`
+		Place    string          `json:"authenticatorAttachment,omitempty"`
+		More     json.RawMessage `json:"clientExtensionResults,omitempty"`
+		Response struct {
+			Data      string `json:"authenticatorData"`
+			Client    string `json:"clientDataJSON"`
+			Signature string `json:"signature"`
+			User      string `json:"userHandle,omitempty"`
+		} `json:"response"`
+	} `json:"response"`
+}
+
+func (d *Door) sign(v visit) error {
+	var in signing
+	if err := body(v.r, &in); err != nil {
+		return err
+	}
+	a := in.Response
+	if _, err := d.cast(v, api.Vote{Yes: in.Yes, Reason: in.Reason, Hash: in.Hash, Groups: in.Groups, At: in.At,
+		Signature: &api.Signature{Credential: a.RawID, Data: a.Response.Data, Client: a.Response.Client, Signature: a.Response.Signature}}); err != nil {
+		return err
+	}
+	writeJSON(v.w, http.StatusOK, map[string]string{"next": d.here(v.r)})
+	return nil
+}
+
+// An asking is the form by which something is asked for.
+type asking struct {
+	Action, Resource, For, Why, Task, From, Text string
+}
+
+// form shows the form, filled in from a denial where one is named.
+func (d *Door) form(v visit) error {
+	q := v.r.URL.Query()
+	a := asking{Action: q.Get("action"), Resource: q.Get("resource"), For: "1h", From: q.Get("from")}
+	if a.From != "" {
+		var x api.Why
+		if err := d.call(v, question{method: http.MethodGet, path: "/decisions/" + url.PathEscape(a.From)}, &x); err != nil {
+			return err
+		}
+		action, resource, err := x.Request()
+		if err != nil {
+			return err
+		}
+		a.Action, a.Resource, a.Text = string(action), resource, "Filled in from the refusal "+x.ID+"."
+		for _, p := range x.Policies {
+			if p.Text != "" {
+				a.Text += " " + strings.TrimSuffix(p.Text, ".") + "."
+				break
+			}
+		}
+	}
+	return d.write(v, "ask", a, false)
+}
+
+func (d *Door) ask(v visit) error {
+	f, err := fields(v.r, "action", "resource", "for", "why", "task")
+	if err != nil {
+		return err
+	}
+	var r api.Request
+	in := api.Ask{Action: sallyport.Action(f["action"]), Resource: f["resource"], For: f["for"], Why: f["why"], Task: f["task"]}
+	if err := d.call(v, question{method: http.MethodPost, path: "/requests", query: url.Values{"resource": {in.Resource}}, in: in}, &r); err != nil {
+		return err
+	}
+	http.Redirect(v.w, v.r, "/approvals/"+url.PathEscape(r.ID), http.StatusSeeOther)
+	return nil
+}
+
+// A shownKey is one approver's key.
+type shownKey struct {
+	api.Approver
+	From, To string
+}
+
+func (d *Door) keys(v visit) error {
+	var x api.Approvers
+	if err := d.call(v, question{method: http.MethodGet, path: "/approvers"}, &x); err != nil {
+		return err
+	}
+	data := struct {
+		Keys  []shownKey
+		Own   []api.OwnKey
+		First bool
+	}{Own: x.Own, First: len(x.Keys) == 0}
+	for _, k := range x.Keys {
+		data.Keys = append(data.Keys, shownKey{k, when(k.Since), when(k.Until)})
+		for i, o := range data.Own {
+			if o.ID == k.ID {
+				data.Own = append(data.Own[:i:i], data.Own[i+1:]...)
+				break
+			}
+		}
+	}
+	return d.write(v, "keys", data, false)
+}
+
+func (d *Door) enrol(v visit) error {
+	f, err := fields(v.r, "passkey", "groups", "first")
+	if err != nil {
+		return err
+	}
+	in := api.Enrol{Passkey: f["passkey"], Groups: strings.FieldsFunc(f["groups"], func(c rune) bool { return c == ' ' || c == ',' })}
+	if f["first"] == "yes" {
+		if err := d.call(v, question{method: http.MethodPost, path: "/approvers/first", in: in}, nil); err != nil {
+			return err
+		}
+		http.Redirect(v.w, v.r, "/approvals/keys", http.StatusSeeOther)
+		return nil
+	}
+	var r api.Request
+	if err := d.call(v, question{method: http.MethodPost, path: "/approvers/enrol", in: in}, &r); err != nil {
+		return err
+	}
+	http.Redirect(v.w, v.r, "/approvals/"+url.PathEscape(r.ID), http.StatusSeeOther)
+	return nil
+}
