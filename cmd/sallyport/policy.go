@@ -15,7 +15,7 @@ import (
 	"sallyport/client"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/policy/cedar"
-	"sallyport/internal/server"
+	"sallyport/internal/authz/policy/engines"
 	"sallyport/internal/web/api"
 )
 
@@ -27,7 +27,7 @@ func (a *app) policy() *cobra.Command {
 
 // readSet reads the policies of a directory as a server does; without a schema of its own it is the program's.
 func readSet(dir string) (policy.Source, error) {
-	src, err := server.PoliciesIn(os.DirFS(dir), ".")
+	src, err := engines.Read(os.DirFS(dir), ".")
 	if err != nil {
 		return src, fmt.Errorf("%s: %w", dir, err)
 	}
@@ -50,7 +50,7 @@ type policyLine struct {
 	Text         string   `json:"text,omitempty"`
 }
 
-func linesOf(e *cedar.Engine) []policyLine {
+func linesOf(e policy.Engine) []policyLine {
 	lines := []policyLine{}
 	for _, p := range e.Policies() {
 		effect := "forbid"
@@ -65,18 +65,18 @@ func linesOf(e *cedar.Engine) []policyLine {
 func (a *app) policyCheck() *cobra.Command {
 	return &cobra.Command{
 		Use: "check DIR", Short: "Check a policy set without a server", Args: arguments("DIR"),
-		Long:    "Parse and strictly validate the *.cedar files of a directory. Exit code 2 where the set would be refused.",
+		Long:    "Parse and strictly validate the policies of a directory: *.cedar files, or *.rego with *.json. Exit code 2 where the set would be refused.",
 		Example: "  sallyport policy check examples/acme/policies",
 		RunE: func(_ *cobra.Command, args []string) error {
 			src, err := readSet(args[0])
 			if err != nil {
 				return err
 			}
-			e, err := cedar.Compile(src)
+			e, err := engines.Compile(src)
 			if err != nil {
 				return &exit{client.ExitDenied, err}
 			}
-			c := checked{e.Version(), linesOf(e), append([]string{}, e.Warnings()...)}
+			c := checked{e.Version(), linesOf(e), append([]string{}, engines.Warnings(e)...)}
 			return a.answer(c, func() {
 				a.line("ok: %d policies in %d files, version %s", len(c.Policies), len(src.Policies), c.Version)
 				for _, w := range c.Warnings {

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/client"
-	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/authz/policy/engines"
 	"sallyport/internal/web/api"
 )
 
@@ -35,7 +35,7 @@ Exit code 4: it waits for approvals.`,
 				if err != nil {
 					return err
 				}
-				if _, err := cedar.Compile(src); err != nil { // what the server would refuse is not sent
+				if _, err := engines.Compile(src); err != nil { // what the server would refuse is not sent
 					return &exit{client.ExitDenied, err}
 				}
 				p.Schema, p.Policies = src.Schema, src.Policies
@@ -184,7 +184,7 @@ the only person that Sallyport has ever known, because nobody could approve it; 
 			if err != nil {
 				return err
 			}
-			if _, err := cedar.Compile(src); err != nil { // what the server would refuse is not sent
+			if _, err := engines.Compile(src); err != nil { // what the server would refuse is not sent
 				return &exit{client.ExitDenied, err}
 			}
 			return do(cmd.Context(), a, with((*client.Client).ActivateAlone, api.PolicySet{Schema: src.Schema, Policies: src.Policies, Why: why}), a.epoch)

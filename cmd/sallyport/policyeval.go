@@ -15,7 +15,7 @@ import (
 	"sallyport"
 	"sallyport/internal/authz/decision"
 	"sallyport/internal/authz/policy"
-	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/authz/policy/engines"
 	"sallyport/internal/web/api"
 )
 
@@ -44,7 +44,7 @@ of which only principal, action and resource are needed. The exit code is the ou
 			if err != nil {
 				return err
 			}
-			e, err := cedar.Compile(src)
+			e, err := engines.Compile(src)
 			if err != nil {
 				return err
 			}
@@ -136,7 +136,7 @@ func (d *evalDevice) device() (decision.Device, error) {
 }
 
 // evaluate decides the way a guard does, on facts from the files.
-func (a *app) evaluate(e *cedar.Engine, q evalRequest, all []cedarEntity) (api.Answer, error) {
+func (a *app) evaluate(e policy.Engine, q evalRequest, all []cedarEntity) (api.Answer, error) {
 	asked, err := q.question(a.now())
 	if err != nil {
 		return api.Answer{}, err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -17,7 +16,7 @@ import (
 	"sallyport/client"
 	"sallyport/internal/authz/decision"
 	"sallyport/internal/authz/policy"
-	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/authz/policy/engines"
 	"sallyport/verify"
 )
 
@@ -150,8 +149,7 @@ func (r *replayer) engine(version string) (policy.Engine, error) {
 	if err := json.Unmarshal([]byte(text.String()), &src); err != nil {
 		return nil, fmt.Errorf("the log does not hold the whole policy set %s", version)
 	}
-	src.Schema = cmp.Or(src.Schema, cedar.Schema) // if it was another one, the version below tells
-	e, err := cedar.Compile(src)
+	e, err := engines.Compile(src) // if its schema was not the program's, the version below tells
 	if err != nil {
 		return nil, err
 	}

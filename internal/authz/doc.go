@@ -3,6 +3,7 @@
 // Its rooms, from the text of a policy to the answer:
 //
 //   - policy: policy sets as text with a version, and the contract of the engines that evaluate them
+//   - policy/engines: which engine reads a set, Cedar or Rego
 //   - decision: the policy decision point (PDP); pure, total, closed by default
 //   - explain: what may be told about a decision, clause by clause, to whom it is about and to an auditor
 //   - facts: the policy information point (PIP); gathers once a call what a decision is made from

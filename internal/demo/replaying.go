@@ -9,7 +9,7 @@ import (
 	"sallyport"
 	"sallyport/internal/authz/decision"
 	"sallyport/internal/authz/policy"
-	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/authz/policy/engines"
 	"sallyport/internal/demo/people"
 	"sallyport/verify"
 )
@@ -83,10 +83,7 @@ func (r *record) compile() error {
 	}
 	r.engines = map[string]policy.Engine{}
 	for version, src := range sources {
-		if src.Schema == "" {
-			src.Schema = cedar.Schema
-		}
-		if r.engines[version], err = cedar.Compile(src); err != nil {
+		if r.engines[version], err = engines.Compile(src); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"sallyport/internal/authz/facts"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/authz/policy/engines"
 	"sallyport/internal/authz/whatif"
 )
 
@@ -27,7 +28,7 @@ func (s *Server) openPolicies() (*change.Service, error) {
 		return nil, err
 	}
 	return &change.Service{Store: s.db.Policy(), Proposals: s.db.Proposals(), Approvals: s.rooms.approvals, Need: s.config.policyNeed(), Groups: groups,
-		Schema: cedar.Schema, Compile: compile, Note: s.note, Clock: s.clock, Node: node,
+		Schema: cedar.Schema, Compile: engines.Compile, Note: s.note, Clock: s.clock, Node: node,
 		Seal: func(v []byte, c string) ([]byte, error) { return s.box.seal(v, label(c)), nil },
 		Open: func(v []byte, c string) ([]byte, error) { return s.box.open(v, label(c)) },
 		Seen: s.seenEpoch, See: s.seeEpoch, Alone: s.alone, Able: able}, nil

@@ -3,8 +3,6 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"io/fs"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +16,6 @@ import (
 	"sallyport/internal/authz/grant"
 	"sallyport/internal/authz/hold"
 	lowering "sallyport/internal/authz/label"
-	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/role"
 	"sallyport/internal/identity/caller"
 	"sallyport/internal/identity/credential"
@@ -314,39 +311,4 @@ func (s *Server) makeFirst(ctx context.Context, id sallyport.PrincipalID) error 
 		}
 	}
 	return s.facts.Sync(ctx)
-}
-
-// maxPolicyFile bounds a file of a policy set.
-const maxPolicyFile = 1 << 20
-
-// PoliciesIn reads the *.cedar files of a directory, and its schema if there is
-// one (*.cedarschema); the program's own schema otherwise.
-func PoliciesIn(files fs.FS, dir string) (policy.Source, error) {
-	src := policy.Source{Policies: map[string]string{}}
-	entries, err := fs.ReadDir(files, dir)
-	if err != nil {
-		return src, sallyport.Wrap("read policies", sallyport.Invalid, "the directory cannot be read", err)
-	}
-	for _, e := range entries {
-		ext := path.Ext(e.Name())
-		if ext != ".cedar" && ext != ".cedarschema" {
-			continue
-		}
-		text, err := fs.ReadFile(files, path.Join(dir, e.Name()))
-		if err != nil || len(text) > maxPolicyFile {
-			return src, sallyport.Wrap("read policies", sallyport.Invalid, e.Name()+" cannot be read or is over 1 MiB", err)
-		}
-		switch {
-		case ext == ".cedar":
-			src.Policies[e.Name()] = string(text)
-		case src.Schema != "":
-			return src, sallyport.E("read policies", sallyport.Invalid, "there are two schemas", "keep one .cedarschema file")
-		default:
-			src.Schema = string(text)
-		}
-	}
-	if len(src.Policies) == 0 {
-		return src, sallyport.E("read policies", sallyport.Invalid, "there is no .cedar file", "an empty set would permit nothing at all")
-	}
-	return src, nil
 }

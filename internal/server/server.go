@@ -35,7 +35,7 @@ import (
 	"sallyport/internal/audit/trail/tiles"
 	"sallyport/internal/authz/facts"
 	"sallyport/internal/authz/policy"
-	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/authz/policy/engines"
 	"sallyport/internal/enforce/guard"
 	"sallyport/internal/identity/place"
 	"sallyport/internal/plumbing/httpsafe"
@@ -269,8 +269,6 @@ func (s *Server) record(ctx context.Context, bodies ...[]byte) (uint64, error) {
 	return seq, nil
 }
 
-func compile(src policy.Source) (policy.Engine, error) { return cedar.Compile(src) }
-
 func (s *Server) openFacts(ctx context.Context) error {
 	first, err := s.firstPolicies()
 	if err != nil {
@@ -296,9 +294,9 @@ func (s *Server) openFacts(ctx context.Context) error {
 // firstPolicies reads the set that a new system begins with.
 func (s *Server) firstPolicies() (policy.Source, error) {
 	if s.config.Policies != "" {
-		return PoliciesIn(os.DirFS(s.config.Policies), ".")
+		return engines.Read(os.DirFS(s.config.Policies), ".")
 	}
-	src, err := PoliciesIn(acme.Files, "policies")
+	src, err := engines.Read(acme.Files, "policies")
 	delete(src.Policies, "acme.cedar") // the rest fits any organisation with these roles
 	return src, err
 }

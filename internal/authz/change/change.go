@@ -285,7 +285,7 @@ func (s *Service) prepare(src policy.Source, by sallyport.PrincipalID, why strin
 		src.Schema = s.Schema // kept and written down with the set: another program may come with another one
 	}
 	if len(src.Policies) == 0 {
-		return nil, Set{}, sallyport.E("activate policy", sallyport.Invalid, "the set is empty: nobody could do anything under it, nor put another in force", "name a directory with .cedar files")
+		return nil, Set{}, sallyport.E("activate policy", sallyport.Invalid, "the set is empty: nobody could do anything under it, nor put another in force", "name a directory with .cedar files, or with .rego and .json files")
 	}
 	engine, err := s.Compile(src)
 	if err != nil {

@@ -1,10 +1,7 @@
 package cedar
 
 import (
-	"crypto/sha256"
 	_ "embed"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -57,7 +54,7 @@ func Compile(src policy.Source) (*Engine, error) {
 	if err := checkSize(src.Policies); err != nil {
 		return nil, err
 	}
-	e := &Engine{version: version(src), schema: sch, validator: validate.New(sch, validate.WithStrict()), budget: Budget}
+	e := &Engine{version: src.Version(), schema: sch, validator: validate.New(sch, validate.WithStrict()), budget: Budget}
 	e.readActions()
 	e.readAdded()
 	e.readAudience()
@@ -69,22 +66,6 @@ func Compile(src policy.Source) (*Engine, error) {
 	}
 	e.publish(c.policies)
 	return e, nil
-}
-
-// version hashes schema and policies, each with its length before it.
-func version(src policy.Source) string {
-	text := []byte("sallyport policy set v1\n")
-	add := func(s string) {
-		text = binary.BigEndian.AppendUint64(text, uint64(len(s)))
-		text = append(text, s...)
-	}
-	add(src.Schema)
-	for _, file := range slices.Sorted(maps.Keys(src.Policies)) {
-		add(file)
-		add(src.Policies[file])
-	}
-	sum := sha256.Sum256(text)
-	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 func readSchema(text string) (*resolved.Schema, error) {

@@ -1,0 +1,50 @@
+package rego
+
+import (
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/topdown"
+
+	"sallyport"
+)
+
+// ready is the package whose rules follow from the documents alone. They are evaluated once, when a set is compiled, and
+// become the document of that name: an index over many policies is written as a rule and costs nothing afterwards.
+const ready = "prepared"
+
+// prepareBudget is how many steps the preparation of a set may take.
+const prepareBudget = 20_000_000
+
+// prepare evaluates the package "prepared" and puts a document in its place.
+func (s *set) prepare() error {
+	rules := map[string]*ast.Module{}
+	for file, m := range s.modules {
+		if path := m.Package.Path; len(path) > 1 && path[1].Equal(ast.StringTerm(ready)) {
+			rules[file] = m
+			delete(s.modules, file)
+		}
+	}
+	if len(rules) == 0 {
+		return nil
+	}
+	c, err := s.compile(rules, object(map[string]any{"nothing": text()}))
+	if err != nil {
+		return err
+	}
+	run := run{compiler: c, store: s.store(), input: ast.ObjectTerm(), now: time.Unix(0, 0), meter: &meter{left: prepareBudget}}
+	body := ast.NewBody(ast.Equality.Expr(ast.VarTerm(ready), ast.NewTerm(ast.MustParseRef("data."+ready))))
+	var value any
+	err = run.query(body, func(found topdown.QueryResult) (err error) {
+		value, err = ast.JSON(found[ready].Value)
+		return err
+	})
+	switch {
+	case run.meter.left < 0:
+		return sallyport.E(op, sallyport.TooLarge, "the package prepared takes too long", "prepare less, or write it as a document")
+	case err != nil:
+		return refuse("the package prepared", err)
+	}
+	s.documents[ready] = value
+	return nil
+}
