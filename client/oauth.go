@@ -133,16 +133,49 @@ func (c *Client) grant(ctx context.Context, endpoint string, form url.Values) (t
 }
 
 // refresh trades a refresh token for an access token and the next refresh token.
-func (c *Client) refresh(ctx context.Context, old secret.Text, audience, scope string) (tokens, error) {
+func (c *Client) refresh(ctx context.Context, old secret.Text, audience string, want wanted) (tokens, error) {
 	m, err := c.discover(ctx)
 	if err != nil {
 		return tokens{}, err
 	}
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {old.Reveal()}, "resource": {audience}}
-	if scope != "" {
-		form.Set("scope", scope)
+	if err := want.write(form); err != nil {
+		return tokens{}, err
 	}
 	return c.grant(ctx, m.Token, form)
+}
+
+// wanted narrows a token. The zero value is all of the login's rights, for the login's purpose.
+type wanted struct {
+	scope   sallyport.Scope
+	purpose string
+}
+
+// write puts what is wanted into a request. A purpose travels with what it is for (RFC 9396).
+func (w wanted) write(form url.Values) error {
+	if w.purpose == "" {
+		if len(w.scope) > 0 {
+			form.Set("scope", w.scope.String())
+		}
+		return nil
+	}
+	type detail struct {
+		Type       string   `json:"type"`
+		Actions    []string `json:"actions"`
+		Identifier string   `json:"identifier,omitempty"`
+		Purpose    string   `json:"purpose"`
+	}
+	var all []detail
+	for _, item := range w.scope {
+		action, on, _ := strings.Cut(item, "@")
+		all = append(all, detail{Type: "sallyport", Actions: []string{action}, Identifier: on, Purpose: w.purpose})
+	}
+	if len(all) == 0 {
+		return sallyport.E("token", sallyport.Invalid, "a token for a purpose names what it is for", "say ACTION@RESOURCE")
+	}
+	text, err := json.Marshal(all)
+	form.Set("authorization_details", string(text))
+	return err
 }
 
 // isGrantEnded tells a login that is over from a server that has a bad moment.
@@ -154,11 +187,17 @@ func isGrantEnded(err error) bool {
 // Token gets a new access token for a door, narrowed to a scope such as "model.infer@acme/fraud"; an empty scope is all
 // of the login's. It says when the token ends, and needs a Store with a login.
 func (c *Client) Token(ctx context.Context, d Door, scope sallyport.Scope) (secret.Text, time.Time, error) {
+	return c.TokenFor(ctx, d, scope, "")
+}
+
+// TokenFor is Token for a purpose, such as "scoring": policies and the purposes of a model may ask what a token is for.
+// A login that has a purpose keeps it.
+func (c *Client) TokenFor(ctx context.Context, d Door, scope sallyport.Scope, purpose string) (secret.Text, time.Time, error) {
 	source, ok := c.tokens.(*stored)
 	if !ok {
 		return secret.Text{}, time.Time{}, notSignedIn(c.server, "there is no login to make a token from")
 	}
-	t, err := source.refresh(ctx, c.Audience(d), scope.String(), true)
+	t, err := source.refresh(ctx, c.Audience(d), wanted{scope, purpose}, true)
 	if err != nil {
 		return secret.Text{}, time.Time{}, err
 	}

@@ -252,7 +252,7 @@ func (s *stored) Token(ctx context.Context, audience string) (secret.Text, error
 	if t, ok := s.fresh(all, audience); ok {
 		return t, nil
 	}
-	got, err := s.refresh(ctx, audience, "", false)
+	got, err := s.refresh(ctx, audience, wanted{}, false)
 	return secret.NewText(got.Access), err
 }
 
@@ -266,7 +266,7 @@ func (s *stored) fresh(all *credentials, audience string) (secret.Text, bool) {
 
 // refresh gets an access token and keeps it where it is of the login's whole scope. Somebody else may have done it
 // while we waited for the lock, unless a new one is needed in any case.
-func (s *stored) refresh(ctx context.Context, audience, scope string, always bool) (tokens, error) {
+func (s *stored) refresh(ctx context.Context, audience string, want wanted, always bool) (tokens, error) {
 	var got tokens
 	var ended error
 	err := s.store.change(ctx, func(all *credentials) error {
@@ -279,7 +279,7 @@ func (s *stored) refresh(ctx context.Context, audience, scope string, always boo
 			return notSignedIn(s.client.server, "you are not signed in")
 		}
 		var err error
-		got, err = s.client.refresh(ctx, secret.NewText(e.Refresh), audience, scope)
+		got, err = s.client.refresh(ctx, secret.NewText(e.Refresh), audience, want)
 		if isGrantEnded(err) {
 			delete(all.Logins, s.client.server)
 			ended = notSignedIn(s.client.server, "your login has ended")
@@ -297,7 +297,7 @@ func (s *stored) refresh(ctx context.Context, audience, scope string, always boo
 		if at := got.ends(s.store.now()); !at.IsZero() {
 			e.Ends = at
 		}
-		if scope == "" {
+		if len(want.scope) == 0 {
 			e.Access[audience] = access{got.Access, s.store.now().Add(got.life())}
 		}
 		all.Logins[s.client.server] = e

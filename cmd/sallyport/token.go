@@ -15,13 +15,14 @@ import (
 )
 
 func (a *app) token() *cobra.Command {
-	var what, door string
+	var what, door, purpose string
 	c := &cobra.Command{
 		Use: "token", Short: "Print a short-lived token for one door and one right", Args: arguments(),
 		Long: `Print an access token: good for minutes, at one door, for nothing but what --for names.
 It is printed to standard output and nowhere else; do not put it into a file or a command line.`,
 		Example: `  sallyport token --for model.infer@acme/fraud --audience openai
-  sallyport token --for 'model.pull@acme/fraud model.pullAux@acme/fraud' --audience hf`,
+  sallyport token --for 'model.pull@acme/fraud model.pullAux@acme/fraud' --audience hf
+  sallyport token --for model.infer@acme/fraud --purpose scoring --audience openai`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			scope, err := sallyport.ParseScope(what)
 			if err != nil {
@@ -38,7 +39,7 @@ It is printed to standard output and nowhere else; do not put it into a file or 
 			if err != nil {
 				return err
 			}
-			token, until, err := c.Token(cmd.Context(), d, scope)
+			token, until, err := c.TokenFor(cmd.Context(), d, scope, purpose)
 			if err != nil {
 				return err
 			}
@@ -56,6 +57,7 @@ It is printed to standard output and nowhere else; do not put it into a file or 
 		},
 	}
 	c.Flags().StringVar(&what, "for", "", "`ACTION@RESOURCE`; several in quotes, separated by spaces")
+	c.Flags().StringVar(&purpose, "purpose", "", "what the token is used for, where a model or a policy asks: `NAME`")
 	c.Flags().StringVar(&door, "audience", string(client.API), "the `DOOR`: api, hf, openai or vault")
 	completeActions(c, "for")
 	complete(c, "audience", doors()...)
