@@ -125,6 +125,9 @@ func (a *app) explain(e api.Error, code int) {
 	for _, way := range e.Otherwise {
 		fmt.Fprintf(w, "  or\t%s\n", remedies(way))
 	}
+	if e.Page != "" {
+		fmt.Fprintf(w, "  page\t%s\n", clean(e.Page))
+	}
 	if e.Decision != "" {
 		fmt.Fprintf(w, "  explain\tsallyport why %s\n", clean(e.Decision))
 	}

@@ -287,7 +287,7 @@ func (s *Server) openFacts(ctx context.Context) error {
 	if err := s.openCaller(); err != nil {
 		return err
 	}
-	s.guard = &guard.Guard{Who: s.rooms.caller.Who, Facts: s.facts, Record: s.trail.Record, Clock: s.clock, Rand: rand.Reader, Logger: s.logger}
+	s.guard = &guard.Guard{Who: s.rooms.caller.Who, Facts: s.facts, Record: s.trail.Record, Clock: s.clock, Rand: rand.Reader, Logger: s.logger, External: s.config.External}
 	return nil
 }
 

@@ -66,6 +66,7 @@ type Answer struct {
 	ID       string // decision id, "D-…"
 	Seq      uint64 // its place in the trail
 	Hidden   bool   // with a refusal: the caller may not know that the target exists
+	Page     string // with a refusal that a request may turn: where to ask in a browser, filled in
 	Resource sallyport.Resource
 	Permit   *Permit // nil unless the outcome is Allow
 }
@@ -83,6 +84,8 @@ type Guard struct {
 	Clock  func() time.Time
 	Rand   io.Reader
 	Logger *slog.Logger
+	// External is the URL under which people find the pages, without a slash at its end; "" names none.
+	External string
 
 	open  openCalls
 	known knownBases
@@ -178,6 +181,7 @@ func (g *Guard) decide(ctx context.Context, p *Permit, snap *facts.Snapshot) (An
 		// What one may not know of gets no way out, and no search for one.
 		if a.Hidden = !g.mayKnow(p, snap, f); !a.Hidden && !carried(d) {
 			a.Remedies, a.Otherwise = decision.Remedies(snap.Engine(), f, d)
+			a.Page = g.page(a)
 		}
 	}
 	p.id, p.resource, p.obligations = id, f.Resource, d.Obligations
@@ -189,6 +193,18 @@ func (g *Guard) decide(ctx context.Context, p *Permit, snap *facts.Snapshot) (An
 		return a, sallyport.E("check", sallyport.Unavailable, "what is known about this is too old to decide on", "try again shortly")
 	}
 	return a, nil
+}
+
+// page is where to ask for what a refusal says can be asked for.
+func (g *Guard) page(a Answer) string {
+	for _, way := range append([][]sallyport.Remedy{a.Remedies}, a.Otherwise...) {
+		for _, r := range way {
+			if r.Kind == sallyport.RemedyRequest && g.External != "" {
+				return g.External + "/approvals/ask?from=" + a.ID
+			}
+		}
+	}
+	return ""
 }
 
 // gather resolves the target and collects the facts from one snapshot.

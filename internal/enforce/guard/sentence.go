@@ -29,6 +29,9 @@ func Sentence(a Answer, c Call) string {
 		}
 		b.WriteString(". Or " + together(way))
 	}
+	if a.Page != "" {
+		b.WriteString(". Ask at " + a.Page)
+	}
 	return oneLine(b.String())
 }
 

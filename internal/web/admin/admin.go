@@ -254,7 +254,7 @@ func refuse(w http.ResponseWriter, r *http.Request, logger *slog.Logger, x guard
 		// Neither the outcome nor anything else tells it from what does not exist.
 		e.Status, e.Kind, e.Outcome = http.StatusNotFound, "not found", sallyport.Deny.String()
 	} else {
-		e.Reasons, e.Remedies, e.Otherwise = x.Reasons, x.Remedies, x.Otherwise
+		e.Reasons, e.Remedies, e.Otherwise, e.Page = x.Reasons, x.Remedies, x.Otherwise, x.Page
 	}
 	if x.Outcome == sallyport.StepUp && !x.Hidden {
 		e.Needs = x.Needs.String()

@@ -27,6 +27,7 @@ type Error struct {
 	Remedies  []sallyport.Remedy   `json:"remedies,omitempty"`
 	Otherwise [][]sallyport.Remedy `json:"otherwise,omitempty"` // other ways out, each by itself
 	Needs     string               `json:"needs,omitempty"`     // assurance, with step-up
+	Page      string               `json:"page,omitempty"`      // where to ask for it in a browser
 }
 
 // Who says who the caller is and what they can do. It is made from live policy.

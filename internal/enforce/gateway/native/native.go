@@ -204,6 +204,7 @@ func (n *Native) Refuse(w http.ResponseWriter, r *http.Request, f gateway.Refusa
 	default:
 		e.Kind, e.Outcome = f.Answer.Outcome.String(), f.Answer.Outcome.String()
 		e.Reasons, e.Remedies, e.Otherwise = f.Answer.Reasons, f.Answer.Remedies, f.Answer.Otherwise
+		e.Page = f.Answer.Page
 		if f.Answer.Outcome == sallyport.StepUp {
 			e.Status, e.Needs = http.StatusUnauthorized, f.Answer.Needs.String()
 		}
