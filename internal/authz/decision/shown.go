@@ -53,6 +53,9 @@ func Knowable(engine policy.Engine, f Facts) bool {
 	if f.Basis == nil {
 		return false
 	}
+	if slices.ContainsFunc(sallyport.Actions(), func(a sallyport.Action) bool { return f.Scope.Covers(a, f.Resource) }) {
+		f.Scope = sallyport.Scope{"*"} // a token that is for something on it tells nothing new to who holds it
+	}
 	f.Basis, f.Acting, f.Action = free(f.Basis), slices.Clone(f.Acting), knowing(f.Resource.Kind)
 	for i, b := range f.Acting {
 		f.Acting[i] = free(b)
