@@ -118,6 +118,7 @@ const (
 	IdentityAdminister Action = "identity.administer"
 	AuditRead          Action = "audit.read"
 	ReviewDecide       Action = "review.decide"
+	DecisionAsk        Action = "decision.ask" // an enforcement point elsewhere asks what somebody else may do
 	SystemConfigure    Action = "system.configure"
 )
 
@@ -139,7 +140,7 @@ func Actions() []Action {
 		GrantRequest, GrantApprove, GrantRevoke,
 		PolicyRead, PolicyPropose, PolicyApprove, PolicyActivate,
 		HoldPlace, HoldLift, LabelChange, IdentityRead, IdentityAdminister, AuditRead,
-		ReviewDecide, SystemConfigure,
+		ReviewDecide, DecisionAsk, SystemConfigure,
 	}
 }
 

@@ -19,7 +19,8 @@ const (
 	EventCut       EventType = "cut"       // a permit was withdrawn while its call was running
 	EventRefused   EventType = "refused"   // no decision was made: no valid proof, or an unreadable request
 	EventUnmapped  EventType = "route.unmapped"
-	EventAlarm     EventType = "alarm" // something an operator must look at
+	EventSearched  EventType = "decision.searched" // an enforcement point asked who may, or what somebody may; Detail says what
+	EventAlarm     EventType = "alarm"             // something an operator must look at
 )
 
 // The events of who asks.

@@ -397,7 +397,7 @@ func decidedEvent(p *Permit, f decision.Facts, d sallyport.Decision) sallyport.E
 		Type: sallyport.EventDecided, At: f.At.UnixMicro(), Decision: p.id, Who: p.who.ID, Action: f.Action,
 		On: p.call.Target.String(), Outcome: d.Outcome.String(), Facts: f.Basis.Hash(),
 		Reasons: d.ReasonIDs(), Errors: d.Errors,
-		Asked: f.Recorded(),
+		Asked: f.Recorded(), Detail: p.detail(),
 	}
 	if f.Resource.Kind != "" {
 		e.On = f.Resource.String()

@@ -22,6 +22,7 @@ type Permit struct {
 	obligations []sallyport.Obligation
 	began       time.Time
 	basis       atomic.Pointer[decision.Basis]
+	asked       *Permit // of the enforcement point that asks for the decision, nil where who acts does
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc

@@ -23,7 +23,7 @@ func source(text string) policy.Source {
 // each in exactly one of the groups.
 func TestSchemaKnowsTheActions(t *testing.T) {
 	groups := map[string]bool{"know": true, "use": true, "possess": true, "make": true, "release": true,
-		"serve": true, "data": true, "secrets": true, "jobs": true, "govern": true}
+		"serve": true, "data": true, "secrets": true, "jobs": true, "govern": true, "ask": true}
 	var s schema.Schema
 	if err := s.UnmarshalCedar([]byte(own.Schema)); err != nil {
 		t.Fatal(err)
