@@ -9,4 +9,6 @@
 //   - gateway/hfhub: the dialect of Hugging Face Hub clients.
 //   - gateway/openai: the dialect of OpenAI clients.
 //   - gateway/native: our own dialect, for push and pull.
+//   - authzen: the door for enforcement points elsewhere, AuthZEN Authorization API 1.0; authzen/wire its messages,
+//     authzen/dictionary what a point's words mean here, authzen/remote a decision point elsewhere that is asked too.
 package enforce

@@ -252,7 +252,8 @@ func (q *Question) wellCounted() bool {
 
 // bearing returns the holds in b that bear on the call. Those of
 // sessions, tokens and devices bear on their own only; every other one in the basis
-// bears. A hold on a resource does not keep a reviewer from placing or lifting holds on it.
+// bears. A hold on a resource does not keep a reviewer from placing or lifting holds on it, nor an enforcement point from
+// asking whether somebody may use it: the answer is that it is held.
 func (f *Facts) bearing(b *Basis) []Hold {
 	var bear []Hold
 	for _, h := range b.Holds {
@@ -272,7 +273,7 @@ func (f *Facts) bearing(b *Basis) []Hold {
 			}
 		case "user", "service", "agent":
 		default:
-			if f.Action == sallyport.HoldLift || f.Action == sallyport.HoldPlace {
+			if f.Action == sallyport.HoldLift || f.Action == sallyport.HoldPlace || f.Action == sallyport.DecisionAsk {
 				continue
 			}
 		}

@@ -231,8 +231,11 @@ type Said struct {
 	StepUp, Held, Plain bool
 }
 
-// Of is what a door must say of an outcome.
-func Of(o sallyport.Outcome) Said {
+// Of is what a door must say of an outcome. Of what one may not know of, no refusal says more than that.
+func Of(o sallyport.Outcome, hidden bool) Said {
+	if hidden {
+		o = sallyport.Deny
+	}
 	return Said{Allowed: o == sallyport.Allow, StepUp: o == sallyport.StepUp, Held: o == sallyport.Hold}
 }
 
@@ -247,7 +250,7 @@ func Run(t *testing.T, w *World, carries func(Case) string, ask func(testing.TB,
 			continue
 		}
 		w.Arrange(c)
-		got, want := ask(t, c), Of(c.Outcome)
+		got, want := ask(t, c), Of(c.Outcome, c.Hidden)
 		if got.Plain {
 			want = Said{Allowed: want.Allowed, Plain: true}
 		}

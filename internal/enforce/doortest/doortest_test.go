@@ -19,7 +19,7 @@ func TestTheGuard(t *testing.T) {
 		if a.Hidden {
 			hidden++
 		}
-		return doortest.Of(a.Outcome)
+		return doortest.Of(a.Outcome, a.Hidden)
 	})
 	if sent < 150 || outcomes[sallyport.Allow] < 40 || outcomes[sallyport.Deny] < 40 || outcomes[sallyport.StepUp] < 5 || outcomes[sallyport.Hold] < 3 || hidden < 5 {
 		t.Errorf("%d cases, %v, %d hidden: the corpus has lost its width", sent, outcomes, hidden)
@@ -28,7 +28,10 @@ func TestTheGuard(t *testing.T) {
 
 // TestRunNotices shows that a door which answers otherwise is found.
 func TestRunNotices(t *testing.T) {
-	if doortest.Of(sallyport.StepUp) == doortest.Of(sallyport.Deny) || doortest.Of(sallyport.Allow) == doortest.Of(sallyport.Hold) {
+	if doortest.Of(sallyport.StepUp, false) == doortest.Of(sallyport.Deny, false) || doortest.Of(sallyport.Allow, false) == doortest.Of(sallyport.Hold, false) {
 		t.Error("outcomes that differ are told alike")
+	}
+	if doortest.Of(sallyport.Hold, true) != doortest.Of(sallyport.Deny, false) {
+		t.Error("a refusal tells of what is hidden")
 	}
 }

@@ -1,6 +1,8 @@
 package guardtest
 
 import (
+	"slices"
+
 	"sallyport"
 	"sallyport/internal/artifact/catalog"
 	"sallyport/internal/authz/grant"
@@ -45,4 +47,15 @@ func (w *World) Person(id sallyport.PrincipalID) sallyport.PrincipalID {
 		return m.Person
 	}
 	return id
+}
+
+// Assign gives a role on a resource and what is in it.
+func (w *World) Assign(subject, name string, scope sallyport.Ref) {
+	w.t.Helper()
+	w.change(func() {
+		w.roles.Assignments = append(slices.Clone(w.roles.Assignments), role.Assignment{ID: "A-" + subject + name + scope.String(), Subject: subject, Role: name, Scope: scope})
+		if !slices.ContainsFunc(w.roles.Roles, func(r role.Role) bool { return r.Name == name }) {
+			w.roles.Roles = append(slices.Clone(w.roles.Roles), role.Role{Name: name})
+		}
+	})
 }
