@@ -2,6 +2,7 @@ package vault
 
 import (
 	"errors"
+	"fmt"
 	"io"
 
 	"sallyport"
@@ -42,7 +43,10 @@ func (f *File) Read(b []byte) (int, error) {
 	if err := over(f.permit); err != nil {
 		return 0, err
 	}
-	n := int64(min(len(b), pieceSize))
+	n, err := f.reach(f.off, int64(min(len(b), pieceSize)))
+	if err != nil {
+		return 0, err
+	}
 	if end := (f.off + n) / seal.ChunkSize * seal.ChunkSize; end > f.off {
 		n = end - f.off // up to where a chunk ends, so that none is opened twice
 	}
@@ -58,12 +62,29 @@ func (f *File) ReadAt(b []byte, off int64) (int, error) {
 		if err := over(f.permit); err != nil {
 			return total, err
 		}
-		n, err := f.plain.ReadAt(b[:min(len(b), pieceSize)], off+int64(total))
+		most, err := f.reach(off+int64(total), int64(min(len(b), pieceSize)))
+		if err != nil {
+			return total, err
+		}
+		n, err := f.plain.ReadAt(b[:most], off+int64(total))
 		total, b = total+n, b[n:]
 		if err != nil || len(b) == 0 {
 			return total, readError(err)
 		}
 	}
+}
+
+// reach cuts n bytes from an offset on to those that the permit reaches. Where it
+// reaches none although the file goes on, that is an error.
+func (f *File) reach(off, n int64) (int64, error) {
+	first, last := f.permit.Span()
+	if n == 0 || off >= f.file.Size || off >= first && off <= last && n <= last-off {
+		return n, nil
+	}
+	if off < first || off > last {
+		return 0, sallyport.E("read file", sallyport.NotFound, fmt.Sprintf("the permission %s does not reach byte %d", f.permit.ID(), off), "ask for a range within")
+	}
+	return last - off + 1, nil
 }
 
 // Seek implements io.Seeker.

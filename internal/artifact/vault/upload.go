@@ -65,6 +65,9 @@ func (v *Vault) Begin(p *guard.Permit, specs []FileSpec, made Made) (Upload, err
 	if err := allows(p, sallyport.ModelPush); err != nil {
 		return Upload{}, err
 	}
+	if p.Scoped() {
+		return Upload{}, sallyport.E(op, sallyport.Invalid, "the permission "+p.ID()+" is for a part of a version, and a version is pushed as a whole", "ask for a grant without a scope")
+	}
 	if err := checkSpecs(specs); err != nil {
 		return Upload{}, err
 	}

@@ -214,6 +214,9 @@ func (v *Vault) Open(p *guard.Permit, path string) (*File, error) {
 	if named := p.File(); named != "" && named != path || !covers(p.Action(), f) {
 		return nil, sallyport.E(op, sallyport.Other, fmt.Sprintf("the permit %s does not cover the file %s", p.ID(), sallyport.OneLine(path)), "")
 	}
+	if !p.Opens(path) {
+		return nil, sallyport.E(op, sallyport.NotFound, fmt.Sprintf("the permission %s does not reach the file %s", p.ID(), sallyport.OneLine(path)), "ask for a grant that does")
+	}
 	name, err := blob.ParseDigest(f.Blob)
 	if err != nil {
 		return nil, damaged(op, err)

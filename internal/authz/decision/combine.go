@@ -197,6 +197,8 @@ func textOf(engine policy.Engine, id string) string {
 		return "the policies changed while the question was asked; ask again"
 	case FactsStale:
 		return "what is known is too old to decide on; try again"
+	case DataScope:
+		return "this file is outside what was permitted"
 	case TokenScope:
 		return "the token is not for this action on this resource"
 	case ForbidError:

@@ -61,7 +61,7 @@ func Judge(engine policy.Engine, f Facts) sallyport.Decision {
 	if !f.Scope.Covers(f.Action, f.Resource) {
 		return refuse(engine, sallyport.Deny, TokenScope)
 	}
-	d = f.evaluate(engine, f.query(ip), &f.Question)
+	d = f.narrowed(engine, ip, f.evaluate(engine, f.query(ip), &f.Question))
 	if d.Outcome == sallyport.StepUp {
 		return steppedUp(engine, f, ip, d)
 	}
@@ -313,7 +313,7 @@ func (f *Facts) query(ip netip.Addr) policy.Query {
 // granted reports whether a grant of the basis covers the question.
 func (b *Basis) granted(q *Question) bool {
 	for i := range b.Grants {
-		if b.Grants[i].Covers(q.Action, q.At) {
+		if b.Grants[i].Covers(q.Action, q.At) && b.Grants[i].reaches(q.File) {
 			return true
 		}
 	}

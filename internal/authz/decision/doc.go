@@ -19,6 +19,7 @@
 //	policy.version      the facts were gathered for another policy set
 //	facts.stale         older than the resource's class allows; a door answers 503
 //	token.scope         the token is not for this action on this resource
+//	data.scope          the file is outside what was permitted (obligations of the kind files)
 //	forbid.error        a forbid could not be evaluated, with the policy's id
 //	the ids of policies that forbid, or "default.deny" where none permits
 //

@@ -65,7 +65,7 @@ func people(c *cast.Cast) directory.Dump {
 	for kind, accounts := range map[string][]cast.Account{"service:": o.Services, "agent:": o.Agents} {
 		for _, a := range accounts {
 			d.Members = append(d.Members, directory.Member{ID: sallyport.PrincipalID(kind + a.Name), Person: user(a.Owner), Org: o.Organisation,
-				State: directory.Active, Groups: within(a.Groups)})
+				State: directory.Active, Groups: within(a.Groups), Environment: sallyport.Environment(a.Environment)})
 		}
 	}
 	slices.SortFunc(d.Members, func(a, b directory.Member) int { return strings.Compare(string(a.ID), string(b.ID)) })
@@ -102,15 +102,17 @@ func things(c *cast.Cast) catalog.Dump {
 		d.Projects = append(d.Projects, catalog.Project{Org: o.Organisation, Name: p})
 	}
 	for _, m := range o.Models {
-		model := catalog.Model{Org: o.Organisation, Name: m.Name, Project: m.Project, Class: sallyport.Class(m.Class), Owners: owners(m.Owners)}
+		model := catalog.Model{Org: o.Organisation, Name: m.Name, Project: m.Project, Class: sallyport.Class(m.Class), Owners: owners(m.Owners), Purposes: m.Purposes}
 		for _, v := range m.Versions { // without aliases: a bare name means the model, as in the tables
 			d.Versions = append(d.Versions, catalog.Version{ID: m.Name + v.Number, Org: o.Organisation, Model: m.Name, Number: v.Number,
-				Digest: strings.Repeat(fmt.Sprintf("%02x", len(d.Versions)+1), 32), Environment: sallyport.Environment(v.Environment), PushedBy: sallyport.PrincipalID(v.PushedBy)})
+				Digest: strings.Repeat(fmt.Sprintf("%02x", len(d.Versions)+1), 32), Environment: sallyport.Environment(v.Environment), PushedBy: sallyport.PrincipalID(v.PushedBy),
+				TrainedBy: sallyport.PrincipalID(v.TrainedBy)})
 		}
 		d.Models = append(d.Models, model)
 	}
 	for _, x := range o.Datasets {
-		d.Datasets = append(d.Datasets, catalog.Dataset{Org: o.Organisation, Name: x.Name, Project: x.Project, Class: sallyport.Class(x.Class), Owners: owners(x.Owners)})
+		d.Datasets = append(d.Datasets, catalog.Dataset{Org: o.Organisation, Name: x.Name, Project: x.Project, Class: sallyport.Class(x.Class), Owners: owners(x.Owners),
+			Purposes: x.Purposes, Environment: sallyport.Environment(x.Environment)})
 	}
 	for _, e := range o.Endpoints {
 		d.Endpoints = append(d.Endpoints, catalog.Endpoint{Org: o.Organisation, Name: e.Name, Project: e.Project, Model: e.Model,

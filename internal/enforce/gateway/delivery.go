@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -254,12 +255,49 @@ func (d *Delivery) Content(modified time.Time, content io.ReadSeeker) error {
 		d.header.Set("Content-Type", "text/plain; charset=utf-8")
 		return d.Whole(http.StatusRequestedRangeNotSatisfiable, []byte("ask for one range at a time\n"))
 	}
+	if first, last := d.Permit.Span(); d.r.Method != http.MethodHead && d.Permit.Scoped() {
+		size, err := content.Seek(0, io.SeekEnd)
+		if err != nil {
+			return err
+		}
+		if from, to, ok := oneRange(ranges, size); !ok || from < first || to > last {
+			d.header.Set("Content-Type", "text/plain; charset=utf-8")
+			return d.Whole(http.StatusRequestedRangeNotSatisfiable, fmt.Appendf(nil, "the permission covers the bytes %d to %d; ask for a range within\n", first, last))
+		}
+	}
 	from := &failing{ReadSeeker: content}
 	http.ServeContent(d, d.Request(), "", modified, from)
 	if from.err != nil {
 		return from.err
 	}
 	return d.failed
+}
+
+// oneRange reads which bytes of so many a Range asks for, both offsets inclusive;
+// without one it is all of them.
+func oneRange(header string, size int64) (first, last int64, ok bool) {
+	if header == "" {
+		return 0, size - 1, true
+	}
+	text, ok := strings.CutPrefix(header, "bytes=")
+	a, b, cut := strings.Cut(text, "-")
+	number := func(s string) (int64, bool) {
+		n, err := strconv.ParseInt(s, 10, 64)
+		return n, err == nil && n >= 0 && s == strconv.FormatInt(n, 10)
+	}
+	from, known := number(a)
+	to, ends := number(b)
+	switch {
+	case !ok || !cut:
+		return 0, 0, false
+	case a == "" && ends: // the last bytes
+		return max(0, size-to), size - 1, true
+	case known && b == "":
+		return from, size - 1, true
+	case known && ends && from <= to:
+		return from, min(to, size-1), true
+	}
+	return 0, 0, false
 }
 
 // failing remembers an error of the content, which http.ServeContent swallows.

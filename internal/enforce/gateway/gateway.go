@@ -42,6 +42,13 @@ type Protocol interface {
 	Refuse(w http.ResponseWriter, r *http.Request, f Refusal)
 }
 
+// A Carrier is a Protocol that carries out more obligations than those on bytes and
+// their rate, which the door does by itself. What a permission obliges to and no one
+// carries out is denied.
+type Carrier interface {
+	Carries() []sallyport.ObligationKind
+}
+
 // Asked is a request as a protocol has read it.
 type Asked struct {
 	Target sallyport.Ref
@@ -158,7 +165,11 @@ func (d *Door) carryOut() []sallyport.ObligationKind {
 	if d.Pass != nil {
 		return nil
 	}
-	return obligation.Kinds()
+	kinds := obligation.Kinds()
+	if c, ok := d.Protocol.(Carrier); ok {
+		kinds = append(kinds, c.Carries()...)
+	}
+	return kinds
 }
 
 // read lets the protocol read the request. Nobody unknown makes us read a body,

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -65,6 +66,39 @@ func (p *Permit) File() string { return p.call.File }
 
 // Obligations are what must be carried out, sorted.
 func (p *Permit) Obligations() []sallyport.Obligation { return slices.Clone(p.obligations) }
+
+// Opens reports whether the permit reaches a file of its version: it matches every glob
+// that the permit obliges to.
+func (p *Permit) Opens(file string) bool {
+	for _, o := range p.obligations {
+		if o.Kind == sallyport.OnlyFiles && !sallyport.MatchFile(o.Text, file) {
+			return false
+		}
+	}
+	return true
+}
+
+// Span is which bytes of each file the permit reaches, both offsets inclusive: what all
+// of its ranges have in common. Where nothing is in common, last is below first.
+func (p *Permit) Span() (first, last int64) {
+	last = math.MaxInt64
+	for _, o := range p.obligations {
+		if o.Kind != sallyport.OnlyRange {
+			continue
+		}
+		a, b, ok := o.Range()
+		if !ok {
+			return 0, -1
+		}
+		first, last = max(first, a), min(last, b)
+	}
+	return first, last
+}
+
+// Scoped reports whether the permit reaches only a part of what it was given for.
+func (p *Permit) Scoped() bool {
+	return slices.ContainsFunc(p.obligations, func(o sallyport.Obligation) bool { return o.Kind.Several() })
+}
 
 // Count adds n bytes handed to the client. It returns the cut if the permit was
 // withdrawn; those bytes are then counted as delivered after the order.

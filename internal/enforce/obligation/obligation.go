@@ -28,9 +28,10 @@ func Kinds() []sallyport.ObligationKind {
 
 // Bytes is how many bytes the permit covers in all, -1 when any number. Of several
 // limits the lowest counts.
-func Bytes(p *guard.Permit) int64 { return lowest(p, sallyport.LimitBytes) }
+func Bytes(p *guard.Permit) int64 { return Lowest(p, sallyport.LimitBytes) }
 
-func lowest(p *guard.Permit, kind sallyport.ObligationKind) int64 {
+// Lowest is the lowest value of a permit's obligations of a kind, -1 where it has none.
+func Lowest(p *guard.Permit, kind sallyport.ObligationKind) int64 {
 	least := int64(-1)
 	for _, o := range p.Obligations() {
 		if o.Kind == kind && (least < 0 || o.Value < least) {
@@ -62,7 +63,7 @@ type rateKey struct {
 
 // limiter returns the limiter for a permit, nil when its rate is not limited.
 func (r *Rates) limiter(p *guard.Permit) *rate.Limiter {
-	value := lowest(p, sallyport.LimitRate)
+	value := Lowest(p, sallyport.LimitRate)
 	if value < 0 {
 		return nil
 	}

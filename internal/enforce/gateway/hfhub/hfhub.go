@@ -199,3 +199,8 @@ func writeJSON(d *gateway.Delivery, v any) error {
 	d.Header().Set("Content-Type", "application/json")
 	return d.Whole(http.StatusOK, body)
 }
+
+// Carries are the obligations on files and their bytes, which the vault keeps to.
+func (*Hub) Carries() []sallyport.ObligationKind {
+	return []sallyport.ObligationKind{sallyport.OnlyFiles, sallyport.OnlyRange}
+}

@@ -216,3 +216,8 @@ func (n *Native) Refuse(w http.ResponseWriter, r *http.Request, f gateway.Refusa
 		_ = json.NewEncoder(w).Encode(e) // the client may be gone
 	}
 }
+
+// Carries are the obligations on files and their bytes, which the vault keeps to.
+func (*Native) Carries() []sallyport.ObligationKind {
+	return []sallyport.ObligationKind{sallyport.OnlyFiles, sallyport.OnlyRange}
+}

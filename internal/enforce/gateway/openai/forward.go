@@ -49,6 +49,9 @@ func (c *Chat) forward(d *gateway.Delivery, route string, body *request) error {
 	if err != nil {
 		return err
 	}
+	if err := body.narrow(d.Permit, route); err != nil {
+		return err
+	}
 	name, err := jsontext.AppendQuote(nil, body.model)
 	if err != nil {
 		return err
