@@ -15,6 +15,7 @@ import (
 	"sallyport/internal/authz/decision"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/policy/cast"
+	"sallyport/internal/authz/policy/table"
 	"sallyport/internal/authz/policy/engines"
 )
 
@@ -86,7 +87,7 @@ func (r *requester) question() (who sallyport.PrincipalID, on string, granted bo
 		Assurance: pick(r, sallyport.NoAssurance, sallyport.SingleFactor, sallyport.MultiFactor, sallyport.PhishingResistant, sallyport.Hardware),
 		AuthTime:  now.Add(-time.Duration(pick(r, 0, 60, 899, 900, 3600, 28799, 28800, 90000)) * time.Second),
 		Session:   pick(r, "", "s1"), Family: "f1", Client: pick(r, "", "cli"), Bound: r.IntN(2) == 0, Purpose: pick(r, "", "research"),
-		Network: pick(r, "", "office"), Risk: pick(r, 0, 0, 0, 49, 50, 59, 60, 89, 90, 100), Working: r.IntN(2) == 0, Country: pick(r, "", "DE"),
+		Network: pick(r, "", "office", "staging"), Risk: pick(r, 0, 0, 0, 49, 50, 59, 60, 89, 90, 100), Working: r.IntN(2) == 0, Country: pick(r, "", "DE"),
 		History: policy.History{Day: policy.Window{Bytes: int64(r.IntN(1 << 30)), Denials: int64(r.IntN(40)), Models: int64(r.IntN(9))}},
 	}
 	if r.IntN(3) == 0 {
@@ -112,6 +113,11 @@ func (r *requester) facts(t *testing.T, e policy.Engine, who sallyport.Principal
 		}
 		if granted {
 			b.Grants = []decision.Grant{{ID: "G-1", Actions: []sallyport.Action{q.Action}, From: q.At.Add(-time.Hour), Until: q.At.Add(time.Hour)}}
+		}
+		if granted && q.Purpose != "" { // and an emergency right is open
+			if err := table.Given([]string{"role break-glass-data"}, b, &q); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if b, err = decision.Prepare(e, b); err != nil {
 			t.Fatal(err)

@@ -97,7 +97,13 @@ hold("proof.restricted-weights") if {
 }
 
 # release.cedar
-hold("release.not-by-its-maker") if input.resource.attrs.pushedBy == input.principal.attrs.person
+hold("release.not-by-its-maker") if maker
+
+hold("release.not-approved-by-its-maker") if maker
+
+maker if input.principal.attrs.person in input.resource.attrs.makers
+
+maker if input.principal.attrs.owner in input.resource.attrs.makers
 
 hold("production.proof") if not proved(2)
 
@@ -133,3 +139,21 @@ hold("risk.hold-restricted-weights") if {
 	restricted
 	not calm(90)
 }
+
+# purposes.cedar
+hold("purpose.drift") if {
+	count(input.resource.attrs.purposes) > 0
+	not input.context.purpose in input.resource.attrs.purposes
+}
+
+# environments.cedar
+hold("staging.no-production-data") if {
+	elsewhere
+	not input.principal["in"].Role["break-glass-data"]
+}
+
+elsewhere if input.context.network in {"staging", "development"}
+
+elsewhere if input.principal.attrs.environment != "production"
+
+hold("breakglass.data") if input.principal["in"].Role["break-glass-data"]
