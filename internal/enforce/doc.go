@@ -11,4 +11,5 @@
 //   - gateway/native: our own dialect, for push and pull.
 //   - authzen: the door for enforcement points elsewhere, AuthZEN Authorization API 1.0; authzen/wire its messages,
 //     authzen/dictionary what a point's words mean here, authzen/remote a decision point elsewhere that is asked too.
+//   - extauthz: answers proxies that ask before they pass a request on (Envoy, nginx, Caddy).
 package enforce

@@ -181,16 +181,31 @@ func readOneWay(c rune) bool {
 // pass on who called and for what.
 func dropForwarded(h http.Header) {
 	for name := range h {
-		n := strings.ReplaceAll(strings.ToLower(name), "_", "-")
-		switch {
-		case strings.HasPrefix(n, "x-forwarded"), strings.HasPrefix(n, "x-original"), strings.HasPrefix(n, "x-auth"),
-			strings.HasPrefix(n, "x-remote"), strings.HasPrefix(n, "x-ssl"), strings.HasPrefix(n, "x-client-cert"),
-			strings.HasPrefix(n, "client-cert"), strings.HasPrefix(n, "ssl-client"),
-			n == "forwarded", n == "x-real-ip", n == "x-user", n == "x-rewrite-url", n == "x-http-method-override",
-			n == "x-http-method", n == "x-method-override", n == "remote-user", n == "true-client-ip", n == "via":
+		if n := oneSpelling(name); ClaimsIdentity(name) || strings.HasPrefix(n, "x-forwarded") || n == "forwarded" || n == "x-real-ip" || n == "true-client-ip" || n == "via" {
 			delete(h, name)
 		}
 	}
+}
+
+func oneSpelling(name string) string { return strings.ReplaceAll(strings.ToLower(name), "_", "-") }
+
+// ClaimsIdentity reports whether a header field, in any spelling, is one by which who sends a request could claim to be
+// somebody, or to ask for something else than its first line says. Fields that only tell the way a request took
+// (X-Forwarded-For, Via) are not among them.
+func ClaimsIdentity(name string) bool {
+	n := oneSpelling(name)
+	for _, prefix := range []string{"x-original", "x-auth", "x-remote", "x-ssl", "x-client-cert", "client-cert", "ssl-client"} {
+		if strings.HasPrefix(n, prefix) {
+			return true
+		}
+	}
+	switch n {
+	case "x-user", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override", "remote-user",
+		"x-forwarded-user", "x-forwarded-client-cert", "x-forwarded-tls-client-cert", "x-forwarded-email", "x-forwarded-groups",
+		"x-forwarded-preferred-username", "x-forwarded-access-token", "x-mlflow-guardrail-bypass":
+		return true
+	}
+	return false
 }
 
 // PeerIP returns the address of the connection's other end, "" when it has none.
