@@ -73,6 +73,7 @@ type search struct {
 	surveys []policy.Survey
 	filter  Filter
 	report  Report
+	lazy    bool // the others are asked only what the last engine allows
 	// worth tells whether a pair with these policies in play is worth asking about.
 	worth func(p *pair) bool
 	// answer takes the results of one question, one for each engine; false ends the search.
@@ -221,8 +222,13 @@ func (s *search) pair(ctx context.Context, p *pair) (more bool, err error) {
 			return false, ctx.Err()
 		}
 		q := policy.Query{Principal: p.principal.UID, Action: policy.UID{Type: "Action", ID: p.action}, Resource: p.resource.UID, Context: p.context(at)}
-		for i, e := range s.engines {
-			results[i] = e.Evaluate(q, loaded[i])
+		last := len(s.engines) - 1
+		results[last] = s.engines[last].Evaluate(q, loaded[last])
+		for i := range last {
+			if s.lazy && !results[last].Allowed {
+				continue
+			}
+			results[i] = s.engines[i].Evaluate(q, loaded[i])
 		}
 		if !s.answer(p, q, results) {
 			return false, nil
@@ -248,15 +254,17 @@ func advance(at []int, digits []dimension) bool {
 func NoWider(ctx context.Context, old, next policy.Surveyor, f Filter, l Limits) (Report, error) {
 	changed := changes(old, next)
 	s := newSearch(l, f, old, next)
-	s.worth = func(p *pair) bool {
-		permits, differs := false, false
-		for i, x := range p.plays {
-			for id, y := range x {
-				permits = permits || i == 1 && y.Effect == policy.Permit
-				differs = differs || changed[id]
-			}
+	s.lazy = true
+	s.worth = func(p *pair) bool { // only a permit that is new or a forbid that was there and is not as it was can widen
+		permits, opens := false, false
+		for id, y := range p.plays[1] {
+			permits = permits || y.Effect == policy.Permit
+			opens = opens || y.Effect == policy.Permit && changed[id]
 		}
-		return permits && differs
+		for id, y := range p.plays[0] {
+			opens = opens || y.Effect == policy.Forbid && changed[id]
+		}
+		return permits && opens
 	}
 	s.answer = func(p *pair, q policy.Query, r []policy.Result) bool {
 		if !r[1].Allowed { // what is not allowed by the engine is not allowed by any rule around it
