@@ -48,7 +48,15 @@
 //
 // # Remedies
 //
-// A remedy was tried on the same facts before it is named: stronger proof, a
-// grant, a wider or bound token, an enrolled device or a fresh report of it, or
-// several of them together.
+// What would permit is searched for along what the policies that may bear on the question ask about (policy.Levers):
+// proof, a grant, a key, a device, a purpose, a network, a time. A way out is a set of changes that were tried together
+// on the same facts and permit, and of which none can be left out: each smaller set was tried, too. At most three are
+// named, the least first, and beside them a lesser action on the same thing that is permitted as things are. A grant is
+// named only to who may ask for one; the end of a hold only where it has one.
+//
+// Policies for auditors (@audience("auditor")) take no part in finding a way: it is found on the others, and named where
+// it permits on all. So nothing is named that would not be named if they did not exist.
+//
+// A search tries at most 96 ways, fewer the more policy text one evaluation reads, and none where the policies ask nothing
+// that could be changed. Judge decides without it.
 package decision

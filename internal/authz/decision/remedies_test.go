@@ -291,3 +291,48 @@ func hushedPermit(d sallyport.Decision) bool {
 func offered(d sallyport.Decision, way []sallyport.Remedy) bool {
 	return slices.ContainsFunc(append([][]sallyport.Remedy{d.Remedies}, d.Otherwise...), func(x []sallyport.Remedy) bool { return slices.Equal(x, way) })
 }
+
+// counting is an engine that counts its evaluations.
+type counting struct {
+	*cedar.Engine
+	asked int
+}
+
+func (c *counting) Evaluate(q policy.Query, over policy.Entities) policy.Result {
+	c.asked++
+	return c.Engine.Evaluate(q, over)
+}
+
+func (c *counting) Open() policy.Engine { return c }
+
+// TestADenialIsNoAmplifier: what a search for ways out costs is bounded, whatever the policies ask and however many they
+// are; and where nothing that they ask could be changed, nothing is tried.
+func TestADenialIsNoAmplifier(t *testing.T) {
+	bomb := `@id("use") @owner("x") @requirement("T") permit(principal, action == Action::"model.infer", resource);` + "\n"
+	for i := range 60 {
+		bomb += fmt.Sprintf(`@id("f%d") @owner("x") @requirement("T") @outcome("step-up") @needs("aal1") forbid(principal, action == Action::"model.infer", resource)
+unless { context.purpose == "p%d" && context.network == "n%d" && context.now.toTime() > duration("%dm") && context.assurance >= 4 && context.granted && context.bound && context.device.level > 2 };`+"\n", i, i, i, i)
+	}
+	long := strings.Repeat(`@id("n%d") @owner("x") @requirement("T") forbid(principal, action == Action::"model.infer", resource) when { context.assurance > 9 && context.file == "`+strings.Repeat("x", 4000)+`" };`+"\n", 1)
+	heavy := `@id("never") @owner("x") @requirement("T") forbid(principal, action == Action::"model.infer", resource) unless { context.granted };` + "\n"
+	for i := range 200 {
+		heavy += fmt.Sprintf(long, i)
+	}
+	for name, c := range map[string]struct {
+		text        string
+		least, most int // evaluations
+	}{
+		"a bomb":              {bomb, 10, 96 + 20},
+		"a heavy set":         {heavy, 1, 12},
+		"nothing to change":   {`@id("a") @owner("x") @requirement("T") permit(principal, action == Action::"model.infer", resource) when { resource.class == "public" };`, 1, 1},
+		"nothing at all":      {`@id("a") @owner("x") @requirement("T") permit(principal, action == Action::"model.pull", resource);`, 1, 1},
+		"never, by any means": {`@id("a") @owner("x") @requirement("T") forbid(principal, action, resource); @id("b") @owner("x") @requirement("T") permit(principal, action, resource) when { context.granted || context.assurance > 1 };`, 2, 6},
+	} {
+		e := &counting{Engine: compile(t, c.text)}
+		f := decision.Facts{Basis: prepare(t, e, basis()), Question: question(sallyport.ModelInfer)}
+		d := decision.Decide(e, f)
+		if d.Outcome == sallyport.Allow || len(d.Remedies) == 0 || e.asked < c.least || e.asked > c.most {
+			t.Errorf("%s: %s after %d evaluations, want %d to %d; %+v", name, d.Outcome, e.asked, c.least, c.most, d.Remedies)
+		}
+	}
+}

@@ -15,7 +15,7 @@ import (
 // and a device, whatever its policies say.
 func newSearch(engine policy.Engine, f *Facts, ip netip.Addr) *search {
 	s := &search{engine: engine, open: engine, facts: f, ip: ip, scoped: f.Scope.Covers(f.Action, f.Resource), tried: map[way]bool{}, whole: map[way]bool{},
-		levers: policy.Levers{Reads: policy.LeverProof | policy.LeverGrant | policy.LeverKey | policy.LeverDevice}}
+		most: maxTries, levers: policy.Levers{Reads: policy.LeverProof | policy.LeverGrant | policy.LeverKey | policy.LeverDevice}}
 	x, ok := engine.(policy.Explainer)
 	if !ok {
 		return s
@@ -30,7 +30,9 @@ func newSearch(engine policy.Engine, f *Facts, ip netip.Addr) *search {
 		s.levers.Networks = slices.Concat(s.levers.Networks, more.Networks)
 		s.levers.Days = slices.Concat(s.levers.Days, more.Days)
 		s.levers.Instants = slices.Concat(s.levers.Instants, more.Instants)
+		s.levers.Weight += more.Weight
 	}
+	s.most = min(maxTries, maxText/max(s.levers.Weight, 1))
 	return s
 }
 
@@ -135,7 +137,7 @@ func lesser(a sallyport.Action) []sallyport.Action {
 // instead names one other action on the same thing that is permitted as things are.
 func (s *search) instead() [][]sallyport.Remedy {
 	for _, a := range lesser(s.facts.Action) {
-		if s.held || !s.facts.Scope.Covers(a, s.facts.Resource) || s.tries >= maxTries {
+		if s.held || !s.facts.Scope.Covers(a, s.facts.Resource) || s.tries >= s.most {
 			continue
 		}
 		other := *s.facts

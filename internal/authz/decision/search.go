@@ -13,9 +13,10 @@ import (
 
 // Limits on a search: what it may cost, and what it looks at.
 const (
-	maxTries      = 96 // evaluations of one search
-	maxSituations = 16 // purposes, networks and times that are tried
-	maxWays       = 3  // that are offered
+	maxTries      = 96      // evaluations of one search
+	maxText       = 2 << 20 // bytes of policy text that they read together
+	maxSituations = 16      // purposes, networks and times that are tried
+	maxWays       = 3       // that are offered
 	maxWait       = 31 * 24 * time.Hour
 )
 
@@ -32,6 +33,7 @@ type search struct {
 	tried  map[way]bool // what the open policies say
 	whole  map[way]bool // what all of them say
 	tries  int
+	most   int // tries
 	found  []way
 }
 
@@ -168,7 +170,7 @@ func (s *search) try(engine policy.Engine, memory map[way]bool, w way) bool {
 	if known, ok := memory[w]; ok {
 		return known
 	}
-	if s.tries >= maxTries {
+	if s.tries >= s.most {
 		return false
 	}
 	s.tries++
@@ -351,5 +353,5 @@ func (s *search) least(w way) bool {
 			return false
 		}
 	}
-	return s.tries < maxTries // else something was not tried
+	return s.tries < s.most // else something was not tried
 }

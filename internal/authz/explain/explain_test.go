@@ -74,7 +74,7 @@ func everything(t *testing.T, e policy.Engine, f decision.Facts, to explain.Audi
 	d := decision.Decide(e, f)
 	parts := []any{explain.Of(e, f, d, to), d, event(f, d)}
 	if to == explain.Asker {
-		parts[1], parts[2] = decision.Shown(e, d), decision.Withhold(e, event(f, d))
+		parts[1], parts[2] = decision.Shown(e, d), explain.Withhold(e, event(f, d))
 	}
 	text, err := json.Marshal(parts)
 	if err != nil {

@@ -78,4 +78,5 @@ type Levers struct {
 	Networks []string        // texts that network is compared with
 	Days     []time.Duration // times of day, UTC, at which a comparison turns
 	Instants []time.Time     // instants at which a comparison turns
+	Weight   int             // bytes of policy text that one evaluation reads: what asking again costs
 }

@@ -116,7 +116,7 @@ func told(w api.Why, l sallyport.Logged, engine policy.Engine, d sallyport.Decis
 		out.Decided, err = leafOf(l)
 		return out, err
 	}
-	l.Event = decision.Withhold(engine, l.Event)
+	l.Event = explain.Withhold(engine, l.Event)
 	var err error
 	if out.Decided, err = leafOf(l); err != nil {
 		return out, err
@@ -141,7 +141,7 @@ func toldCut(e api.Entry, engine policy.Engine) (*api.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.Event = decision.Withhold(engine, l.Event)
+	l.Event = explain.Withhold(engine, l.Event)
 	e, err = leafOf(l)
 	return &e, err
 }

@@ -91,7 +91,9 @@ func (e *Engine) Levers(q policy.Query, over policy.Entities) policy.Levers {
 		return all
 	}
 	declared := false
-	for _, c := range e.index.candidates(&r, snap) {
+	list := e.index.candidates(&r, snap)
+	all.Weight = list.weight(len(q.Context.File))
+	for _, c := range list {
 		if c.levers == nil { // for auditors, or asking nothing
 			continue
 		}
@@ -100,8 +102,8 @@ func (e *Engine) Levers(q policy.Query, over policy.Entities) policy.Levers {
 	}
 	if declared && !e.Withheld("resource.purposes") {
 		resource, _ := snap.Get(r.Resource)
-		list, _ := resource.Attributes.Get("purposes")
-		if set, isSet := list.(types.Set); isSet {
+		declares, _ := resource.Attributes.Get("purposes")
+		if set, isSet := declares.(types.Set); isSet {
 			var more clause.Own
 			for v := range set.All() {
 				more.Purpose(v)
