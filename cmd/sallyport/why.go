@@ -43,7 +43,7 @@ and age, and what is kept from the other ("auditors only"). With --for asker the
 			return a.answer(w, func() { a.explainDecision(w, l) })
 		},
 	}
-	c.Flags().StringVar(&audience, "for", "", "whom it is explained to: `asker` or auditor; the most that you may read unless said otherwise")
+	c.Flags().StringVar(&audience, "for", "", "`AUDIENCE` that it is explained to, asker or auditor: the most that you may read unless said otherwise")
 	complete(c, "for", "asker", "auditor")
 	return c
 }

@@ -79,7 +79,9 @@ func NewInfo(effect Effect, annotations map[string]string, text string) (Info, e
 		if audience != Auditor {
 			return Info{}, fault(`write @audience("auditor"), or leave it out`, "@audience %q of policy %s is not understood", audience, i.ID)
 		}
-		i.Secret = true
+		if i.Secret = true; i.Outcome != sallyport.Deny || annotations["remedy"] != "" || annotations["contact"] != "" {
+			return Info{}, fault("leave out @outcome, @remedy and @contact: whom it stops may not see that it is there", "policy %s is for auditors and speaks to others", i.ID)
+		}
 	}
 	return i, i.readObligations()
 }

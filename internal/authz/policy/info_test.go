@@ -70,6 +70,10 @@ func TestNewInfoRefuses(t *testing.T) {
 		"a forbid with a limit":      {policy.Forbid, notes("obligation", "limit-bytes=1")},
 		"an empty obligation":        {policy.Permit, notes("obligation", "")},
 		"a negative limit":           {policy.Permit, notes("obligation", "limit-bytes=-1")},
+		"another audience":           {policy.Forbid, notes("audience", "everybody")},
+		"no audience":                {policy.Forbid, notes("audience", "")},
+		"a secret that holds":        {policy.Forbid, notes("audience", "auditor", "outcome", "hold")},
+		"a secret with a contact":    {policy.Forbid, notes("audience", "auditor", "contact", "sec")},
 	} {
 		if _, err := policy.NewInfo(test.effect, test.annotations, ""); sallyport.KindOf(err) != sallyport.Invalid {
 			t.Errorf("%s: error %v, want one of kind invalid", name, err)
