@@ -55,6 +55,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		}
 	}
 	code := a.report(ctx, err)
+	a.remember(root, args, err)
 	if err := out.Flush(); err != nil && code == 0 {
 		fmt.Fprintln(a.err, "sallyport: write the answer:", err)
 		return client.ExitError
@@ -92,7 +93,7 @@ Every command takes --json. Environment: SALLYPORT_SERVER, SALLYPORT_CA, XDG_CON
 		commands []*cobra.Command
 	}{
 		{"me", []*cobra.Command{a.login(), a.logout(), a.whoami(), a.sessions(), a.token(), a.delegate(), a.envCommand(), a.device(), a.runCommand(), a.agent(), a.dockerCredential()}},
-		{"ask", []*cobra.Command{a.can(), a.why(), a.request(), a.inbox(), a.approve(), a.deny(), a.grants()}},
+		{"ask", []*cobra.Command{a.can(), a.why(), a.request(), a.retry(), a.inbox(), a.review(), a.approve(), a.deny(), a.grants(), a.approvers()}},
 		{"models", []*cobra.Command{a.ls(), a.show(), a.push(), a.pull()}},
 		{"guard", []*cobra.Command{a.lock(), a.unlock(), a.holds(), a.logCommand(), a.replay(), a.verify()}},
 		{"govern", []*cobra.Command{a.policy(), a.matrix(), a.user(), a.recovery(), a.group(), a.role(), a.service(), a.agentIdentity(), a.guest(), a.trust(), a.leave(), a.successor(), a.idp(), a.catalog(), a.usage(), a.apply(), a.clients(), a.tokens(), a.keys(), a.routes()}},

@@ -92,7 +92,7 @@ func (a *app) verdict(x api.Answer) error {
 }
 
 func (a *app) request() *cobra.Command {
-	var for_, why string
+	var for_, why, from, task string
 	var wait, withdraw bool
 	c := &cobra.Command{
 		Use: "request ACTION RESOURCE", Short: "Ask other people for a right, for a time", Args: cobra.MaximumNArgs(2),
@@ -100,30 +100,40 @@ func (a *app) request() *cobra.Command {
 Without arguments: list what you asked for. The exit code is 4 while the request is pending.`,
 		Example: `  sallyport request model.pull acme/fraud --for 1h --why "compare with the retrained one"
   sallyport request model.pull acme/fraud --for 1h --why "…" --wait && sallyport pull acme/fraud ./fraud
+  sallyport request --from D-5n6p… --for 1h --why "…"
+  sallyport request model.pull acme/fraud --for 8h --why "…" --task mlflow:lab/9f2c
   sallyport request --withdraw R-7m2k9x
   sallyport request`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case withdraw && len(args) == 1:
 				return a.withdraw(cmd.Context(), args[0])
-			case withdraw || len(args) == 1:
-				return usage(cmd, "write ACTION RESOURCE, or --withdraw R-…, or nothing")
-			case len(args) == 0:
+			case withdraw || len(args) == 1 || from != "" && len(args) > 0:
+				return usage(cmd, "write ACTION RESOURCE, or --from D-…, or --withdraw R-…, or nothing")
+			case len(args) == 0 && from == "":
 				return a.myRequests(cmd.Context())
-			}
-			ask, err := newAsk(cmd, args, for_, why)
-			if err != nil {
-				return err
 			}
 			c, err := a.connect()
 			if err != nil {
 				return err
 			}
+			if from != "" {
+				if args, err = a.refused(cmd.Context(), c, from); err != nil {
+					return err
+				}
+			}
+			ask, err := newAsk(cmd, args, for_, why)
+			if err != nil {
+				return err
+			}
+			ask.Task = task
 			return a.ask(cmd.Context(), c, ask, wait)
 		},
 	}
 	c.Flags().StringVar(&for_, "for", "", "how long you need it: 30m, `1h`, 8h")
 	c.Flags().StringVar(&why, "why", "", "the `REASON`, for whoever decides")
+	c.Flags().StringVar(&from, "from", "", "ask for what this refusal, `D-…`, says can be asked for")
+	c.Flags().StringVar(&task, "task", "", "end with this `TASK` too: lease, mlflow:CONNECTOR/RUN, kubernetes:CONNECTOR/NAMESPACE/JOB, ticket:CONNECTOR/TICKET")
 	c.Flags().BoolVar(&wait, "wait", false, "wait until it is decided")
 	c.Flags().BoolVar(&withdraw, "withdraw", false, "take the named request back")
 	c.ValidArgsFunction = actionThenNothing
@@ -136,6 +146,19 @@ func (a *app) withdraw(ctx context.Context, id string) error {
 
 func (a *app) myRequests(ctx context.Context) error {
 	return do(ctx, a, (*client.Client).Asked, func(all []api.Request) { a.requests(all, "You asked for nothing.") })
+}
+
+// refused reads what a refusal says can be asked for.
+func (a *app) refused(ctx context.Context, c *client.Client, id string) ([]string, error) {
+	w, err := c.Why(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	action, resource, err := w.Request()
+	if err == nil {
+		a.note("asking for %s on %s", action, clean(resource))
+	}
+	return []string{string(action), resource}, err
 }
 
 func newAsk(cmd *cobra.Command, args []string, for_, why string) (api.Ask, error) {
@@ -189,10 +212,15 @@ const pending = "pending"
 func (a *app) asked(r api.Request) {
 	switch {
 	case r.State == pending:
-		a.line("%s asks for %s on %s for %s; %d of %d approvals, until %s", r.ID, r.Action, r.Resource, r.For, yes(r), r.Need, a.when(r.Expires))
+		a.line("%s asks: %s; %d of %d approvals, until %s", r.ID, r.Subject, yes(r), r.Need, a.when(r.Expires))
+		a.line("  who may approve     %s", r.Approvers)
 		a.line("  approver's command  sallyport approve %s", r.ID)
+		a.line("  approver's page     %s", r.Page)
 	case r.Grant != nil:
 		a.line("%s approved: %s on %s until %s (grant %s)", r.ID, r.Action, r.Resource, a.when(r.Grant.Until), r.Grant.ID)
+		if r.Task == "lease" {
+			a.line("  begin it with       sallyport grants renew %s", r.Grant.ID)
+		}
 	default:
 		a.line("%s is %s", r.ID, r.State)
 	}
@@ -246,12 +274,17 @@ func (a *app) inbox() *cobra.Command {
 
 func (a *app) approve() *cobra.Command {
 	var why string
+	var wait bool
 	c := &cobra.Command{
 		Use: "approve R-…", Short: "Approve a request of somebody else", Args: arguments("R-…"),
-		Example: `  sallyport approve R-7m2k9x --reason "agreed with risk"`,
-		RunE:    func(cmd *cobra.Command, args []string) error { return a.vote(cmd.Context(), args[0], true, why) },
+		Long: `Approve a request. Where a yes is signed with a passkey, the browser opens the request's page: there you see what it
+would change and sign it. The exit code is 4 until you have.`,
+		Example: `  sallyport approve R-7m2k9x --reason "agreed with risk"
+  sallyport approve R-7m2k9x --wait`,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.vote(cmd.Context(), args[0], true, why, wait) },
 	}
 	c.Flags().StringVar(&why, "reason", "", "the `REASON`, for the record")
+	c.Flags().BoolVar(&wait, "wait", false, "wait until you have signed it in the browser")
 	return c
 }
 
@@ -264,7 +297,7 @@ func (a *app) deny() *cobra.Command {
 			if why == "" {
 				return usage(cmd, "say why, with --reason")
 			}
-			return a.vote(cmd.Context(), args[0], false, why)
+			return a.vote(cmd.Context(), args[0], false, why, false)
 		},
 	}
 	c.Flags().StringVar(&why, "reason", "", "the `REASON`, for whoever asked")
@@ -272,7 +305,7 @@ func (a *app) deny() *cobra.Command {
 }
 
 // vote votes on exactly what is printed.
-func (a *app) vote(ctx context.Context, id string, yes bool, why string) error {
+func (a *app) vote(ctx context.Context, id string, yes bool, why string, wait bool) error {
 	c, err := a.connect()
 	if err != nil {
 		return err
@@ -281,7 +314,10 @@ func (a *app) vote(ctx context.Context, id string, yes bool, why string) error {
 	if err != nil {
 		return err
 	}
-	a.note("%s: %s asks for %s on %s for %s: %s", clean(r.ID), clean(string(r.Who)), clean(string(r.Action)), clean(r.Resource), clean(r.For), clean(r.Why))
+	a.note("%s: %s: %s", clean(r.ID), clean(r.Subject), clean(r.Why))
+	if yes && r.Sign && r.State == pending {
+		return a.sign(ctx, c, r, wait)
+	}
 	if r, err = c.Vote(ctx, r, yes, why); err != nil {
 		return err
 	}
@@ -294,6 +330,7 @@ func (a *app) grants() *cobra.Command {
 		Use: "grants", Short: "List grants", Args: arguments(),
 		Example: `  sallyport grants
   sallyport grants --all
+  sallyport grants standing
   sallyport grants revoke G-3kd81x`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return do(cmd.Context(), a, with((*client.Client).Grants, all), func(list []api.Grant) {
@@ -302,7 +339,7 @@ func (a *app) grants() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "everybody's; needs the right to read the log")
-	c.AddCommand(a.revokeGrant())
+	c.AddCommand(a.revokeGrant(), a.standing(), a.renewGrant())
 	return c
 }
 

@@ -103,13 +103,28 @@ func (a *app) signIn(ctx context.Context, c *client.Client, o client.LoginOption
 // browse opens a browser, and prints the address for whoever has none.
 func (a *app) browse(ctx context.Context, address string) error {
 	fmt.Fprintf(a.err, "Sign in with your browser at\n\n  %s\n\n", clean(address))
-	opener := cmp.Or(a.env("BROWSER"), map[string]string{"darwin": "open", "windows": "explorer"}[runtime.GOOS], "xdg-open")
-	if cmd := exec.CommandContext(ctx, opener, address); cmd.Start() == nil {
-		go func() { _ = cmd.Wait() }() // whether it opened one, the person sees
-	} else {
+	if !a.opened(ctx, address) {
 		fmt.Fprintln(a.err, "No browser could be started here. On another machine use: sallyport login --no-browser")
 	}
 	return nil
+}
+
+// browsePage opens a page of the server in a browser, and prints its address for whoever has none.
+func (a *app) browsePage(ctx context.Context, address string) error {
+	fmt.Fprintf(a.err, "Look at it and sign it in your browser at\n\n  %s\n\n", clean(address))
+	a.opened(ctx, address)
+	return nil
+}
+
+// opened starts a browser, and reports whether there is one.
+func (a *app) opened(ctx context.Context, address string) bool {
+	opener := cmp.Or(a.env("BROWSER"), map[string]string{"darwin": "open", "windows": "explorer"}[runtime.GOOS], "xdg-open")
+	cmd := exec.CommandContext(ctx, opener, address)
+	if cmd.Start() != nil {
+		return false
+	}
+	go func() { _ = cmd.Wait() }() // whether it opened one, the person sees
+	return true
 }
 
 func (a *app) showCode(d client.DeviceCode) {

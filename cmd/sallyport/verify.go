@@ -154,7 +154,7 @@ func (a *app) verifyLog(ctx context.Context, s logSource, each func(uint64, []by
 }
 
 func (a *app) logVerify() *cobra.Command {
-	var key string
+	var o verifying
 	c := &cobra.Command{
 		Use: "verify [DIR]", Short: "Verify the whole log: every entry, the tree, the signature, and that nothing was rewritten", Args: arguments("[DIR]"),
 		Long: `Verify a log, served or in a directory. Nothing but its key is believed. The checkpoint is kept: the next time the
@@ -173,10 +173,10 @@ log must still begin with all that it had now. Exit code 2 names the first bad e
 					return err
 				}
 			}
-			return a.reportLog(cmd.Context(), c, dir, key)
+			return a.reportLog(cmd.Context(), c, dir, o)
 		},
 	}
-	c.Flags().StringVar(&key, "key", "", "`FILE` with the log's public key, or with a policy of witnesses")
+	o.flags(c)
 	return c
 }
 
@@ -188,26 +188,40 @@ type logReport struct {
 	Root    string `json:"root"`
 	Earlier int    `json:"earlierCheckpoints"`
 	Trusted string `json:"trusted"` // "given", "known", or "first use"
+
+	Approvals verify.ApprovalReport `json:"approvals"`
 }
 
-func (a *app) reportLog(ctx context.Context, c *client.Client, dir, key string) error {
+func (a *app) reportLog(ctx context.Context, c *client.Client, dir string, o verifying) error {
+	key := o.key
 	s, err := a.openLog(ctx, c, dir, key)
 	if err != nil {
 		return err
 	}
-	r, err := a.verifyLog(ctx, s, nil)
+	approvals, err := readApprovers(o.approvers)
 	if err != nil {
 		return err
 	}
-	out := logReport{Log: s.name, Origin: r.Origin, Entries: r.Checked, Root: r.Root, Earlier: r.Earlier, Trusted: "known"}
+	approvals.Signed = o.signed
+	r, err := a.verifyLog(ctx, s, approvals.Each)
+	if err != nil {
+		return err
+	}
+	out := logReport{Log: s.name, Origin: r.Origin, Entries: r.Checked, Root: r.Root, Earlier: r.Earlier, Trusted: "known", Approvals: approvals.Report()}
 	switch {
 	case key != "":
 		out.Trusted = "given"
 	case s.first:
 		out.Trusted = "first use"
 	}
-	return a.answer(out, func() {
+	if err := a.answer(out, func() {
 		a.line("ok: %s, %d entries, root %s", out.Origin, out.Entries, out.Root)
+		if p := out.Approvals; p.Keys+p.Signed+p.Session > 0 {
+			a.line("  approvals: %d requests approved; %d votes signed by %d keys, %d by session alone; %d calls had a grant", p.Approved, p.Signed, p.Keys, p.Session, p.Used)
+		}
+		for _, p := range out.Approvals.Problems {
+			a.line("  entry %d, %s: %s", p.Index, p.About, p.Problem)
+		}
 		if out.Earlier > 0 {
 			a.line("  it still begins with what was verified before")
 		}
@@ -215,7 +229,23 @@ func (a *app) reportLog(ctx context.Context, c *client.Client, dir, key string) 
 			a.line("  the key is the server's own word, and kept from now on; compare it with one that you got by another way:")
 			a.line("  %s", strings.TrimSpace(s.key))
 		}
-	})
+	}); err != nil {
+		return err
+	}
+	return a.approvalProblems(out.Approvals)
+}
+
+// verifying is whom a verification believes.
+type verifying struct {
+	key       string // file of the log's public key
+	approvers string // file of the first approvers' keys
+	signed    bool   // no approval counts without a signature
+}
+
+func (v *verifying) flags(c *cobra.Command) {
+	c.Flags().StringVar(&v.key, "key", "", "`FILE` with the log's public key, or with a policy of witnesses")
+	c.Flags().StringVar(&v.approvers, "approvers", "", "`FILE` with the first approvers' keys; without it the log's own first key is believed")
+	c.Flags().BoolVar(&v.signed, "signed", false, "an approval that nobody signed is a finding, also from before there were keys")
 }
 
 func (a *app) verify() *cobra.Command {
@@ -223,20 +253,20 @@ func (a *app) verify() *cobra.Command {
 }
 
 func (a *app) verifyDir() *cobra.Command {
-	var key string
+	var o verifying
 	c := &cobra.Command{
 		Use: "log DIR", Short: "Verify a log's directory", Args: arguments("DIR"),
 		Example: "  sallyport verify log ./log --key log.key",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.reportLog(cmd.Context(), nil, args[0], key)
+			return a.reportLog(cmd.Context(), nil, args[0], o)
 		},
 	}
-	c.Flags().StringVar(&key, "key", "", "`FILE` with the log's public key, or with a policy of witnesses")
+	o.flags(c)
 	return c
 }
 
 func (a *app) verifyReceipt() *cobra.Command {
-	var key string
+	var key, approvers string
 	c := &cobra.Command{
 		Use: "receipt FILE", Short: "Verify a receipt and print the entry it proves", Args: arguments("FILE"),
 		Example: "  sallyport verify receipt pull.tlog-proof --key log.key",
@@ -256,17 +286,32 @@ func (a *app) verifyReceipt() *cobra.Command {
 			if err != nil {
 				return &exit{client.ExitDenied, err}
 			}
+			statement := ""
+			if approvers != "" {
+				keys, err := readApprovers(approvers)
+				if err != nil {
+					return err
+				}
+				if statement, err = verify.Vote(p.Leaf, keys.Pins); err != nil {
+					return &exit{client.ExitDenied, err}
+				}
+			}
 			return a.answer(struct {
 				Origin string          `json:"origin"`
 				Index  uint64          `json:"index"`
 				Size   uint64          `json:"size"`
 				Entry  json.RawMessage `json:"entry"`
-			}{p.Origin, p.Index, p.Size, p.Leaf}, func() {
+				Signed string          `json:"signed,omitempty"` // the statement of a vote whose signature verifies
+			}{p.Origin, p.Index, p.Size, p.Leaf, statement}, func() {
 				a.line("ok: entry %d of %s, under a checkpoint of %d entries", p.Index, p.Origin, p.Size)
 				a.line("%s", string(p.Leaf))
+				if statement != "" {
+					a.line("signed: %s", statement)
+				}
 			})
 		},
 	}
+	c.Flags().StringVar(&approvers, "approvers", "", "`FILE` with approvers' keys: the entry must be a vote that one of them signed")
 	c.Flags().StringVar(&key, "key", "", "`FILE` with the log's public key, or with a policy of witnesses")
 	return c
 }

@@ -30,7 +30,7 @@ import (
 type Approvals struct {
 	Need   int  `yaml:"need"`   // people, 1 by default, where no policy says who
 	Signed bool `yaml:"signed"` // every yes must be signed, also while nobody has an approver's key
-	// Approvers is a file of the first approvers' keys: a JSON list as 'sallyport approvers --json' prints it. With it
+	// Approvers is a file of the first approvers' keys: a JSON list as 'sallyport approvers keys' prints it. With it
 	// nobody becomes an approver on first use.
 	Approvers string `yaml:"approvers"`
 

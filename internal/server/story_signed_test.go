@@ -1,6 +1,10 @@
 package server_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"database/sql"
 	"net/http"
 	"path/filepath"
@@ -9,8 +13,10 @@ import (
 
 	"sallyport"
 	"sallyport/internal/audit/trail"
+	sign "sallyport/internal/authz/approval/signed"
 	"sallyport/internal/plumbing/softkey"
 	"sallyport/internal/web/api"
+	"sallyport/verify"
 )
 
 // approvers makes the first administrator's passkey the first approver's key, and those of others by signed approvals.
@@ -101,6 +107,14 @@ func TestApprovalsAreSigned(t *testing.T) {
 	r.sql("UPDATE jit_grant SET ends = ends - 86400000000 WHERE id = '" + after.Grant.ID + "'")
 	r.touch()
 	r.eventually("the grant counts", func() bool { return r.As("ana").Pull(fraud).last.status == http.StatusOK })
+	// Outsiders see the same from the log alone: every approval since the first key is signed, and nothing was used without one.
+	report := r.verifiedApprovals(nil)
+	if report.Keys != 3 || report.Signed != 4 || report.Session != 0 || report.Approved != 3 || report.Used == 0 || len(report.Problems) != 0 {
+		t.Errorf("from the log: %+v", report)
+	}
+	if report := r.verifiedApprovals([]sign.Key{strangersKey(t)}); len(report.Problems) == 0 {
+		t.Error("with another first key pinned the log's own is believed")
+	}
 	// A whole approval out of nothing, as a thief of the API process would write it: the vote of rita, without her key.
 	r.sql("UPDATE approval SET state = 'approved', decided = created, votes = '" + `[{"voter":"user:rita","person":"user:rita","yes":true,"at":"2026-01-01T00:00:00Z"}]` + "' WHERE id = '" + before.ID + "'")
 	if got, err := r.As("eva").who.client.Request(ctx, before.ID); err != nil || got.State != "void" || got.Grant != nil {
@@ -130,4 +144,29 @@ func (r *story) sql(statement string) {
 func (r *story) touch() {
 	r.t.Helper()
 	r.sql("INSERT INTO outbox (kind) VALUES ('grant')")
+}
+
+// verifiedApprovals walks the whole log as outsiders do, believing pins.
+func (r *story) verifiedApprovals(pins []sign.Key) verify.ApprovalReport {
+	r.t.Helper()
+	a := &verify.Approvals{Pins: pins}
+	r.verified(uint64(len(r.leaves())))
+	if _, err := verify.Log(r.t.Context(), verify.Dir(r.server.LogDir()), r.server.LogKey(), verify.Options{Each: a.Each}); err != nil {
+		r.t.Fatal(err)
+	}
+	return a.Report()
+}
+
+// strangersKey is a key that nobody here holds.
+func strangersKey(t *testing.T) sign.Key {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sign.Key{Credential: []byte("a stranger's"), Person: "user:stranger", Algorithm: -7, Public: public, Party: "localhost", Origin: "https://localhost"}
 }

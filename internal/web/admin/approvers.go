@@ -151,7 +151,7 @@ func (a *API) removeApprover(c *Call) (any, error) {
 			return a.askAboutKey(c, signed.Change{Act: signed.Remove, Key: signed.Key{Credential: k.Credential, Person: k.Person}})
 		}
 	}
-	return nil, sallyport.E("remove approver's key", sallyport.NotFound, "there is no such key", "run 'sallyport approvers' to see them")
+	return nil, sallyport.E("remove approver's key", sallyport.NotFound, "there is no such key", "run 'sallyport approvers ls' to see them")
 }
 
 func (a *API) askAboutKey(c *Call, change signed.Change) (any, error) {

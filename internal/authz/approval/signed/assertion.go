@@ -49,7 +49,7 @@ const maxKeys = 1 << 20
 
 // ParseKeys reads a list of keys in JSON, strictly.
 func ParseKeys(raw []byte) ([]Key, error) {
-	const op, hint = "read approvers' keys", "write the list that 'sallyport approvers --json' prints"
+	const op, hint = "read approvers' keys", "write the list that 'sallyport approvers keys' prints"
 	if len(raw) > maxKeys {
 		return nil, sallyport.E(op, sallyport.TooLarge, "the list has more than 1 MiB", hint)
 	}

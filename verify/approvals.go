@@ -1,0 +1,249 @@
+package verify
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"sallyport"
+	"sallyport/internal/authz/approval/signed"
+)
+
+// MaxProblems is how many problems with approvals are kept; more are only counted.
+const MaxProblems = 100
+
+// Approvals verifies, from the events of a log alone, every approval that it records: the chain of approvers' keys, each
+// signed vote, and that each request that was approved had as many good votes of the right people as it asked for. Its
+// Each is for Options.Each. The zero value trusts the first key that the log records. It is for one goroutine.
+type Approvals struct {
+	// Pins are the first approvers' keys, known from elsewhere, as ParseApprovers reads them. With them the log cannot
+	// bring a first key of its own.
+	Pins []signed.Key
+	// Signed makes an approval by session a problem also where the log knows no approver's key yet.
+	Signed bool
+
+	entries   []signed.Entry
+	keys      signed.Keys
+	walked    bool
+	votes     map[string][]signed.Vote // by request
+	questions map[string]string        // request: hash
+	approved  map[string]bool          // "G-…": by a good approval
+	bases     map[string][]string      // content hash of facts: the grants in them
+	report    ApprovalReport
+}
+
+// ApprovalReport says what Approvals found.
+type ApprovalReport struct {
+	Keys     int               `json:"keys"`      // approvers' keys that ever counted
+	Signed   int               `json:"signed"`    // votes whose signatures verify
+	Session  int               `json:"bySession"` // votes that nobody signed, from before there were keys
+	Approved int               `json:"approved"`  // requests that were approved, and rightly
+	Used     int               `json:"used"`      // permitted calls that had a grant
+	Problems []ApprovalProblem `json:"problems"`
+	More     int               `json:"moreProblems"` // that are not listed
+}
+
+// ApprovalProblem is one approval that is not what it claims to be.
+type ApprovalProblem struct {
+	Index   uint64 `json:"index"` // of the entry
+	About   string `json:"about"` // "R-…", "G-…" or "AK-…"
+	Problem string `json:"problem"`
+}
+
+// ParseApprovers reads the keys of the first approvers: the list that 'sallyport approvers keys' prints.
+func ParseApprovers(raw []byte) ([]signed.Key, error) { return signed.ParseKeys(raw) }
+
+// Each looks at one entry. It returns an error only where the entry cannot be read at all; what is wrong with an approval
+// is in the report.
+func (a *Approvals) Each(index uint64, leaf []byte) error {
+	if !a.walked {
+		keys, _, err := signed.Walk(a.Pins, nil)
+		if err != nil {
+			return fmt.Errorf("verify approvals: %w", err)
+		}
+		a.keys, a.walked = keys, true
+		a.votes, a.questions, a.approved, a.bases = map[string][]signed.Vote{}, map[string]string{}, map[string]bool{}, map[string][]string{}
+		a.report.Keys = len(keys)
+	}
+	var e sallyport.Event
+	if err := json.Unmarshal(leaf, &e); err != nil {
+		return fmt.Errorf("verify approvals: entry %d: %w", index, err)
+	}
+	switch e.Type {
+	case sallyport.EventApprover:
+		a.entry(index, e)
+	case sallyport.EventGrantRequested:
+		a.requested(index, e)
+	case sallyport.EventGrantVoted:
+		a.voted(index, e)
+	case sallyport.EventFacts:
+		a.facts(e)
+	case sallyport.EventDecided:
+		a.decided(index, e)
+	}
+	return nil
+}
+
+// Report is what was found so far; it is whole when the log was read to its end.
+func (a *Approvals) Report() ApprovalReport { return a.report }
+
+func (a *Approvals) bad(index uint64, about, problem string) {
+	if len(a.report.Problems) >= MaxProblems {
+		a.report.More++
+		return
+	}
+	a.report.Problems = append(a.report.Problems, ApprovalProblem{index, about, problem})
+}
+
+// entry adds a link of the chain, where it is one.
+func (a *Approvals) entry(index uint64, e sallyport.Event) {
+	var link signed.Entry
+	if err := json.Unmarshal([]byte(e.Detail["entry"]), &link); err != nil {
+		a.bad(index, e.Detail["key"], "the entry of the chain cannot be read")
+		return
+	}
+	for _, have := range a.entries {
+		if have.Hash() == link.Hash() {
+			return // recorded twice, around a crash
+		}
+	}
+	next := append(a.entries[:len(a.entries):len(a.entries)], link)
+	keys, _, err := signed.Walk(a.Pins, next)
+	if err != nil {
+		a.bad(index, link.Key.ID(), err.Error())
+		return
+	}
+	a.entries, a.keys, a.report.Keys = next, keys, len(keys)
+}
+
+func (a *Approvals) requested(index uint64, e sallyport.Event) {
+	q, ok := question(e)
+	if !ok {
+		return // of before questions were recorded as a whole
+	}
+	if q.Hash() != e.Detail["hash"] || q.ID != e.Detail["request"] {
+		a.bad(index, e.Detail["request"], "what is recorded as asked is not what its hash says")
+		return
+	}
+	a.questions[q.ID] = q.Hash()
+}
+
+func question(e sallyport.Event) (q signed.Question, ok bool) {
+	err := json.Unmarshal([]byte(e.Detail["question"]), &q)
+	return q, err == nil && e.Detail["question"] != ""
+}
+
+// voted counts a vote, and holds the request to its votes when it was approved.
+func (a *Approvals) voted(index uint64, e sallyport.Event) {
+	q, ok := question(e)
+	var v signed.Vote
+	if !ok || json.Unmarshal([]byte(e.Detail["vote"]), &v) != nil {
+		a.unsigned(index, e)
+		return
+	}
+	id := e.Detail["request"]
+	if q.ID != id || q.Hash() != e.Detail["hash"] || a.questions[id] != "" && a.questions[id] != q.Hash() {
+		a.bad(index, id, "the vote is on another question than the one that was asked")
+		return
+	}
+	if v.Signature != nil {
+		if err := signed.VerifyVote(q, v, a.keys); err != nil {
+			a.bad(index, id, err.Error())
+			return
+		}
+		a.report.Signed++
+	} else {
+		a.report.Session++
+	}
+	a.votes[id] = append(a.votes[id], v)
+	if e.Detail["state"] != "approved" {
+		return
+	}
+	check := signed.Count
+	if a.Signed || len(a.keys) > 0 {
+		check = func(q signed.Question, votes []signed.Vote) error { return signed.Verify(q, votes, a.keys) }
+	}
+	if err := check(q, a.votes[id]); err != nil {
+		a.bad(index, id, err.Error())
+		return
+	}
+	a.report.Approved++
+	a.approve(index, e, q, signed.Decided(a.votes[id]))
+}
+
+// approve remembers the grant of a good approval, and holds what was given to what was asked.
+func (a *Approvals) approve(index uint64, e sallyport.Event, q signed.Question, at time.Time) {
+	id := e.Detail["grant"]
+	if id == "" {
+		return
+	}
+	var asks struct {
+		Seconds int64 `json:"seconds"`
+	}
+	until, err := time.Parse(time.RFC3339, e.Detail["until"])
+	if err != nil || json.Unmarshal(q.Canonical, &asks) != nil || until.After(at.Add(time.Duration(asks.Seconds)*time.Second)) {
+		a.bad(index, id, "the grant is longer than what was approved")
+		return
+	}
+	a.approved[id] = true
+}
+
+// unsigned is a vote as it was recorded before votes were signed.
+func (a *Approvals) unsigned(index uint64, e sallyport.Event) {
+	a.report.Session++
+	if a.Signed || len(a.keys) > 0 {
+		a.bad(index, e.Detail["request"], "a vote without a signature, where signatures were asked for")
+		return
+	}
+	if id := e.Detail["grant"]; id != "" {
+		a.approved[id] = true
+		a.report.Approved++
+	}
+}
+
+// facts remembers the grants of a basis.
+func (a *Approvals) facts(e sallyport.Event) {
+	var basis struct {
+		Grants []struct {
+			ID string `json:"id"`
+		} `json:"grants"`
+	}
+	if json.Unmarshal(e.Basis, &basis) != nil {
+		return
+	}
+	for _, g := range basis.Grants {
+		a.bases[e.Facts] = append(a.bases[e.Facts], g.ID)
+	}
+}
+
+// decided finds permitted calls that had a grant nobody approved.
+func (a *Approvals) decided(index uint64, e sallyport.Event) {
+	grants := a.bases[e.Facts]
+	if e.Outcome != sallyport.Allow.String() || len(grants) == 0 {
+		return
+	}
+	a.report.Used++
+	for _, id := range grants {
+		if !a.approved[id] {
+			a.bad(index, id, "it was counted in "+e.Decision+", and no good approval of it is in the log")
+		}
+	}
+}
+
+// Vote verifies the one vote that an entry of a log records, with the question that it is on, against approvers' keys that
+// are known from elsewhere. It returns the statement that was signed. An entry that records no vote is an error.
+func Vote(leaf []byte, keys []signed.Key) (statement string, err error) {
+	var e sallyport.Event
+	if err := json.Unmarshal(leaf, &e); err != nil || e.Type != sallyport.EventGrantVoted {
+		return "", fmt.Errorf("verify vote: the entry records none")
+	}
+	q, ok := question(e)
+	var v signed.Vote
+	if !ok || json.Unmarshal([]byte(e.Detail["vote"]), &v) != nil {
+		return "", fmt.Errorf("verify vote: the entry does not hold it as a whole")
+	}
+	if err := signed.VerifyVote(q, v, keys); err != nil {
+		return "", err
+	}
+	return string(signed.Statement(q, v)), nil
+}
