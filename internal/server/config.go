@@ -58,6 +58,8 @@ type Config struct {
 	LogoutHosts []string `yaml:"logout_hosts"`
 	// Devices says how devices are enrolled and which are believed.
 	Devices Devices `yaml:"devices"`
+	// ExtAuthz says which proxies may ask before they pass a request on.
+	ExtAuthz ExtAuthz `yaml:"extauthz"`
 	// Networks labels addresses for the policies, by CIDR: "192.0.2.0/24": office. The narrowest counts.
 	Networks map[string]string `yaml:"networks"`
 	// Separate are pairs of roles that one person may not have, by any account, group or inheritance.
@@ -85,7 +87,8 @@ type Upstream struct {
 	URL     string `yaml:"url"`      // with its /v1
 	KeyFile string `yaml:"key_file"` // holds the key that the upstream wants; "" = none
 	// PlaintextBecause is why an upstream on another machine may be reached by http://; it is recorded at every start.
-	PlaintextBecause string `yaml:"plaintext_because"`
+	PlaintextBecause string      `yaml:"plaintext_because"`
+	TLS              UpstreamTLS `yaml:",inline"` // who it is, and as whom it is called
 
 	key secret.Text
 }
@@ -161,10 +164,13 @@ func (c Config) below(dir string) Config {
 	c.Federation = providersBelow(c.Federation, dir)
 	c.Signals = c.Signals.below(dir)
 	c.Workloads = c.Workloads.below(dir)
+	c.ExtAuthz = c.ExtAuthz.below(dir)
 	c.Upstreams = append([]Upstream{}, c.Upstreams...)
 	for i := range c.Upstreams {
-		if p := &c.Upstreams[i].KeyFile; *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(dir, *p)
+		for _, p := range append(c.Upstreams[i].TLS.files(), &c.Upstreams[i].KeyFile) {
+			if *p != "" && !filepath.IsAbs(*p) {
+				*p = filepath.Join(dir, *p)
+			}
 		}
 	}
 	return c
@@ -211,6 +217,9 @@ func (c Config) check() (Config, error) {
 		return c, sallyport.E(op, sallyport.Invalid, "\"cert_file\" and \"cert_key_file\" go together", "")
 	}
 	if err := c.Risk.check(); err != nil {
+		return c, err
+	}
+	if err := c.ExtAuthz.check(); err != nil {
 		return c, err
 	}
 	if err := checkProviders(c.Federation); err != nil {
@@ -276,6 +285,9 @@ func (c Config) checkModels() error {
 		}
 		if p.Scheme == "https" && u.PlaintextBecause != "" {
 			return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("the upstream %q is encrypted and gives a reason for plaintext", u.Name), "remove \"plaintext_because\"")
+		}
+		if err := u.TLS.check(u.Name, p.Scheme); err != nil {
+			return err
 		}
 		if u.Name == "" || names[u.Name] {
 			return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("the upstream name %q is empty or doubled", u.Name), "")

@@ -110,7 +110,8 @@ func (s *Server) openGateways(mux *http.ServeMux) error {
 		return err
 	}
 	rates := &obligation.Rates{} // one for all doors: limit-rate is a person's, not a door's
-	for prefix, protocol := range map[string]gateway.Protocol{hubPrefix: hub, chatPrefix: chat, vaultPrefix: own} {
+	s.dialects = map[string]gateway.Protocol{hubPrefix: hub, chatPrefix: chat, vaultPrefix: own}
+	for prefix, protocol := range s.dialects {
 		mux.Handle(prefix+"/", gateway.New(gateway.Door{Protocol: protocol, Guard: s.guard, Prefix: prefix,
 			Audience: s.config.External + prefix, Help: s.config.External, Rates: rates, Logger: s.logger, Nonce: s.rooms.proofs.Nonce}, concurrent))
 	}
@@ -175,18 +176,27 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 
 // tls is the listener's configuration, nil for plaintext.
 func (s *Server) tls() (*tls.Config, error) {
-	switch {
-	case s.config.Plaintext:
+	if s.config.Plaintext {
 		return nil, nil
-	case s.config.CertFile != "":
-		cert, err := tls.LoadX509KeyPair(s.config.CertFile, s.config.CertKey)
-		return s.askForCertificates(&tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}), err
 	}
-	ca, err := openAuthority(s.box, s.config.Data, s.config.External, s.clock)
+	c, err := s.serverTLS()
 	if err != nil {
 		return nil, err
 	}
-	return s.askForCertificates(ca.config()), nil
+	return s.askForCertificates(c), nil
+}
+
+// serverTLS serves with the configured certificate, or one of our own authority.
+func (s *Server) serverTLS() (*tls.Config, error) {
+	if s.config.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(s.config.CertFile, s.config.CertKey)
+		return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}, err
+	}
+	ca, err := s.ownAuthority()
+	if err != nil {
+		return nil, err
+	}
+	return ca.config(), nil
 }
 
 // noteVerifier builds the verifier key of a note signing key of Ed25519 from its

@@ -36,6 +36,7 @@ import (
 	"sallyport/internal/authz/facts"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/policy/engines"
+	"sallyport/internal/enforce/gateway"
 	"sallyport/internal/enforce/guard"
 	"sallyport/internal/identity/place"
 	"sallyport/internal/plumbing/httpsafe"
@@ -73,6 +74,11 @@ type Server struct {
 	void    void
 	http    *http.Server
 	socket  net.Listener
+
+	ca                 *authority                  // nil until it is needed
+	dialects           map[string]gateway.Protocol // by the prefix of their doors
+	meshGRPC, meshHTTP string                      // where proxies ask
+	ends               []func()                    // of further listeners
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -123,6 +129,7 @@ func (s *Server) open(ctx context.Context) error {
 		{"first administrator", s.openFirst},
 		{"waivers", s.noteWaivers},
 		{"doors", s.openDoors},
+		{"external authorization", s.openExtAuthz},
 		{"background work", s.openBackground},
 		{"catching up", s.countUp},
 	} {
@@ -439,6 +446,9 @@ func (s *Server) Close() error {
 			errs = append(errs, s.http.Close())
 		}
 		cancel()
+	}
+	for _, end := range s.ends {
+		end()
 	}
 	if s.stop != nil {
 		s.stop()

@@ -36,8 +36,8 @@ type authority struct {
 	names []string
 	clock func() time.Time
 
-	mu   sync.Mutex
-	leaf *tls.Certificate
+	mu         sync.Mutex
+	leaf, mine *tls.Certificate // as a server, and as a client
 }
 
 // CAFile is the name of the CA's certificate in the data directory.
@@ -134,11 +134,22 @@ func (a *authority) config() *tls.Config {
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return a.current() }}
 }
 
+// current is the certificate that clients of ours see.
 func (a *authority) current() (*tls.Certificate, error) {
+	return a.renewed(&a.leaf, x509.ExtKeyUsageServerAuth)
+}
+
+// client is the certificate that upstreams see.
+func (a *authority) client() (*tls.Certificate, error) {
+	return a.renewed(&a.mine, x509.ExtKeyUsageClientAuth)
+}
+
+// renewed returns the certificate in held, or a new one where that ends soon.
+func (a *authority) renewed(held **tls.Certificate, use x509.ExtKeyUsage) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.leaf != nil && a.clock().Add(leafLead).Before(a.leaf.Leaf.NotAfter) {
-		return a.leaf, nil
+	if *held != nil && a.clock().Add(leafLead).Before((*held).Leaf.NotAfter) {
+		return *held, nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -149,7 +160,7 @@ func (a *authority) current() (*tls.Certificate, error) {
 		return nil, err
 	}
 	t.Subject = pkix.Name{CommonName: a.names[0]}
-	t.KeyUsage, t.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	t.KeyUsage, t.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{use}
 	for _, n := range a.names {
 		if ip := net.ParseIP(n); ip != nil {
 			t.IPAddresses = append(t.IPAddresses, ip)
@@ -165,6 +176,6 @@ func (a *authority) current() (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.leaf = &tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key, Leaf: leaf}
-	return a.leaf, nil
+	*held = &tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key, Leaf: leaf}
+	return *held, nil
 }

@@ -31,6 +31,9 @@ func (s *Server) bindings() ([]openai.Binding, reach, error) {
 		u.key = key
 		upstreams[u.Name] = u
 		to[at.Host] = httpsafe.Client(only(at), upstreamIdle).Transport
+		if err := s.secure(to[at.Host], u); err != nil {
+			return nil, nil, err
+		}
 	}
 	var bindings []openai.Binding
 	for _, m := range s.config.Models {
