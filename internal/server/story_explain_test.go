@@ -150,6 +150,11 @@ func TestUX1UnseenIsUnknownEverywhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		note(marshalled(t, can))
+		r.Request(sallyport.ModelPull, model, "5m")
+		if r.last.status != http.StatusNotFound || r.last.decision == "" {
+			t.Errorf("she may ask for %s: %d", model, r.last.status)
+		}
+		note(marshalled(t, r.last.api))
 	}
 	for k := range said[0] {
 		if said[0][k] != said[1][k] {

@@ -10,6 +10,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -265,6 +266,10 @@ func refuse(w http.ResponseWriter, r *http.Request, logger *slog.Logger, x guard
 }
 
 func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if u, ok := errors.AsType[*unseen](err); ok {
+		refuse(w, r, a.Logger, u.answer, u.call)
+		return
+	}
 	if e, ok := needsProof(w.Header(), err); ok {
 		a.answer(w, r, e.Status, e)
 		return

@@ -3,6 +3,7 @@ package admin
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"sallyport"
@@ -10,6 +11,7 @@ import (
 	"sallyport/internal/authz/approval/signed"
 	"sallyport/internal/authz/grant"
 	"sallyport/internal/authz/whatif"
+	"sallyport/internal/enforce/guard"
 	"sallyport/internal/web/api"
 )
 
@@ -62,18 +64,48 @@ func (a *API) ask(c *Call) (any, error) {
 	return a.requestOut(c, r)
 }
 
+// An unseen is the refusal of what the caller may not know of, found out behind the guard: who may ask for anything may
+// not learn by asking what there is. It is answered in the guard's words for what does not exist.
+type unseen struct {
+	answer guard.Answer
+	call   guard.Call
+}
+
+func (a *API) unseen(c *Call) error {
+	target, err := inQuery(c.Request)
+	if err != nil {
+		return err
+	}
+	return &unseen{guard.Answer{ID: c.Permit.ID(), Hidden: true}, guard.Call{Action: c.Permit.Action(), Target: target}}
+}
+
+// Error is the sentence that the caller reads.
+func (u *unseen) Error() string { return guard.Sentence(u.answer, u.call) }
+
+// Unwrap gives it the kind of what is not there.
+func (u *unseen) Unwrap() error {
+	return sallyport.E("request", sallyport.NotFound, "there is no such thing that you may know of", "")
+}
+
 // worthAsking refuses what a grant would not change: it is allowed already, or no
 // grant makes it so.
 func (a *API) worthAsking(c *Call, action sallyport.Action, ref sallyport.Ref) error {
 	who := a.asker(c)
-	d, _, err := whatif.Can(a.Facts.Snapshot(), who, action, ref)
+	snap := a.Facts.Snapshot()
+	d, x, err := whatif.Can(snap, who, action, ref)
+	if err == nil {
+		d, x, err = whatif.Told(snap, who, d, x)
+	}
 	if err != nil {
 		return err
 	}
 	if d.Outcome == sallyport.Allow {
 		return sallyport.E("request", sallyport.Conflict, "you may do that already", "")
 	}
-	for _, r := range d.Remedies {
+	if x.Kind == "" {
+		return a.unseen(c)
+	}
+	for _, r := range slices.Concat(append([][]sallyport.Remedy{d.Remedies}, d.Otherwise...)...) {
 		if r.Kind == sallyport.RemedyRequest {
 			return nil
 		}

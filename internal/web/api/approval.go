@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,7 +101,7 @@ type Standing struct {
 // Request reads what a refused decision says can be asked for: the action and the resource of its remedy of that kind.
 func (w Why) Request() (sallyport.Action, string, error) {
 	const op = "request from decision"
-	for _, r := range w.Remedies {
+	for _, r := range slices.Concat(append([][]sallyport.Remedy{w.Remedies}, w.Otherwise...)...) {
 		words := strings.Fields(r.Command)
 		if r.Kind != sallyport.RemedyRequest || len(words) < 4 || words[0] != "sallyport" || words[1] != "request" {
 			continue
