@@ -70,7 +70,8 @@ const (
 	EventPolicyVoted    EventType = "policy.voted"
 	// EventPolicyActivated is an epoch: the set in On is in force from here on, for the reason and by the request in Detail.
 	EventPolicyActivated EventType = "policy.activated"
-	EventChanged         EventType = "changed" // directory, role, catalog or label, named in Detail
+	EventChanged         EventType = "changed"            // directory, role, catalog or label, named in Detail
+	EventAdmission       EventType = "admission.reviewed" // a cluster was told whether an object may be let in, named in Detail
 )
 
 // An Event is one entry of the trail. It is written as a JSON object with short

@@ -12,4 +12,5 @@
 //   - authzen: the door for enforcement points elsewhere, AuthZEN Authorization API 1.0; authzen/wire its messages,
 //     authzen/dictionary what a point's words mean here, authzen/remote a decision point elsewhere that is asked too.
 //   - extauthz: answers proxies that ask before they pass a request on (Envoy, nginx, Caddy).
+//   - admission: the webhook that lets workloads into a cluster only with what is approved there.
 package enforce

@@ -72,8 +72,10 @@ type Config struct {
 
 	// Federation are other people's identity providers.
 	Federation []IdentityProvider `yaml:"federation"`
-	Risk       RiskConfig         `yaml:"risk"`
-	Notify     NotifyConfig       `yaml:"notify"`
+	// Admission are the clusters that ask what may be let in.
+	Admission AdmissionConfig `yaml:"admission"`
+	Risk      RiskConfig      `yaml:"risk"`
+	Notify    NotifyConfig    `yaml:"notify"`
 	// Respond changes what is done about a finding, by the name of its rule: all of its steps.
 	Respond map[string][]string `yaml:"respond"`
 
@@ -223,6 +225,9 @@ func (c Config) check() (Config, error) {
 		return c, err
 	}
 	if err := checkProviders(c.Federation); err != nil {
+		return c, err
+	}
+	if _, err := c.Admission.clusters(); err != nil {
 		return c, err
 	}
 	if c.labels, err = facts.ParseNetworks(c.Networks); err != nil {

@@ -51,6 +51,9 @@ func (s *Server) openDoors(context.Context) error {
 		External: s.config.External, Logger: s.logger, Nonce: s.rooms.proofs.Nonce, Rooms: s.adminRooms()}))
 	(&device.Door{Devices: s.rooms.devices, Sync: s.facts.Sync, Logger: s.logger}).Routes(mux)
 	s.openProvisioning(mux)
+	if err := s.openAdmission(mux); err != nil {
+		return err
+	}
 	if err := s.openSignals(mux); err != nil {
 		return err
 	}

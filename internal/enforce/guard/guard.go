@@ -42,6 +42,9 @@ type Proof struct {
 	// Certificate is the peer's certificate of the connection (DER), verified by the listener against the device
 	// authority, nil where it showed none.
 	Certificate []byte
+	// Machine is the service that a device's certificate proves by itself, where no token is shown: "" at every door but
+	// those of enforcement points.
+	Machine sallyport.PrincipalID
 	// Session is the session cookie of our own pages, which only their door puts here; Bearer is empty then.
 	Session secret.Text
 	IP      string // textual address of the peer
@@ -49,13 +52,15 @@ type Proof struct {
 
 // A Call is one canonical question, as a door has read it.
 type Call struct {
-	Door     string // name of the door, for the record
-	Action   sallyport.Action
-	Target   sallyport.Ref
-	File     string // path inside a version, "" for the whole
-	Proof    Proof
-	IP       string                     // textual address of the peer
-	CarryOut []sallyport.ObligationKind // what the door is able to carry out
+	Door   string // name of the door, for the record
+	Action sallyport.Action
+	Target sallyport.Ref
+	File   string // path inside a version, "" for the whole
+	// Environment is where the target has to stand: what stands elsewhere is not there. "" = anywhere.
+	Environment sallyport.Environment
+	Proof       Proof
+	IP          string                     // textual address of the peer
+	CarryOut    []sallyport.ObligationKind // what the door is able to carry out
 
 	who *sallyport.Principal // whom Identify has proved
 }
@@ -211,6 +216,9 @@ func (g *Guard) page(a Answer) string {
 func (g *Guard) gather(p *Permit, snap *facts.Snapshot) (decision.Facts, error) {
 	now := g.now()
 	resource, _ := snap.Resolve(p.call.Target)
+	if at := p.call.Environment; at != "" && resource.Environment != at {
+		resource = sallyport.Resource{} // as for a name that stands for nothing
+	}
 	f, err := snap.Facts(p.who, resource, now, p.call.IP)
 	if err != nil {
 		return decision.Facts{}, sallyport.Wrap("gather facts", sallyport.Unavailable, "the facts for this decision cannot be had", err)

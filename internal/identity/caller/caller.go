@@ -72,6 +72,9 @@ func (s *Service) Who(ctx context.Context, proof guard.Proof, now time.Time) (sa
 	if proof.Bearer.IsZero() && !proof.Session.IsZero() && s.Pages != nil {
 		return s.Pages(ctx, proof.Session)
 	}
+	if proof.Bearer.IsZero() && proof.Machine != "" && len(proof.Certificate) > 0 {
+		return s.machine(proof, now)
+	}
 	if proof.Bearer.IsZero() {
 		return sallyport.Principal{}, &Refused{Err: sallyport.E("sign in", sallyport.Unknown, "no access token was sent",
 			"sign in with 'sallyport login' and run 'eval \"$(sallyport env)\"'").Because("token.missing")}
