@@ -43,7 +43,7 @@ func TestAZ3TheSamePolicies(t *testing.T) {
 		return ids
 	}
 	if !slices.Equal(ids(one), ids(two)) {
-		t.Fatalf("in Cedar %q, in Rego %q", ids(one), ids(two))
+		t.Fatalf("in Cedar %q, in Rego %q: a policy that is added in one is ported to the other", ids(one), ids(two))
 	}
 	for i, p := range one {
 		q := two[i]
@@ -111,6 +111,10 @@ func (r *requester) facts(t *testing.T, e policy.Engine, who sallyport.Principal
 		if err != nil {
 			t.Fatal(err)
 		}
+		if q.Door == "admin" && q.Network == "staging" { // nobody holds the emergency's role otherwise
+			at := slices.IndexFunc(b.Entities, func(e policy.Entity) bool { return e.UID == b.Principal })
+			b.Entities[at].Parents = append(slices.Clone(b.Entities[at].Parents), policy.UID{Type: "Role", ID: "break-glass-data"})
+		}
 		if granted {
 			b.Grants = []decision.Grant{{ID: "G-1", Actions: []sallyport.Action{q.Action}, From: q.At.Add(-time.Hour), Until: q.At.Add(time.Hour)}}
 		}
@@ -131,10 +135,10 @@ func (r *requester) facts(t *testing.T, e policy.Engine, who sallyport.Principal
 	return f
 }
 
-// TestAZ3TwoEnginesDecideAlike asks both sets 5,000 made-up questions (SALLYPORT_REQUESTS says another number,
+// TestAZ3TwoEnginesDecideAlike asks both sets 5,000 made-up questions, fewer where races are looked for (SALLYPORT_REQUESTS says another number,
 // SALLYPORT_SEED another seed): outcome, reasons, failed policies, obligations and the level needed are the same.
 func TestAZ3TwoEnginesDecideAlike(t *testing.T) {
-	n, seed := 5_000, uint64(1)
+	n, seed := requests, uint64(1)
 	if s := os.Getenv("SALLYPORT_REQUESTS"); s != "" {
 		var err error
 		if n, err = strconv.Atoi(s); err != nil {
@@ -187,14 +191,14 @@ func TestAZ3TwoEnginesDecideAlike(t *testing.T) {
 		}
 	}
 	for _, p := range one.Policies() { // and some question that each policy decides
-		for tries := 0; reasons[p.ID] == 0 && tries < 50_000; tries++ {
+		for tries := 0; n >= 5_000 && reasons[p.ID] == 0 && tries < 50_000; tries++ {
 			_, _, granted, q := r.question()
 			who, on := r.near()
 			if ask(who, on, granted, q, func(d sallyport.Decision) bool { return slices.Contains(d.ReasonIDs(), p.ID) }) {
 				asked++
 			}
 		}
-		if reasons[p.ID] == 0 {
+		if n >= 5_000 && reasons[p.ID] == 0 {
 			t.Errorf("policy %s was no reason for any answer", p.ID)
 		}
 	}

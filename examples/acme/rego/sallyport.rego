@@ -6,26 +6,25 @@ package sallyport
 import data.conditions
 
 permit contains id if {
-	some id in candidates("permit")
+	some id in candidates(data.prepared.index.permit)
 	applies(id, data.policies[id].scope)
 }
 
 forbid contains id if {
-	some id in candidates("forbid")
+	some id in candidates(data.prepared.index.forbid)
 	applies(id, data.policies[id].scope)
 }
 
 # candidates are the policies about the action whose principal is one that the principal of the question is in.
-candidates(effect) := ids if {
-	ids := {id |
-		some action in actions
-		some type, members in input.principal["in"]
-		some name, _ in members
-		some id in data.prepared.index[effect][action][type][name]
-	} | {id |
-		some action in actions
-		some id in data.prepared.index[effect][action]["*"]["*"]
-	}
+candidates(index) := {id |
+	some action in actions
+	table := index[action]
+	some type, members in input.principal["in"]
+	some name, _ in members
+	some id in table[type][name]
+} | {id |
+	some action in actions
+	some id in index[action]["*"]["*"]
 }
 
 actions := object.keys(input.action.in.Action) | {"*"}

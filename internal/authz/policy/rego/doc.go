@@ -31,7 +31,7 @@
 //
 // # What is closed
 //
-// Only built-ins of a list are known: none reads a clock, a network, a file, a name or chance, none prints, and none
+// Only built-ins of a list are known: none reads a clock, a network, a file, a name or chance, print is erased, and none
 // makes much out of little (texts and numbers do not grow). References to data and input that cannot exist are refused
 // when a set is compiled. A built-in that fails is an error of the policies that needed it and never just undefined:
 // each id is then asked about by itself. A rule that is undefined does not apply: write forbids so that what is missing

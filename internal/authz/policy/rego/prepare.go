@@ -13,8 +13,9 @@ import (
 // become the document of that name: an index over many policies is written as a rule and costs nothing afterwards.
 const ready = "prepared"
 
-// prepareBudget is how many steps the preparation of a set may take.
-const prepareBudget = 20_000_000
+// prepareBudget is how many steps the preparation of a set may take: some thousand policies. What OPA does to build a
+// large object out of a rule grows with the square of its size; more is to be written as a document.
+const prepareBudget = 500_000
 
 // prepare evaluates the package "prepared" and puts a document in its place.
 func (s *set) prepare() error {
