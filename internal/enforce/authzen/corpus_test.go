@@ -45,6 +45,7 @@ func TestCorpusNamed(t *testing.T) {
 		if len(c.Actors) > 0 {
 			r.Subject.Properties["act"] = c.Actors
 		}
+		r.Context = map[string]any{"purpose": c.Purpose}
 		return said(s.decide(r))
 	})
 	if sent < 150 {

@@ -37,6 +37,7 @@ type Case struct {
 	Action    sallyport.Action
 	Resource  string // as sallyport.ParseRef reads it
 	Scope     sallyport.Scope
+	Purpose   string // what the token was asked for
 	Risk      int    // of the session
 	Granted   bool   // a grant covers the action on the resource
 	Hold      string // the target of a hold, "" = none
@@ -145,6 +146,8 @@ func caseOf(r table.Row) (c Case, ok bool) {
 			c.Risk, err = strconv.Atoi(value)
 		case "proved":
 			c.Proved, err = time.ParseDuration(value)
+		case "for":
+			c.Purpose = value
 		case "by":
 			c.Actors = append(c.Actors, sallyport.PrincipalID(value))
 		default:
@@ -201,7 +204,7 @@ func (w *World) Arrange(c Case) {
 func (w *World) Principal(c Case, audience string) sallyport.Principal {
 	now := w.Clock.Now()
 	return sallyport.Principal{ID: c.Who, Person: w.Person(c.Who), Actors: c.Actors, Session: c.Session(), Family: "f1", Audience: audience,
-		Scope: c.Scope, Assurance: c.Assurance, AuthTime: now.Add(-c.Proved), Expires: now.Add(time.Hour)}
+		Scope: c.Scope, Purpose: c.Purpose, Assurance: c.Assurance, AuthTime: now.Add(-c.Proved), Expires: now.Add(time.Hour)}
 }
 
 // Answer is the reference: what the guard says of a case that was arranged, to who proves everything.
