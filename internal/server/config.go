@@ -76,6 +76,8 @@ type Config struct {
 	Admission AdmissionConfig `yaml:"admission"`
 	Risk      RiskConfig      `yaml:"risk"`
 	Notify    NotifyConfig    `yaml:"notify"`
+	// AuthZEN are the enforcement points elsewhere that ask for decisions.
+	AuthZEN AuthZEN `yaml:"authzen"`
 	// Respond changes what is done about a finding, by the name of its rule: all of its steps.
 	Respond map[string][]string `yaml:"respond"`
 
@@ -237,6 +239,9 @@ func (c Config) check() (Config, error) {
 		return c, err
 	}
 	if c.calendar, err = facts.ParseCalendar(c.Calendar); err != nil {
+		return c, err
+	}
+	if _, err := c.AuthZEN.points(); err != nil {
 		return c, err
 	}
 	return c, c.checkModels()

@@ -18,6 +18,7 @@ func RouteCoverage() ([]gateway.Coverage, error) {
 		return nil, err
 	}
 	return []gateway.Coverage{
+		authzenCoverage(),
 		hub.Routes().Cover(hub.Name(), hfhub.Upstream()),
 		chat.Routes().Cover(chat.Name(), openai.Upstream()),
 	}, nil

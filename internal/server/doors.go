@@ -57,6 +57,9 @@ func (s *Server) openDoors(context.Context) error {
 	if err := s.openSignals(mux); err != nil {
 		return err
 	}
+	if err := s.openAuthZEN(mux); err != nil {
+		return err
+	}
 	mux.Handle("/log/", &admin.LogFiles{Guard: s.guard, Audience: s.config.External + apiPrefix, Fetch: s.tree.Fetch, Logger: s.logger})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)

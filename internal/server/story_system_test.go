@@ -136,6 +136,7 @@ func newSystem(ctx context.Context, dir string, sealed bool, files trail.Files) 
 	}
 	s.config = server.Config{Listen: "localhost:0", Data: filepath.Join(dir, "data"), KeyFile: filepath.Join(dir, "keys", "kek.json"),
 		Admin: "adam", Organisation: "acme",
+		AuthZEN:   server.AuthZEN{Points: []server.EnforcementPoint{{Service: "mesh", Believed: true, Assurance: "aal2", Bearer: true}}},
 		Upstreams: []server.Upstream{{Name: "up", URL: s.up.URL + "/v1", KeyFile: key}}}
 	if err := s.makeKeys(dir); err != nil {
 		return nil, err

@@ -106,7 +106,7 @@ func (a *API) addClient(c *Call) (any, error) {
 // standing checks what only we know of a client: that a door of ours that its tokens are for is there, and that the
 // service or agent that it is is there.
 func (a *API) standing(c clients.Client) error {
-	ours := append(token.Audiences(a.External), a.External+"/oauth/userinfo", a.External+"/scim", a.External+"/signals", a.External+"/admission")
+	ours := append(token.Audiences(a.External), a.External+"/oauth/userinfo", a.External+"/scim", a.External+"/signals", a.External+"/admission", a.External+"/access")
 	for _, audience := range append(append([]string{}, c.Audiences...), c.Serves...) {
 		known := false
 		for _, door := range ours {
