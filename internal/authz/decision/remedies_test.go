@@ -247,7 +247,7 @@ func TestEveryRemedyHelpsAndNoneIsSuperfluous(t *testing.T) {
 					kinds[r.Kind]++
 				}
 				w.tryWay(t, b, q, d, way)
-				if without.Outcome != sallyport.Allow && !offered(without, way) && len(without.Otherwise) < 2 {
+				if without.Outcome != sallyport.Allow && !offered(without, way) {
 					t.Fatalf("seed %d: %+v would not be offered without what is for auditors, but %+v and %+v", seed, way, without.Remedies, without.Otherwise)
 				}
 			}
@@ -258,6 +258,9 @@ func TestEveryRemedyHelpsAndNoneIsSuperfluous(t *testing.T) {
 		}
 	}
 	t.Logf("%d denials, %d ways out, %d with nobody but somebody to ask; %v", denials, ways, quiet, kinds)
+	if denials < 5_000 {
+		return // too few for every kind to be among them
+	}
 	for _, k := range []sallyport.RemedyKind{sallyport.RemedyStepUp, sallyport.RemedyRequest, sallyport.RemedyScope, sallyport.RemedyBind, sallyport.RemedyDevice,
 		sallyport.RemedyPurpose, sallyport.RemedyNetwork, sallyport.RemedyWait, sallyport.RemedyAction} {
 		if kinds[k] == 0 {

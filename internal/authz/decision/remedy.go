@@ -144,10 +144,14 @@ func (s *search) instead() [][]sallyport.Remedy {
 		other.Action = a
 		q := other.query(s.ip)
 		s.tries++
-		if other.evaluate(s.open, q, &other.Question).Outcome == sallyport.Allow && other.evaluate(s.engine, q, &other.Question).Outcome == sallyport.Allow {
-			return [][]sallyport.Remedy{{{Kind: sallyport.RemedyAction, Command: fmt.Sprintf("sallyport token --for %s@%s", a, s.facts.Resource.Ref()),
-				Text: "use " + string(a) + " instead"}}}
+		if other.evaluate(s.open, q, &other.Question).Outcome != sallyport.Allow {
+			continue
 		}
+		if s.open != s.engine && other.evaluate(s.engine, q, &other.Question).Outcome != sallyport.Allow {
+			return nil // not the next one: that would tell of what is for auditors
+		}
+		return [][]sallyport.Remedy{{{Kind: sallyport.RemedyAction, Command: fmt.Sprintf("sallyport token --for %s@%s", a, s.facts.Resource.Ref()),
+			Text: "use " + string(a) + " instead"}}}
 	}
 	return nil
 }

@@ -188,11 +188,13 @@ func (s *search) ways() []way {
 	for _, base := range s.situations() {
 		s.within(best, base)
 	}
-	offered := slices.DeleteFunc(s.found, func(w way) bool { return !s.least(w) || !s.works(w) })
+	// Cut before what is for auditors is asked: what they keep from being named brings nothing else up.
+	offered := slices.DeleteFunc(s.found, func(w way) bool { return !s.least(w) })
 	slices.SortStableFunc(offered, func(a, b way) int {
 		return cmp.Or(cmp.Compare(s.cost(a), s.cost(b)), cmp.Compare(a.wait, b.wait))
 	})
-	return offered[:min(len(offered), maxWays)]
+	offered = offered[:min(len(offered), maxWays)]
+	return slices.DeleteFunc(offered, func(w way) bool { return !s.works(w) || w.grant && !s.mayAsk(s.engine) })
 }
 
 // situations are the purposes, networks and times at which the rest is tried.
@@ -262,24 +264,20 @@ func (s *search) best() way {
 		s.places = s.facts.places()
 		w.place = len(s.places)
 	}
-	w.grant = s.levers.Reads&policy.LeverGrant != 0 && !s.facts.Basis.granted(&s.facts.Question) && s.mayAsk()
+	w.grant = s.levers.Reads&policy.LeverGrant != 0 && !s.facts.Basis.granted(&s.facts.Question) && s.mayAsk(s.open)
 	return w
 }
 
-// mayAsk reports whether the principal may ask for a grant on the resource.
-func (s *search) mayAsk() bool {
+// mayAsk reports whether the policies of an engine let the principal ask for a grant on the resource.
+func (s *search) mayAsk(engine policy.Engine) bool {
+	if s.tries >= s.most {
+		return false
+	}
 	q, _ := s.query(way{})
 	q.Action.ID, q.Context.Session, q.Context.Actor = string(sallyport.GrantRequest), true, ""
-	for _, engine := range []policy.Engine{s.open, s.engine} {
-		s.tries++
-		if o := Combine(engine, engine.Evaluate(q, s.facts.loaded)).Outcome; o != sallyport.Allow && o != sallyport.StepUp {
-			return false
-		}
-		if s.open == s.engine {
-			break
-		}
-	}
-	return true
+	s.tries++
+	o := Combine(engine, engine.Evaluate(q, s.facts.loaded)).Outcome
+	return o == sallyport.Allow || o == sallyport.StepUp
 }
 
 // provable reports whether somebody is there who can prove more: only a person who
