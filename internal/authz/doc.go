@@ -12,6 +12,7 @@
 //   - approval/signed: what an approval by a passkey is, and whether it is good; pure
 //   - approver: whose keys sign approvals, as a chain that anybody can walk again
 //   - grant: rights for a time, on top of an approval
+//   - task: whether the run, the job or the ticket is over that a right is for
 //   - hold: restrictions for now, with a reason and an end
 //   - breakglass: rights for an emergency, sealed, loud, over by themselves
 //   - change: the policy administration point (PAP); proposes, activates and rolls back policy sets

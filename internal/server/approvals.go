@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,8 +19,11 @@ import (
 	"sallyport/internal/authz/approval"
 	"sallyport/internal/authz/approval/signed"
 	"sallyport/internal/authz/approver"
+	"sallyport/internal/authz/facts"
 	"sallyport/internal/authz/grant"
+	"sallyport/internal/authz/whatif"
 	"sallyport/internal/enforce/guard"
+	"sallyport/internal/identity/directory"
 	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/web/admin"
@@ -180,7 +185,7 @@ func (s *Server) tellVoid(ctx context.Context, x grant.Refused) error {
 
 // adminApprovers is what the management API needs of approvers' keys.
 func (s *Server) adminApprovers() admin.Approvers {
-	return admin.Approvers{Keys: s.rooms.approvers, Passkeys: s.rooms.passkeys.Usable, Public: s.rooms.passkeys.Public}
+	return admin.Approvers{Keys: s.rooms.approvers, Passkeys: s.rooms.passkeys.Usable, Public: s.rooms.passkeys.Public, Connectors: s.connector}
 }
 
 // pageScope is what the session of a browser may do on the pages of approvals, and no more.
@@ -214,4 +219,55 @@ func (s *Server) openApprovalPages(mux *http.ServeMux, pages *login.Door) error 
 	}
 	door.Routes(mux)
 	return nil
+}
+
+// mayAnswer are the active people who may answer a request: by an approver's key, by the groups that it asks, or by policy.
+func (s *Server) mayAnswer(ctx context.Context, request string) ([]sallyport.PrincipalID, error) {
+	r, err := s.rooms.approvals.Get(ctx, request)
+	if sallyport.KindOf(err) == sallyport.NotFound {
+		return nil, nil
+	}
+	if err != nil || r.State != approval.Pending {
+		return nil, err
+	}
+	snap, now := s.facts.Snapshot(), s.clock()
+	var keys signed.Keys
+	if r.Topic == signed.Topic {
+		if keys, err = s.rooms.approvers.Keys(ctx); err != nil && sallyport.KindOf(err) == sallyport.Unavailable {
+			return nil, err
+		}
+	}
+	var people []sallyport.PrincipalID
+	for _, m := range snap.Sorted() {
+		if m.ID.Kind() != sallyport.User || m.ID != m.Person || m.ID == r.AskerPerson || m.State != directory.Active {
+			continue
+		}
+		may := len(keys.Of(m.ID, now)) > 0
+		if r.Topic == grant.Topic {
+			may = s.mayApprove(snap, m.ID, r, now)
+		}
+		if may {
+			people = append(people, m.ID)
+		}
+	}
+	return people, nil
+}
+
+// mayApprove reports whether a person may answer a request for a grant.
+func (s *Server) mayApprove(snap *facts.Snapshot, id sallyport.PrincipalID, r approval.Request, now time.Time) bool {
+	on, err := grant.On(r)
+	if err != nil {
+		return false
+	}
+	x, known := snap.Resolve(on)
+	in := len(r.Groups) == 0
+	for _, q := range r.Groups {
+		in = in || known && q.Group == sallyport.Owners && slices.Contains(snap.Catalog().Owners(x), id) || snap.Within(id, strings.TrimPrefix(q.Group, "group:"))
+	}
+	if !in || !known {
+		return false
+	}
+	who := whatif.Asker{At: now, Principal: sallyport.Principal{ID: id, Person: id, Scope: whatif.Everything(), Session: "whatif", Assurance: sallyport.Hardware, AuthTime: now}}
+	d, _, err := whatif.Can(snap, who, sallyport.GrantApprove, on)
+	return err == nil && (d.Outcome == sallyport.Allow || d.Outcome == sallyport.StepUp)
 }

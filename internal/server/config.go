@@ -43,6 +43,8 @@ type Config struct {
 	Log      string `yaml:"log"` // name of the audit log; "" = made from External
 	// Approvals says how many people approve, and how.
 	Approvals Approvals `yaml:"approvals"`
+	// Tasks are the systems whose runs, jobs and tickets a grant can end with.
+	Tasks []TaskConnector `yaml:"tasks"`
 	// PolicyNeed is how many people approve a change of policy; 0 = as many as a grant.
 	PolicyNeed int `yaml:"policy_approvals"`
 	// PolicyApprovers is who they must be among: "1 of group:acme/security, 1 of group:acme/compliance"; "" = whoever may.
@@ -147,6 +149,13 @@ func (c Config) below(dir string) Config {
 	for _, p := range []*string{&c.Data, &c.KeyFile, &c.PassphraseFile, &c.CertFile, &c.CertKey, &c.Policies, &c.Devices.EKRoots, &c.Approvals.Approvers} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
+		}
+	}
+	for i := range c.Tasks {
+		for _, p := range []*string{&c.Tasks[i].TokenFile, &c.Tasks[i].CAFile, &c.Tasks[i].KeyFile} {
+			if *p != "" && !filepath.IsAbs(*p) {
+				*p = filepath.Join(dir, *p)
+			}
 		}
 	}
 	for _, p := range c.Proving.files() {

@@ -61,6 +61,7 @@ func (s *Server) openDoors(context.Context) error {
 		return err
 	}
 	mux.Handle("/log/", &admin.LogFiles{Guard: s.guard, Audience: s.config.External + apiPrefix, Fetch: s.tree.Fetch, Logger: s.logger})
+	mux.HandleFunc("POST "+hooksPrefix+"{name}", s.takeTicket)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("/", &admin.Nowhere{Guard: s.guard, Logger: s.logger, Home: "/account"})

@@ -72,6 +72,7 @@ type Server struct {
 	counter *tail.Follower
 	rooms   rooms
 	void    void
+	tasks   tasks
 	http    *http.Server
 	socket  net.Listener
 
@@ -126,6 +127,7 @@ func (s *Server) open(ctx context.Context) error {
 		{"vault", s.openVault},
 		{"risk", s.openRisk},
 		{"watch", s.openWatch},
+		{"tasks", s.openTasks},
 		{"first administrator", s.openFirst},
 		{"waivers", s.noteWaivers},
 		{"doors", s.openDoors},
@@ -371,6 +373,7 @@ func (s *Server) openBackground(context.Context) error {
 		func() { s.guard.Watch(ctx, sweepEvery) },
 		func() { s.index.Run(ctx) },
 		func() { s.keepWatch(ctx) },
+		func() { s.followTasks(ctx) },
 		func() { s.tend(ctx) },
 		func() { s.remember(ctx) },
 		func() { s.followTokens(ctx) },

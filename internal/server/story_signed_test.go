@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -99,6 +100,12 @@ func TestApprovalsAreSigned(t *testing.T) {
 	if err != nil || len(after.Votes) != 1 || after.Votes[0].Signature == nil || after.Grant == nil {
 		t.Fatalf("kept: %+v, %v", after, err)
 	}
+	r.eventually("rita is told of the request", func() bool {
+		return slices.ContainsFunc(r.notices("rita", "request.new"), func(n api.Notice) bool { return strings.Contains(n.Text, "user:ana: model.pull on acme/fraud") })
+	})
+	r.eventually("ana is told of the answer, and by whom", func() bool {
+		return slices.ContainsFunc(r.notices("ana", "request.answered"), func(n api.Notice) bool { return strings.Contains(n.Text, x.ID+" is approved, by rita") })
+	})
 	// An attacker with the database: the grant runs for a day instead of five minutes.
 	r.sql("UPDATE jit_grant SET ends = ends + 86400000000 WHERE id = '" + after.Grant.ID + "'")
 	r.touch()

@@ -77,7 +77,7 @@ func (s *Server) openWatch(ctx context.Context) error {
 		return err
 	}
 	w.notices = &notify.Service{Store: s.db.Notice(), Channels: channels, External: s.config.External, Clock: s.clock, Logger: s.logger,
-		About: notify.About{Restricted: s.restricted, Owners: s.ownersOf, Administrators: s.administrators, Address: r.emails}}
+		About: notify.About{Restricted: s.restricted, Owners: s.ownersOf, Administrators: s.administrators, Approvers: s.mayAnswer, Address: r.emails}}
 	w.teller = &tail.Follower{Name: "notices", Source: s.tailed, Types: notify.Types(), Next: w.notices.Store.Next, Handle: w.notices.Handle,
 		Skipped: s.skipped("notices"), Logger: s.logger}
 	table, err := respond.NewTable(s.config.Respond)

@@ -304,6 +304,15 @@ func (s *Service) Get(ctx context.Context, id string) (Grant, error) { return s.
 
 func (s *Service) now() time.Time { return s.Clock().UTC().Truncate(time.Microsecond) }
 
+// On is the resource that a request for a grant is about.
+func On(r approval.Request) (sallyport.Ref, error) {
+	var q question
+	if err := json.Unmarshal(r.Canonical, &q); err != nil || r.Topic != Topic {
+		return sallyport.Ref{}, sallyport.E("read request", sallyport.Invalid, r.ID+" does not ask for a grant", "")
+	}
+	return sallyport.ParseRef(q.Ref)
+}
+
 // grantOf reads the grant out of what was approved, never out of anything else.
 func (s *Service) grantOf(r approval.Request) (Grant, error) {
 	const op = "begin grant"

@@ -107,34 +107,13 @@ func (s *Service) Renew(ctx context.Context, id string, by sallyport.PrincipalID
 		return Grant{}, sallyport.E(op, sallyport.NotFound, "you have no such grant that is renewed", "run 'sallyport grants' to see them")
 	}
 	now := s.now()
-	if !g.RevokedAt.IsZero() || !now.Before(g.Until) || g.lapsed(now) {
+	if !g.RevokedAt.IsZero() || !now.Before(g.Until) || g.Lapsed(now) {
 		return Grant{}, sallyport.E(op, sallyport.Conflict, "the grant has ended", "ask again")
 	}
 	return s.Store.Touch(ctx, id, now)
 }
 
-func (g Grant) lapsed(now time.Time) bool {
+// Lapsed reports whether a lease was begun and not renewed in time.
+func (g Grant) Lapsed(now time.Time) bool {
 	return g.leased() && !g.Seen.IsZero() && now.Sub(g.Seen) > LeaseFor
-}
-
-// Lapse ends every lease that was not renewed in time, and returns them.
-func (s *Service) Lapse(ctx context.Context, by sallyport.PrincipalID) ([]Grant, error) {
-	return s.EndWhere(ctx, by, func(g Grant) bool { return g.lapsed(s.now()) })
-}
-
-// EndWhere ends the grants in force whose task is over, and returns them.
-func (s *Service) EndWhere(ctx context.Context, by sallyport.PrincipalID, over func(Grant) bool) ([]Grant, error) {
-	all, err := s.Active(ctx, s.now())
-	var ended []Grant
-	for _, g := range all {
-		if g.Task == nil || !over(g) {
-			continue
-		}
-		g, err := s.Store.Revoke(ctx, g.ID, by, s.now())
-		if err != nil {
-			return ended, err
-		}
-		ended = append(ended, g)
-	}
-	return ended, err
 }

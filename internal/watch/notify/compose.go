@@ -17,7 +17,8 @@ import (
 func Types() []sallyport.EventType {
 	return []sallyport.EventType{sallyport.EventSignedIn, sallyport.EventRiskChanged, sallyport.EventFactorChanged, sallyport.EventEnrolled, sallyport.EventCloned,
 		sallyport.EventRecovery, sallyport.EventDeviceEnrolled, sallyport.EventDeviceRemoved, sallyport.EventIdentityLinked, sallyport.EventDecided,
-		sallyport.EventLooked, sallyport.EventHoldPlaced, sallyport.EventBreakGlass, sallyport.EventReported}
+		sallyport.EventLooked, sallyport.EventHoldPlaced, sallyport.EventBreakGlass, sallyport.EventReported,
+		sallyport.EventGrantRequested, sallyport.EventGrantVoted, sallyport.EventGrantEnded, sallyport.EventApprover}
 }
 
 // compose makes the notices of one event, none for most.
@@ -34,6 +35,8 @@ func (s *Service) compose(ctx context.Context, e *sallyport.Logged) ([]Notice, e
 			return s.one(e, id, "hold", "Your account is held. A security reviewer can say why.", on(e)), nil
 		}
 		return nil, nil
+	case sallyport.EventGrantRequested, sallyport.EventGrantVoted, sallyport.EventGrantEnded, sallyport.EventApprover:
+		return s.approval(ctx, e)
 	case sallyport.EventLooked:
 		about := sallyport.PrincipalID(e.On)
 		if about.Kind() != sallyport.User || about == e.Who {

@@ -1,0 +1,72 @@
+package notify
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"sallyport"
+)
+
+// mostApprovers is how many people are told of one request.
+const mostApprovers = 50
+
+// approval tells those who may answer of a request, and those who asked of the answer and of the end of what they got.
+func (s *Service) approval(ctx context.Context, e *sallyport.Logged) ([]Notice, error) {
+	id, x := e.Detail["request"], e.Detail
+	switch e.Type {
+	case sallyport.EventGrantRequested:
+		if s.About.Approvers == nil || id == "" {
+			return nil, nil
+		}
+		people, err := s.About.Approvers(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		var all []Notice
+		for _, who := range people[:min(len(people), mostApprovers)] {
+			all = append(all, s.linked(s.one(e, who, "request.new", "Somebody asks for your approval: "+x["asks"]+".", id), id)...)
+		}
+		return all, nil
+	case sallyport.EventGrantVoted:
+		asker := askerOf(e)
+		if asker.Kind() != sallyport.User || x["state"] != "approved" && x["state"] != "denied" {
+			return nil, nil
+		}
+		text := fmt.Sprintf("%s said no to %s: %s.", person(e.Who), id, either(x["reason"], "without a reason"))
+		if x["state"] == "approved" {
+			text = fmt.Sprintf("%s is approved, by %s", id, person(e.Who))
+			if x["until"] != "" {
+				text += ", until " + x["until"] + ". Run 'sallyport retry' to take up what was refused"
+			}
+			text += "."
+		}
+		return s.linked(s.one(e, asker, "request.answered", text, id), id), nil
+	case sallyport.EventGrantEnded:
+		if who := sallyport.PrincipalID(x["who"]); who.Kind() == sallyport.User {
+			return s.one(e, who, "grant.ended", fmt.Sprintf("Your grant %s on %s has ended: %s.", x["grant"], e.On, x["why"]), x["grant"]), nil
+		}
+	case sallyport.EventApprover:
+		return s.everybody(ctx, e, "approver", fmt.Sprintf("Whose keys sign approvals has changed: %s %s of %s.", x["act"], x["key"], person(sallyport.PrincipalID(e.On))))
+	}
+	return nil, nil
+}
+
+// linked leads notices to the page of a request.
+func (s *Service) linked(all []Notice, request string) []Notice {
+	for i := range all {
+		all[i].Link = s.External + "/approvals/" + request
+	}
+	return all
+}
+
+// askerOf is who asked what a vote answers.
+func askerOf(e *sallyport.Logged) sallyport.PrincipalID {
+	var q struct {
+		Person sallyport.PrincipalID `json:"person"`
+	}
+	if json.Unmarshal([]byte(e.Detail["question"]), &q) != nil {
+		return ""
+	}
+	return q.Person
+}
