@@ -93,6 +93,7 @@ func (a *app) verdict(x api.Answer) error {
 
 func (a *app) request() *cobra.Command {
 	var for_, why, from, task string
+	var scope []string
 	var wait, withdraw bool
 	c := &cobra.Command{
 		Use: "request ACTION RESOURCE", Short: "Ask other people for a right, for a time", Args: cobra.MaximumNArgs(2),
@@ -126,7 +127,7 @@ Without arguments: list what you asked for. The exit code is 4 while the request
 			if err != nil {
 				return err
 			}
-			ask.Task = task
+			ask.Task, ask.Scope = task, scope
 			return a.ask(cmd.Context(), c, ask, wait)
 		},
 	}
@@ -136,6 +137,7 @@ Without arguments: list what you asked for. The exit code is 4 while the request
 	c.Flags().StringVar(&task, "task", "", "end with this `TASK` too: lease, mlflow:CONNECTOR/RUN, kubernetes:CONNECTOR/NAMESPACE/JOB, ticket:CONNECTOR/TICKET")
 	c.Flags().BoolVar(&wait, "wait", false, "wait until it is decided")
 	c.Flags().BoolVar(&withdraw, "withdraw", false, "take the named request back")
+	c.Flags().StringArrayVar(&scope, "scope", nil, "ask for a part only: `files=*.json`, range=0-1023, max-tokens=256, logprobs=0; may be repeated")
 	c.ValidArgsFunction = actionThenNothing
 	return c
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sallyport"
+	"sallyport/client"
 	"sallyport/internal/audit/trail"
 	"sallyport/internal/web/api"
 )
@@ -120,5 +121,36 @@ func TestAZ4HistoryIsInTheQuestion(t *testing.T) {
 	r.As("eva").Infer(base)
 	if l, _ = r.decided(r.last.decision); strings.HasPrefix(l.Asked.History, fmt.Sprint(u.Short.Bytes, " ", u.Short.Denials)) {
 		t.Errorf("eva's history is %q", l.Asked.History)
+	}
+}
+
+// A grant for a part of a version opens that part, over every door that can keep to it, and no more.
+func TestDataScopeOverTheDoors(t *testing.T) {
+	r := tellAnew(t, trail.Files{})
+	x, err := r.As("ana").who.client.Ask(t.Context(), api.Ask{Action: sallyport.ModelPull, Resource: fraud, For: "5m", Why: "looks at the head of it", Scope: []string{"files=*.safetensors", "range=0-99"}})
+	r.heard("ask", err)
+	r.WantStatus(200)
+	if !strings.Contains(x.Subject, "files=*.safetensors, range=0-99") {
+		t.Errorf("who approves reads %q", x.Subject)
+	}
+	r.As("rita").Approve(x)
+	r.WantStatus(200)
+	data := modelFiles(fraud, 256<<10)[weights]
+	for _, door := range []request{{door: client.Hub, path: hubFile(fraud, weights)}, {door: client.Vault, path: vaultFile(fraud, weights)}} {
+		r.As("ana").Send(door)
+		r.WantStatus(http.StatusRequestedRangeNotSatisfiable)
+		door.header = map[string]string{"Range": "bytes=10-99"}
+		r.As("ana").Send(door)
+		r.WantStatus(http.StatusPartialContent)
+		if string(r.last.body) != string(data[10:100]) {
+			t.Errorf("%s: %d bytes came", door.path, len(r.last.body))
+		}
+		l, why := r.decided(r.last.decision)
+		if !slices.Equal(l.Obligations, []string{"files=*.safetensors", "range=0-99"}) {
+			t.Errorf("decided under %v", l.Obligations)
+		}
+		if why.Completed == nil || !strings.Contains(string(why.Completed.Leaf), `"b":90`) {
+			t.Errorf("completed: %+v", why.Completed)
+		}
 	}
 }

@@ -99,8 +99,6 @@ hold("proof.restricted-weights") if {
 # release.cedar
 hold("release.not-by-its-maker") if maker
 
-hold("release.not-approved-by-its-maker") if maker
-
 maker if input.principal.attrs.person in input.resource.attrs.makers
 
 maker if input.principal.attrs.owner in input.resource.attrs.makers
@@ -139,6 +137,9 @@ hold("risk.hold-restricted-weights") if {
 	restricted
 	not calm(90)
 }
+
+# reading.cedar
+hold("points.ask") if input.principal.type == "Service"
 
 # purposes.cedar
 hold("purpose.drift") if {

@@ -30,7 +30,7 @@ func (s *Snapshot) gather(id sallyport.PrincipalID, x sallyport.Resource) *decis
 	b.Entities = c.entities
 	for _, g := range s.grants[id] {
 		if g.Ref.Covers(x) {
-			b.Grants = append(b.Grants, decision.Grant{ID: g.ID, Actions: g.Actions, From: g.From, Until: g.Until})
+			b.Grants = append(b.Grants, decision.Grant{ID: g.ID, Actions: g.Actions, From: g.From, Until: g.Until, Obligations: g.Scope})
 		}
 	}
 	for _, h := range s.holds {

@@ -56,6 +56,8 @@ type Ask struct {
 	Task      *Task         // what it ends with, if that is earlier; nil: nothing
 	// Groups are who must approve; none: whoever may.
 	Groups []approval.Quorum
+	// Scope narrows what it is for: files, ranges, tokens. None: all of it.
+	Scope []sallyport.Obligation
 }
 
 // A Grant is an approved Ask.
@@ -72,8 +74,9 @@ type Grant struct {
 	ApprovedBy []sallyport.PrincipalID // people
 	RevokedAt  time.Time               // zero when nobody revoked it
 	RevokedBy  sallyport.PrincipalID
-	Task       *Task     // what it ends with, before Until; nil: nothing
-	Seen       time.Time // when its task was last seen to go on; zero: never
+	Task       *Task                  // what it ends with, before Until; nil: nothing
+	Seen       time.Time              // when its task was last seen to go on; zero: never
+	Scope      []sallyport.Obligation // what it is narrowed to, as it was asked
 }
 
 // Active reports whether the grant holds at now. One that is bound to a lease holds from the first renewal.
@@ -121,6 +124,7 @@ type question struct {
 	Digest    string                `json:"digest,omitempty"`
 	Purpose   string                `json:"purpose,omitempty"`
 	Task      *Task                 `json:"task,omitempty"`
+	Scope     []string              `json:"scope,omitempty"` // obligations
 }
 
 // Ask asks for a grant and returns the request that others vote on.
@@ -129,7 +133,7 @@ func (s *Service) Ask(ctx context.Context, a Ask) (approval.Request, error) {
 		return approval.Request{}, err
 	}
 	actions := slices.Compact(slices.Sorted(slices.Values(a.Actions)))
-	q := question{a.Principal, a.Person, actions, a.Ref.String(), int64(a.For / time.Second), a.Why, a.Digest, a.Purpose, a.Task}
+	q := question{a.Principal, a.Person, actions, a.Ref.String(), int64(a.For / time.Second), a.Why, a.Digest, a.Purpose, a.Task, scopeText(a.Scope)}
 	canonical, err := json.Marshal(q)
 	if err != nil {
 		return approval.Request{}, err
@@ -280,7 +284,7 @@ func (s *Service) prove(ctx context.Context, g Grant) error {
 // same compares what was approved.
 func (g Grant) same(o Grant) bool {
 	return g.ID == o.ID && g.Principal == o.Principal && g.Person == o.Person && slices.Equal(g.Actions, o.Actions) && g.Ref == o.Ref &&
-		g.From.Equal(o.From) && g.Until.Equal(o.Until) && g.Task.String() == o.Task.String()
+		g.From.Equal(o.From) && g.Until.Equal(o.Until) && g.Task.String() == o.Task.String() && slices.Equal(g.Scope, o.Scope)
 }
 
 // Active returns every grant that holds at now. It is all of them or an error:
@@ -333,6 +337,9 @@ func (s *Service) grantOf(r approval.Request) (Grant, error) {
 		ID: "G-" + strings.TrimPrefix(r.ID, "R-"), Principal: q.Principal, Person: q.Person, Actions: q.Actions, Ref: ref,
 		From: r.Decided, Until: r.Decided.Add(time.Duration(q.Seconds) * time.Second), Why: q.Why, Request: r.ID, Task: q.Task,
 	}
+	if g.Scope, err = ParseScope(q.Scope); err != nil {
+		return Grant{}, err
+	}
 	for _, v := range r.Votes {
 		g.ApprovedBy = append(g.ApprovedBy, v.Person)
 	}
@@ -355,6 +362,9 @@ func (s *Service) check(a Ask) error {
 		if _, err := sallyport.ParseAction(string(action)); err != nil {
 			return err
 		}
+	}
+	if _, err := ParseScope(scopeText(a.Scope)); err != nil {
+		return err
 	}
 	if ref, err := sallyport.ParseRef(a.Ref.String()); err != nil || ref != a.Ref {
 		return sallyport.E(op, sallyport.Invalid, "no resource is named", "name one, such as ORG/MODEL@VERSION")
@@ -391,6 +401,9 @@ func (q question) subject() string {
 	what := string(q.Actions[0])
 	if n := len(q.Actions); n > 1 {
 		what += fmt.Sprintf(" and %d more", n-1)
+	}
+	if len(q.Scope) > 0 {
+		what += " (" + strings.Join(q.Scope, ", ") + ")"
 	}
 	return fmt.Sprintf("%s: %s on %s for %v", q.Principal, what, q.Ref, time.Duration(q.Seconds)*time.Second)
 }

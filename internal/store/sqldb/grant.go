@@ -15,14 +15,14 @@ func (db *DB) Grant() grant.Store { return grantStore{db} }
 
 type grantStore struct{ db *DB }
 
-const grantColumns = "id, request, principal, person, actions, ref, begins, ends, why, approved_by, revoked_at, revoked_by, task, seen"
+const grantColumns = "id, request, principal, person, actions, ref, begins, ends, why, approved_by, revoked_at, revoked_by, task, seen, scope"
 
 // Insert implements grant.Store.
 func (s grantStore) Insert(ctx context.Context, g grant.Grant) error {
 	return s.db.write(ctx, []Kind{Grant}, func(tx *sql.Tx) error {
-		_, err := exec(ctx, tx, "INSERT INTO jit_grant ("+grantColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+		_, err := exec(ctx, tx, "INSERT INTO jit_grant ("+grantColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
 			g.ID, g.Request, string(g.Principal), string(g.Person), joinWords(g.Actions), g.Ref.String(), toMicros(g.From), toMicros(g.Until),
-			g.Why, joinWords(g.ApprovedBy), toMicros(g.RevokedAt), string(g.RevokedBy), g.Task.String(), toMicros(g.Seen))
+			g.Why, joinWords(g.ApprovedBy), toMicros(g.RevokedAt), string(g.RevokedBy), g.Task.String(), toMicros(g.Seen), joinWords(g.ScopeText()))
 		return err
 	})
 }
@@ -93,9 +93,9 @@ func (s grantStore) RevokePerson(ctx context.Context, person, by sallyport.Princ
 }
 
 func scanGrant(row scanner) (g grant.Grant, err error) {
-	var actions, ref, approvedBy, task string
+	var actions, ref, approvedBy, task, scope string
 	var begins, ends, revoked, seen int64
-	err = row.Scan(&g.ID, &g.Request, &g.Principal, &g.Person, &actions, &ref, &begins, &ends, &g.Why, &approvedBy, &revoked, &g.RevokedBy, &task, &seen)
+	err = row.Scan(&g.ID, &g.Request, &g.Principal, &g.Person, &actions, &ref, &begins, &ends, &g.Why, &approvedBy, &revoked, &g.RevokedBy, &task, &seen, &scope)
 	if err != nil {
 		return g, err
 	}
@@ -103,6 +103,9 @@ func scanGrant(row scanner) (g grant.Grant, err error) {
 	g.From, g.Until, g.RevokedAt = fromMicros(begins), fromMicros(ends), fromMicros(revoked)
 	g.Seen = fromMicros(seen)
 	if g.Task, err = grant.ParseTask(task); err != nil {
+		return g, err
+	}
+	if g.Scope, err = grant.ParseScope(splitNames(scope)); err != nil {
 		return g, err
 	}
 	g.Ref, err = sallyport.ParseRef(ref)

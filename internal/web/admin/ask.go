@@ -48,6 +48,9 @@ func (a *API) ask(c *Call) (any, error) {
 		return nil, err
 	}
 	ask := grant.Ask{Principal: p.ID, Person: p.Person, Actions: []sallyport.Action{action}, Ref: ref, For: d, Why: in.Why, Digest: x.Digest, Purpose: p.Purpose}
+	if ask.Scope, err = grant.ParseScope(in.Scope); err != nil {
+		return nil, err
+	}
 	if ask.Task, err = a.task(in.Task); err != nil {
 		return nil, err
 	}
@@ -202,6 +205,9 @@ func (a *API) vote(c *Call) (any, error) {
 	if x, ok := a.Facts.Snapshot().Resolve(ref); !ok || x != c.Permit.Resource() {
 		return nil, noRequest()
 	}
+	if err := a.notItsMaker(c, r); err != nil {
+		return nil, err
+	}
 	b, err := a.ballot(c, r, in)
 	if err != nil {
 		return nil, err
@@ -278,7 +284,7 @@ func (a *API) revokeGrant(c *Call) (any, error) {
 }
 
 func (a *API) grantOut(g grant.Grant) api.Grant {
-	out := api.Grant{ID: g.ID, Who: g.Principal, Actions: g.Actions, Resource: g.Ref.String(), From: g.From, Until: g.Until, Why: g.Why, Active: g.Active(a.Guard.Clock()), Task: g.Task.String()}
+	out := api.Grant{ID: g.ID, Who: g.Principal, Actions: g.Actions, Resource: g.Ref.String(), From: g.From, Until: g.Until, Why: g.Why, Active: g.Active(a.Guard.Clock()), Task: g.Task.String(), Scope: g.ScopeText()}
 	if len(g.ApprovedBy) > 0 {
 		out.By = g.ApprovedBy[len(g.ApprovedBy)-1]
 	}
@@ -294,6 +300,7 @@ type asked struct {
 	Digest  string             `json:"digest"`
 	Purpose string             `json:"purpose"`
 	Task    *grant.Task        `json:"task"`
+	Scope   []string           `json:"scope"`
 }
 
 // shown reports whether a request is of a kind that is listed and voted on here; others have places of their own.
@@ -329,7 +336,7 @@ func (a *API) requestOut(c *Call, r approval.Request) (api.Request, error) {
 		return api.Request{}, sallyport.Wrap("read request", sallyport.Other, r.ID, err)
 	}
 	out.Action, out.Resource, out.For, out.Why = q.Actions[0], q.Ref, (time.Duration(q.Seconds) * time.Second).String(), q.Why
-	out.Digest, out.Purpose, out.Task = q.Digest, q.Purpose, q.Task.String()
+	out.Digest, out.Purpose, out.Task, out.Scope = q.Digest, q.Purpose, q.Task.String(), q.Scope
 	if r.State == approval.Approved {
 		g, err := a.Rooms.Grants.Settle(c.Context(), r.ID)
 		if sallyport.KindOf(err) == sallyport.Conflict {

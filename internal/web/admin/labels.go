@@ -1,6 +1,9 @@
 package admin
 
 import (
+	"encoding/json"
+	"slices"
+
 	"sallyport"
 	"sallyport/internal/authz/approval"
 	"sallyport/internal/authz/label"
@@ -38,7 +41,7 @@ func (a *API) askLower(c *Call, ref sallyport.Ref, in api.Thing) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.note(c, sallyport.EventGrantRequested, ref.String(), map[string]string{"request": r.ID, "hash": r.Hash, "asks": r.Subject, "topic": r.Topic, "why": in.Why}); err != nil {
+	if err := a.noteAsked(c, r, ref.String()); err != nil {
 		return nil, err
 	}
 	in.Request = r.ID
@@ -92,12 +95,18 @@ func (a *API) voteLower(c *Call) (any, error) {
 	if on, ok := a.Facts.Snapshot().Resolve(x.Ref); !ok || on != c.Permit.Resource() {
 		return nil, noRequest()
 	}
-	p := c.Permit.Who()
-	r, done, err := a.Rooms.Labels.Vote(c.Context(), approval.Ballot{Request: r.ID, Voter: p.ID, Person: p.Person, Yes: in.Yes, Reason: in.Reason, Hash: in.Hash})
+	b, err := a.ballot(c, r, in)
 	if err != nil {
 		return nil, err
 	}
-	detail := map[string]string{"request": r.ID, "topic": r.Topic, "hash": r.Hash, "yes": yesNo(in.Yes), "reason": in.Reason, "state": string(r.State)}
+	r, done, err := a.Rooms.Labels.Vote(c.Context(), b)
+	if err != nil {
+		return nil, a.unsigned(err, c.PathValue("id"))
+	}
+	detail, err := votedDetail(r, b)
+	if err != nil {
+		return nil, err
+	}
 	if err := a.note(c, sallyport.EventGrantVoted, x.Ref.String(), detail); err != nil {
 		return nil, err
 	}
@@ -126,4 +135,22 @@ func (a *API) usageOut(id sallyport.PrincipalID) api.Usage {
 	snap := a.Facts.Snapshot()
 	h := snap.History(id, a.Guard.Clock())
 	return api.Usage{Person: snap.Behind(id), Short: api.Window(h.Short), Day: api.Window(h.Day), Month: api.Window(h.Month)}
+}
+
+// notItsMaker refuses the vote of whoever made the version that a request would promote or
+// deploy, by whatever account they come.
+func (a *API) notItsMaker(c *Call, r approval.Request) error {
+	var q asked
+	if err := json.Unmarshal(r.Canonical, &q); err != nil {
+		return sallyport.Wrap("vote", sallyport.Other, r.ID, err)
+	}
+	if !slices.Contains(q.Actions, sallyport.ModelPromote) && !slices.Contains(q.Actions, sallyport.ModelDeploy) {
+		return nil
+	}
+	snap := a.Facts.Snapshot()
+	v, ok := snap.Catalog().Version(c.Permit.Resource())
+	if ok && slices.Contains(snap.Makers(v), c.Permit.Who().Person) {
+		return sallyport.E("vote", sallyport.Conflict, "you had a hand in this version, and somebody else approves its release", "ask another reviewer to look at it").Because("release.its-maker")
+	}
+	return nil
 }

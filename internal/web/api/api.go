@@ -110,7 +110,8 @@ type Ask struct {
 	Resource string           `json:"resource"`
 	For      string           `json:"for"` // duration, "1h"
 	Why      string           `json:"why"`
-	Task     string           `json:"task,omitempty"` // what it ends with: "lease", "mlflow:CONNECTOR/RUN", …
+	Task     string           `json:"task,omitempty"`  // what it ends with: "lease", "mlflow:CONNECTOR/RUN", …
+	Scope    []string         `json:"scope,omitempty"` // what it is narrowed to: "files=*.json", "range=0-1023", "max-tokens=256"
 }
 
 // A Request is a question that waits for people.
@@ -137,8 +138,9 @@ type Request struct {
 	Digest    string             `json:"digest,omitempty"`
 	Purpose   string             `json:"purpose,omitempty"`
 	Task      string             `json:"task,omitempty"`
-	Sign      bool               `json:"sign"` // a yes must be signed
-	Page      string             `json:"page"` // where it can be signed
+	Sign      bool               `json:"sign"`            // a yes must be signed
+	Page      string             `json:"page"`            // where it can be signed
+	Scope     []string           `json:"scope,omitempty"` // obligations that narrow it
 }
 
 // A Vote is one person's answer to a request.
@@ -165,6 +167,7 @@ type Grant struct {
 	By       sallyport.PrincipalID `json:"approvedBy,omitempty"`
 	Active   bool                  `json:"active"`
 	Task     string                `json:"task,omitempty"`
+	Scope    []string              `json:"scope,omitempty"` // obligations that narrow it
 }
 
 // A Lock places a hold; an Unlock lifts it.
