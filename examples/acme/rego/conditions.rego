@@ -114,8 +114,6 @@ open if {
 	input.context.clock.hour < 20
 }
 
-hold("release.granted") if input.context.granted
-
 # risk.cedar
 hold("risk.prove-again") if {
 	not calm(50)
