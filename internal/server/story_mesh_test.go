@@ -315,7 +315,7 @@ func (r *root) leaf(t *testing.T, name string) tls.Certificate {
 		t.Fatal(err)
 	}
 	leaf := &x509.Certificate{SerialNumber: bignum.NewInt(time.Now().UnixNano()), DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}
 	der, err := x509.CreateCertificate(rand.Reader, leaf, r.cert, &key.PublicKey, r.key)
 	if err != nil {
 		t.Fatal(err)
