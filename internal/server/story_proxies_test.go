@@ -23,6 +23,7 @@ import (
 	"sallyport/client"
 	"sallyport/internal/audit/trail"
 	"sallyport/internal/server"
+	"sallyport/internal/web/api"
 )
 
 // A mirror is somebody else's hub behind a proxy: it answers whoever reaches it, and keeps what it was asked.
@@ -201,9 +202,8 @@ func (f *front) tour() {
 		t.Errorf("nobody: %d %v", status, header)
 	}
 	f.stepUp()
-	hold := f.As("sol").Lock(base)
+	f.As("rita").Lock("model:" + base)
 	refused("held", "ana", "GET", hubFile(base, tokenizer), 403, "hold")
-	f.As("sol").Unlock(hold, "the story goes on")
 	if n := len(f.mirror.asked()); n != 1 {
 		t.Errorf("the hub was asked %d times, and once of what was allowed", n)
 	}
@@ -232,31 +232,20 @@ func (f *front) tour() {
 
 // stepUp has a policy ask for more proof, which reaches the client.
 func (f *front) stepUp() {
-	adam := f.As("adam").who.client
-	set, err := adam.Policy(f.t.Context())
+	old, err := f.As("adam").who.client.Policy(f.t.Context())
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	set.Why, set.Policies = "cards need a fresh proof", cloneMap(set.Policies)
-	set.Policies["mesh.cedar"] = `@id("mesh.prove") @owner("security") @requirement("EN-1") @text("Through the mesh this needs a hardware key.") @outcome("step-up") @needs("aal3")
+	next := api.Proposal{Schema: old.Schema, Policies: cloneMap(old.Policies), Why: "tokenizers need a fresh proof"}
+	next.Policies["mesh.cedar"] = `@id("mesh.prove") @owner("security") @requirement("EN-1") @text("Through the mesh this needs a hardware key.") @outcome("step-up") @needs("aal3")
 forbid (principal is User, action == Action::"model.pullAux", resource) when { context.door like "extauthz:*" } unless { context.assurance >= 4 };`
-	if _, err := adam.Activate(f.t.Context(), set); err != nil {
-		f.t.Fatal(err)
-	}
+	f.InForce(next)
 	status, header, body := f.get("ana", "GET", hubFile(base, "config.json"))
 	if status != 403 || !strings.Contains(header.Get("WWW-Authenticate"), `acr_values="aal3"`) || !strings.Contains(body, "hardware key") {
 		f.t.Errorf("step-up: %d %v %s", status, header, body)
 	}
 	f.As("ana").Read(base, tokenizer).Want(allowed) // at the door itself
-	delete(set.Policies, "mesh.cedar")
-	now, err := adam.Policy(f.t.Context())
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	now.Why, now.Policies = "and no more", set.Policies
-	if _, err := adam.Activate(f.t.Context(), now); err != nil {
-		f.t.Fatal(err)
-	}
+	f.InForce(api.Proposal{Schema: old.Schema, Policies: old.Policies, Why: "and no more"})
 }
 
 // stock has the unmodified client of the Hub download through the proxy, and shows what it tells its user.
@@ -322,4 +311,3 @@ func write(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 }
-

@@ -32,11 +32,9 @@ func (s *Service) HTTP() http.Handler {
 		if r.URL.Path == "/healthz" {
 			return
 		}
-		kind, rest, _ := strings.Cut(strings.TrimPrefix(r.RequestURI, "/"), "/")
-		upstream, path := rest, ""
-		if i := strings.IndexByte(rest, '/'); i >= 0 {
-			upstream, path = rest[:i], rest[i:]
-		}
+		target, _, _ := strings.Cut(r.RequestURI, "?") // Caddy leaves the client's query there
+		kind, rest, _ := strings.Cut(strings.TrimPrefix(target, "/"), "/")
+		upstream, _, _ := strings.Cut(rest, "/")
 		peer := Peer{IP: httpsafe.PeerIP(r), Tokens: r.Header.Values(TokenHeader)}
 		if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 			peer.Certificate = r.TLS.PeerCertificates[0]
@@ -44,7 +42,7 @@ func (s *Service) HTTP() http.Handler {
 		q := Request{Upstream: upstream, Header: r.Header.Clone()}
 		switch kind {
 		case "envoy":
-			envoyAsks(&q, w, r, path)
+			envoyAsks(&q, w, r, strings.TrimPrefix(r.RequestURI, "/envoy/"+upstream))
 			answerEnvoy(w, s.Ask(r.Context(), peer, q))
 		case "nginx":
 			takeOriginal(&q, "X-Original-Method", "X-Original-Uri", "X-Original-Host")

@@ -129,10 +129,13 @@ func TestCaddy(t *testing.T) {
 	if a.status != 404 || a.body != "" {
 		t.Errorf("%+v", a)
 	}
+	if a := s.ask(t, "GET", "/caddy/hub?download=true", "", rob(forwarded("GET", weight+"?download=true")...)...); a.status != 200 {
+		t.Errorf("%+v", a)
+	}
 	if a = s.ask(t, "GET", "/caddy/hub", "", forwarded("GET", weight, extauthz.TokenHeader, edge)...); a.status != 401 || a.header.Get("WWW-Authenticate") == "" {
 		t.Errorf("%+v", a)
 	}
-	if a = s.ask(t, "GET", "/caddy/hub", "", ana(forwarded("GET", weight, extauthz.TokenHeader, edge)...)...); a.status != 403 || len(s.Of(sallyport.EventDecided)) != 3 {
+	if a = s.ask(t, "GET", "/caddy/hub", "", ana(forwarded("GET", weight, extauthz.TokenHeader, edge)...)...); a.status != 403 || len(s.Of(sallyport.EventDecided)) != 4 {
 		t.Errorf("two tokens: %+v", a)
 	}
 }
