@@ -15,8 +15,8 @@ import (
 	"sallyport/internal/authz/decision"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/policy/cast"
-	"sallyport/internal/authz/policy/table"
 	"sallyport/internal/authz/policy/engines"
+	"sallyport/internal/authz/policy/table"
 )
 
 // other compiles the policies of acme in Rego.

@@ -19,7 +19,7 @@ import (
 	"sallyport/client"
 	"sallyport/internal/authz/decision"
 	"sallyport/internal/authz/policy"
-	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/authz/policy/engines"
 	"sallyport/verify"
 )
 
@@ -58,21 +58,21 @@ func TestWholeRunI12EveryDecisionReplays(t *testing.T) {
 		r.As("ana").Pull(model)
 	}
 	log := r.wholeLog()
-	var sets []sallyport.Event
+	var parts []sallyport.Event
 	bases := map[string][]byte{}
 	for _, l := range log {
 		switch l.Type {
 		case sallyport.EventPolicy:
-			sets = append(sets, l.Event)
+			parts = append(parts, l.Event)
 		case sallyport.EventFacts:
 			bases[l.Facts] = l.Basis
 		}
 	}
-	sources, err := policy.Join(sets)
+	sources, err := policy.Join(parts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	engines := map[string]policy.Engine{}
+	sets := map[string]policy.Engine{}
 	outcomes := map[string]int{}
 	for _, l := range log {
 		if l.Type != sallyport.EventDecided {
@@ -82,16 +82,12 @@ func TestWholeRunI12EveryDecisionReplays(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: its facts: %v", l.Decision, err)
 		}
-		if engines[b.Policy] == nil {
-			src := sources[b.Policy]
-			if src.Schema == "" {
-				src.Schema = cedar.Schema
-			}
-			if engines[b.Policy], err = cedar.Compile(src); err != nil || engines[b.Policy].Version() != b.Policy {
+		if sets[b.Policy] == nil {
+			if sets[b.Policy], err = engines.Compile(sources[b.Policy]); err != nil || sets[b.Policy].Version() != b.Policy {
 				t.Fatalf("the set %s of %s: %v", b.Policy, l.Decision, err)
 			}
 		}
-		d, err := decision.Again(engines[b.Policy], l.Event, func(hash string) []byte { return bases[hash] })
+		d, err := decision.Again(sets[b.Policy], l.Event, func(hash string) []byte { return bases[hash] })
 		if err != nil {
 			t.Fatalf("%s: %v", l.Decision, err)
 		}
@@ -105,7 +101,7 @@ func TestWholeRunI12EveryDecisionReplays(t *testing.T) {
 		}
 		outcomes[l.Outcome]++
 	}
-	t.Logf("%d entries, %d sets, decisions %v", len(log), len(engines), outcomes)
+	t.Logf("%d entries, %d sets, decisions %v", len(log), len(sets), outcomes)
 	if outcomes[allowed] == 0 || outcomes[denied] == 0 {
 		t.Error("nothing was replayed")
 	}
