@@ -1,6 +1,7 @@
 package sallyport_test
 
 import (
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -69,7 +70,7 @@ func TestAGlobMatchesWhatItWasMadeFrom(t *testing.T) {
 				glob[at] = "*?"[rapid.IntRange(0, 1).Draw(t, "sign")]
 			}
 		}
-		if !sallyport.MatchFile(string(glob), file) || sallyport.MatchFile(string(glob), file+"x") && glob[len(glob)-1] != '*' {
+		if !sallyport.MatchFile(string(glob), file) || sallyport.MatchFile(string(glob), file+"x") && !strings.Contains(string(glob), "*") {
 			t.Fatalf("%s and %s", glob, file)
 		}
 	})

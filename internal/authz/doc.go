@@ -14,6 +14,7 @@
 //   - grant: rights for a time, on top of an approval
 //   - task: whether the run, the job or the ticket is over that a right is for
 //   - hold: restrictions for now, with a reason and an end
+//   - label: lowering a class, which others approve
 //   - breakglass: rights for an emergency, sealed, loud, over by themselves
 //   - change: the policy administration point (PAP); proposes, activates and rolls back policy sets
 //   - whatif: recorded questions under another policy set, and the access matrix
