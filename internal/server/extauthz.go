@@ -106,30 +106,43 @@ func (s *Server) openExtAuthz(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if e.GRPC != "" {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", e.GRPC)
-		if err != nil {
-			return err
-		}
-		server := service.GRPC(config)
-		s.meshGRPC = l.Addr().String()
-		s.running.Go(func() {
-			if err := server.Serve(l); err != nil {
-				s.logger.Error("the listener for Envoy ended", "err", err)
-			}
-		})
-		s.ends = append(s.ends, func() { stopGRPC(server) })
+	if err := s.serveEnvoy(ctx, service.GRPC(config), e.GRPC); err != nil {
+		return err
 	}
-	if e.HTTP == "" {
+	return s.serveProxies(ctx, service.HTTP(), config)
+}
+
+// serveEnvoy answers over gRPC.
+func (s *Server) serveEnvoy(ctx context.Context, server *grpc.Server, address string) error {
+	if address == "" {
 		return nil
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", e.HTTP)
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	s.meshGRPC = l.Addr().String()
+	s.running.Go(func() {
+		if err := server.Serve(l); err != nil {
+			s.logger.Error("the listener for Envoy ended", "err", err)
+		}
+	})
+	s.ends = append(s.ends, func() { stopGRPC(server) })
+	return nil
+}
+
+// serveProxies answers over HTTP.
+func (s *Server) serveProxies(ctx context.Context, h http.Handler, config *tls.Config) error {
+	if s.config.ExtAuthz.HTTP == "" {
+		return nil
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.config.ExtAuthz.HTTP)
 	if err != nil {
 		return err
 	}
 	s.meshHTTP = l.Addr().String()
 	server := httpsafe.Server(nil, config, s.logger)
-	server.Handler = service.HTTP() // it reads fields of proxies, which httpsafe.Guard drops
+	server.Handler = h // it reads fields of proxies, which httpsafe.Guard drops
 	s.running.Go(func() {
 		var err error
 		if config == nil {

@@ -36,7 +36,7 @@ const (
 	meshToken = "0123456789abcdef0123456789abcdef0123"
 )
 
-// Mesh is the configuration of a proxy that stands in front of a hub and a model server.
+// mesh is the configuration of a proxy that stands in front of a hub and a model server.
 func mesh(t *testing.T) server.ExtAuthz {
 	t.Helper()
 	token := filepath.Join(t.TempDir(), "edge.token")
@@ -49,7 +49,7 @@ func mesh(t *testing.T) server.ExtAuthz {
 		Proxies: []server.ExternalProxy{{Name: "edge", TokenFile: token, Upstreams: []string{"hub", "chat"}}}}
 }
 
-// AsksFor sends what the person's own client would send, as Envoy asks about it.
+// asksFor sends what the person's own client would send, as Envoy asks about it.
 func (r *story) asksFor(c *grpc.ClientConn, upstream string, q request) *authv3.CheckResponse {
 	r.t.Helper()
 	h := r.build(r.t.Context(), q)

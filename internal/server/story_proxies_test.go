@@ -63,9 +63,9 @@ type front struct {
 	ca     string // file of its authority
 }
 
-// Front starts a proxy: write puts its configuration, an example with the addresses of this test in it, into a directory,
+// newFront starts a proxy: write puts its configuration, an example with the addresses of this test in it, into a directory,
 // and returns the command that runs on it.
-func newFront(t *testing.T, example, kind string, write func(dir, config string) *exec.Cmd) *front {
+func newFront(t *testing.T, example string, write func(dir, config string) *exec.Cmd) *front {
 	f := &front{story: tellAnew(t, trail.Files{}), mirror: newMirror(t)}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -272,7 +272,7 @@ func (f *front) stock() {
 // TestPeersNginx runs examples/nginx on a real nginx.
 func TestPeersNginx(t *testing.T) {
 	nginx := program(t, "SALLYPORT_E2E_NGINX", "nginx")
-	f := newFront(t, "../../examples/nginx/nginx.conf", "nginx", func(dir, config string) *exec.Cmd {
+	f := newFront(t, "../../examples/nginx/nginx.conf", func(dir, config string) *exec.Cmd {
 		if os.Getuid() == 0 {
 			config = "user root;\n" + config // its files are in a directory of the test's own
 		}
@@ -291,7 +291,7 @@ func TestPeersNginx(t *testing.T) {
 // TestPeersCaddy runs examples/caddy on a real Caddy.
 func TestPeersCaddy(t *testing.T) {
 	caddy := program(t, "SALLYPORT_E2E_CADDY", "caddy")
-	f := newFront(t, "../../examples/caddy/Caddyfile", "caddy", func(dir, config string) *exec.Cmd {
+	f := newFront(t, "../../examples/caddy/Caddyfile", func(dir, config string) *exec.Cmd {
 		write(t, filepath.Join(dir, "Caddyfile"), config)
 		c := exec.Command(caddy, "run", "--config", "Caddyfile", "--adapter", "caddyfile")
 		c.Dir, c.Env = dir, append(os.Environ(), "SALLYPORT_PROXY_TOKEN="+meshToken, "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)

@@ -63,6 +63,25 @@ func TestDPOP2(t *testing.T) {
 	}
 }
 
+// TestDPOP2Elsewhere: behind a proxy a proof is for the proxy's address, and for no other.
+func TestDPOP2Elsewhere(t *testing.T) {
+	w := newWorld(t)
+	k := newKey(t)
+	access := w.issue("t", "jkt:"+thumbprint(t, k))
+	for origin, want := range map[string]bool{"https://models.acme.test": true, "https://other.test": false} {
+		shown := w.shown(k, access, func(p *jose.ProofFor) { p.URL = origin + file })
+		shown.Origin = "https://models.acme.test"
+		if _, reason := w.who(shown); (reason == "") != want {
+			t.Errorf("a proof for %s: %q", origin, reason)
+		}
+	}
+	ours := w.shown(k, access)
+	ours.Origin = "https://models.acme.test"
+	if _, reason := w.who(ours); reason == "" {
+		t.Error("a proof for our own address counts at the proxy's")
+	}
+}
+
 // TestDPOP4 uses one proof twice.
 func TestDPOP4(t *testing.T) {
 	w := newWorld(t)
