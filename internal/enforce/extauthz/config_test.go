@@ -37,6 +37,7 @@ func TestNewRefuses(t *testing.T) {
 		"same san":       proxy(func(p *extauthz.Proxy) { p.SAN = []string{"a.test", "a.test"} }),
 		"same token":     {Upstreams: up, Proxies: []extauthz.Proxy{good, {Name: "other", Token: good.Token, Upstreams: good.Upstreams}}},
 		"same name":      {Upstreams: up, Proxies: []extauthz.Proxy{good, {Name: "edge", Token: secret.NewText(lone), Upstreams: good.Upstreams}}},
+		"long names":     proxy(func(p *extauthz.Proxy) { p.Name = strings.Repeat("e", 60) }),
 		"twice":          {Upstreams: append(up[:len(up):len(up)], up[0])},
 		"odd name":       upstream(func(u *extauthz.Upstream) { u.Name = "a/b" }),
 		"no origin":      upstream(func(u *extauthz.Upstream) { u.Origin = "" }),

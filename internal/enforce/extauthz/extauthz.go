@@ -108,14 +108,22 @@ func New(c Config) (*Service, error) {
 			if !ok {
 				return nil, invalid(fmt.Sprintf("the proxy %q names the upstream %q, which is not there", p.Name, name), "add it to \"extauthz.upstreams\"")
 			}
+			if len(doorName(p, u)) > maxDoor {
+				return nil, invalid(fmt.Sprintf("the names %q and %q are too long together", p.Name, u.Name), "use shorter ones")
+			}
 			s.add(p, u)
 		}
 	}
 	return s, nil
 }
 
+// maxDoor is how long the name of a door may be in a decision, in bytes.
+const maxDoor = 64
+
+func doorName(p Proxy, u Upstream) string { return "extauthz:" + p.Name + "/" + u.Name }
+
 func (s *Service) add(p Proxy, u Upstream) {
-	w := &way{Upstream: u, name: "extauthz:" + p.Name + "/" + u.Name}
+	w := &way{Upstream: u, name: doorName(p, u)}
 	door := gateway.New(gateway.Door{Protocol: u.Protocol, Guard: s.config.Guard, Prefix: u.Prefix, Audience: u.Audience, Help: s.config.Help,
 		Logger: s.config.Logger, Nonce: s.config.Nonce, Name: w.name, Origin: u.Origin, Pass: handOver}, concurrent)
 	w.handler = httpsafe.Recorded(door, func(r *http.Request) error { return s.odd(r.Context(), w, r) })
