@@ -13,7 +13,7 @@ const (
 	namespace       // is where environments are written
 )
 
-// kinds are the resources that are understood. What is not here is refused whenever the webhook is asked about it.
+// classOf is what a resource is to a model. What is not here is refused whenever the webhook is asked about it.
 func classOf(r GVR) class {
 	switch r.Group {
 	case "":
@@ -37,9 +37,9 @@ func classOf(r GVR) class {
 		switch r.Resource {
 		case "inferenceservices", "llminferenceservices", "inferencegraphs":
 			return workload
-		case "trainedmodels", "localmodelcaches", "localmodelnamespacecaches":
+		case "trainedmodels", "localmodelcaches", "localmodelnamespacecaches", "localmodelnodes":
 			return loads
-		case "servingruntimes", "clusterservingruntimes", "clusterstoragecontainers", "llminferenceserviceconfigs":
+		case "servingruntimes", "clusterservingruntimes", "clusterstoragecontainers", "llminferenceserviceconfigs", "localmodelnodegroups":
 			return runtime
 		}
 	}
