@@ -5,6 +5,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/enforce/admission"
+	"sallyport/internal/enforce/gateway"
 )
 
 // AdmissionConfig says which clusters ask what may be let in.
@@ -37,4 +38,10 @@ func (s *Server) openAdmission(mux *http.ServeMux) error {
 	}
 	mux.Handle(admission.Prefix+"/", &admission.Door{Guard: s.guard, Audience: s.config.External + admission.Prefix, Clusters: clusters, Logger: s.logger, Clock: s.clock})
 	return nil
+}
+
+// admissionCoverage is how much of what an API server can ask about is understood.
+func admissionCoverage() gateway.Coverage {
+	s := admission.Cover()
+	return gateway.Coverage{Dialect: "kubernetes", Upstream: s.Asked, Mapped: s.Mapped, Denied: s.Refused, Missing: s.Missing}
 }

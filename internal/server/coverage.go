@@ -19,6 +19,7 @@ func RouteCoverage() ([]gateway.Coverage, error) {
 	}
 	return []gateway.Coverage{
 		authzenCoverage(),
+		admissionCoverage(),
 		hub.Routes().Cover(hub.Name(), hfhub.Upstream()),
 		chat.Routes().Cover(chat.Name(), openai.Upstream()),
 	}, nil

@@ -147,3 +147,11 @@ func TestConfigurationsThatCannotBeMeant(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryKindIsClassified: everything in the list of what an API server can ask about is understood or refused.
+func TestEveryKindIsClassified(t *testing.T) {
+	s := Cover()
+	if len(s.Missing) > 0 || s.Asked < 45 || s.Mapped+s.Refused != s.Asked || s.Refused < 4 {
+		t.Errorf("%+v", s)
+	}
+}
