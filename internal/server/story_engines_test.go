@@ -40,6 +40,10 @@ func TestAZ3EnginesChangeUnderLoad(t *testing.T) {
 	var stop atomic.Bool
 	var sent, wrong atomic.Int64
 	var wg sync.WaitGroup
+	defer func() { // also where the story ends early
+		stop.Store(true)
+		wg.Wait()
+	}()
 	load := func(q request, status int) {
 		// The token is fetched before: a request is sent over and over as one program would.
 		h := ana.build(t.Context(), q)
