@@ -90,17 +90,20 @@ func TestAPermitIsCut(t *testing.T) {
 		"out of reach": func(s *site) { s.pdp.CloseClientConnections(); s.pdp.Close() },
 		"a broken log": func(s *site) { s.BreakLog() },
 	} {
-		s := newSite(t, nil)
-		a, err := s.guard.Check(t.Context(), s.call(eva()))
-		if err != nil || a.Permit == nil {
-			t.Fatalf("%s: %+v, %v", name, a, err)
-		}
-		end(s)
-		<-a.Permit.Context().Done()
-		if cut, ok := errors.AsType[*embed.Cut](context.Cause(a.Permit.Context())); !ok || cut.Decision != a.ID || a.Permit.Valid() || a.Permit.Count(1) == nil {
-			t.Errorf("%s: %v", name, context.Cause(a.Permit.Context()))
-		}
-		a.Permit.Done()
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, nil)
+			a, err := s.guard.Check(t.Context(), s.call(eva()))
+			if err != nil || a.Permit == nil {
+				t.Fatalf("%s: %+v, %v", name, a, err)
+			}
+			end(s)
+			<-a.Permit.Context().Done()
+			if cut, ok := errors.AsType[*embed.Cut](context.Cause(a.Permit.Context())); !ok || cut.Decision != a.ID || a.Permit.Valid() || a.Permit.Count(1) == nil {
+				t.Errorf("%s: %v", name, context.Cause(a.Permit.Context()))
+			}
+			a.Permit.Done()
+		})
 	}
 }
 

@@ -202,6 +202,7 @@ func TestAnApprovedDigestIsLetIn(t *testing.T) {
 
 // TestEverythingThatRunsIsRead: wherever a manifest hides a model or an image, it is found.
 func TestEverythingThatRunsIsRead(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	tool := `"image":"registry.test/kserve/storage-initializer@sha256:` + hex("ee") + `"`
 	pinned := "registry.test/models/fraud@sha256:" + s.digest("acme/fraud@v1")
@@ -251,6 +252,7 @@ func TestEverythingThatRunsIsRead(t *testing.T) {
 
 // TestEveryKind sends each kind of object that is known, with a model that is approved and one that is not.
 func TestEveryKind(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	good, bad := "s3://models/fraud/"+s.digest("acme/fraud@v1")+"/", "s3://models/fraud/latest/"
 	for resource, object := range map[string]string{
@@ -303,6 +305,7 @@ func (m manifest) below(sub string) manifest { m.sub = sub; return m }
 // TestUpdatesAndSubresources: a change of what runs is decided like its beginning, and what does not touch it is let
 // through; each subresource is an act of its own.
 func TestUpdatesAndSubresources(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	old := service("s3://models/fraud/latest/") // let in before there was a webhook
 	changed := parse(t, `{"metadata":{"labels":{"a":"b"}},"spec":{"predictor":{"model":{"modelFormat":{"name":"sklearn"},"storageUri":"s3://models/fraud/latest/"}}},"status":{"ready":true}}`)
@@ -461,6 +464,7 @@ func TestOneReading(t *testing.T) {
 
 // TestTheCorpus sends every question of the one corpus that an orchestrator can ask.
 func TestTheCorpus(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	sent := doortest.Run(t, s.World, s.cannot, func(t testing.TB, c doortest.Case) doortest.Said {
 		a := s.review(s.path(c), s.say(c))
@@ -534,6 +538,7 @@ func versions() []string {
 
 // TestEverybodyOnEveryVersion compares the door with the guard's own answer about who may deploy what.
 func TestEverybodyOnEveryVersion(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	asked, allowed := 0, 0
 	for _, m := range s.Facts.Snapshot().Sorted() {
