@@ -11,7 +11,6 @@ import (
 
 	"sallyport"
 	"sallyport/internal/authz/decision"
-	"sallyport/internal/authz/explain"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/web/api"
 )
@@ -98,7 +97,7 @@ func remedies(way []sallyport.Remedy) string {
 }
 
 // explained prints how the policies came to it: each clause with what it came to, and each input with source and age.
-func (a *app) explained(x *explain.Explanation) {
+func (a *app) explained(x *policy.Explanation) {
 	if x == nil {
 		return
 	}

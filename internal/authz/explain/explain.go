@@ -39,32 +39,9 @@ const (
 	NotDecided   = "not decided"   // the question could not be decided on
 )
 
-// An Explanation is what one audience is told.
-type Explanation struct {
-	For     Audience `json:"for"`
-	Refused string   `json:"refused,omitempty"` // one of the ways above; "" where it was allowed
-	Sides   []Side   `json:"sides,omitempty"`   // of each who acts, the principal first; for auditors
-	Inputs  []Input  `json:"inputs,omitempty"`  // sorted by name
-}
-
-// A Side is how the policies bear on one of those who act.
-type Side struct {
-	Who      sallyport.PrincipalID `json:"who"`
-	Policies []policy.Trace        `json:"policies"`
-}
-
-// An Input is one attribute that a policy read.
-type Input struct {
-	Name   string `json:"name"`  // "context.assurance", "resource.class", "principal"
-	Value  string `json:"value"` // in short; "(absent)" where it has none
-	Source string `json:"source"`
-	Age    int64  `json:"age"`              // seconds since it was so; below zero where nobody can tell
-	Secret bool   `json:"secret,omitempty"` // whom the decision was about is not told
-}
-
 // Of explains d, which engine made of f, to an audience. Whether they may be that audience is the door's to find out.
-func Of(engine policy.Engine, f decision.Facts, d sallyport.Decision, to Audience) Explanation {
-	x := Explanation{For: to, Refused: refused(engine, f, d)}
+func Of(engine policy.Engine, f decision.Facts, d sallyport.Decision, to Audience) policy.Explanation {
+	x := policy.Explanation{For: string(to), Refused: refused(engine, f, d)}
 	if to != Auditor && d.Outcome != sallyport.Allow && !decision.Knowable(engine, f) {
 		return Hidden()
 	}
@@ -79,7 +56,7 @@ func Of(engine policy.Engine, f decision.Facts, d sallyport.Decision, to Audienc
 		if i > 0 {
 			q.Context.Granted = b.Granted(&f.Question)
 		}
-		side := Side{Who: b.PrincipalID, Policies: explainer.Explain(q, b.Loaded())}
+		side := policy.Side{Who: b.PrincipalID, Policies: explainer.Explain(q, b.Loaded())}
 		for _, t := range side.Policies {
 			if info, _ := engine.Info(t.Policy); info.Secret && to != Auditor {
 				continue
@@ -108,7 +85,7 @@ func Of(engine policy.Engine, f decision.Facts, d sallyport.Decision, to Audienc
 }
 
 // Hidden is the explanation of what one may not know of: the same as of what does not exist.
-func Hidden() Explanation { return Explanation{For: Asker, Refused: Unknown} }
+func Hidden() policy.Explanation { return policy.Explanation{For: string(Asker), Refused: Unknown} }
 
 // refused says in which way d refuses.
 func refused(engine policy.Engine, f decision.Facts, d sallyport.Decision) string {
@@ -140,8 +117,8 @@ type gatherer struct {
 }
 
 // input finds one attribute with its source and age.
-func (g *gatherer) input(name string) Input {
-	in := Input{Name: name, Value: "(absent)", Age: g.seconds(g.facts.Staleness)}
+func (g *gatherer) input(name string) policy.Input {
+	in := policy.Input{Name: name, Value: "(absent)", Age: g.seconds(g.facts.Staleness)}
 	of, rest, _ := strings.Cut(name, ".")
 	switch of {
 	case "principal":
@@ -159,7 +136,7 @@ func (g *gatherer) input(name string) Input {
 func (g *gatherer) seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 // context finds an attribute of the call.
-func (g *gatherer) context(in *Input, path string) {
+func (g *gatherer) context(in *policy.Input, path string) {
 	c, q := &g.query.Context, &g.facts.Question
 	first, field, _ := strings.Cut(path, ".")
 	set := func(source string, age int64, value any) {

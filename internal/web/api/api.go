@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"sallyport"
-	"sallyport/internal/authz/explain"
+	"sallyport/internal/authz/policy"
 )
 
 // Version is the prefix of every path of the API.
@@ -216,7 +216,7 @@ type Why struct {
 	Policies  []PolicyText         `json:"policies"` // those that determined it
 	Remedies  []sallyport.Remedy   `json:"remedies,omitempty"`
 	Otherwise [][]sallyport.Remedy `json:"otherwise,omitempty"` // other ways out, each by itself
-	Explained *explain.Explanation `json:"explained,omitempty"` // clause by clause, as far as the reader is told
+	Explained *policy.Explanation  `json:"explained,omitempty"` // clause by clause, as far as the reader is told
 	Replay    *Replay              `json:"replay,omitempty"`
 }
 
