@@ -144,7 +144,7 @@ func (s *Server) rememberApprovers(seen approver.Seen) error {
 	return writeNew(s.path("secrets", approversSeen+".sealed"), s.box.seal(plain, label(approversSeen)))
 }
 
-// void remembers which grants were told of, so that each is alarmed once.
+// void remembers which grants were told of and why, so that each is alarmed once for each reason.
 type void struct {
 	mu   sync.Mutex
 	told map[string]bool
@@ -168,7 +168,7 @@ func (s *Server) provedGrants(ctx context.Context, now time.Time) ([]grant.Grant
 func (s *Server) tellVoid(ctx context.Context, x grant.Refused) error {
 	s.void.mu.Lock()
 	defer s.void.mu.Unlock()
-	if s.void.told[x.ID] {
+	if s.void.told[x.ID+" "+sallyport.PublicText(x.Why)] {
 		return nil
 	}
 	err := s.noteOnly(ctx, sallyport.Event{Type: sallyport.EventApprovalVoid, Who: x.Principal, On: x.Ref.String(), Reasons: []string{sallyport.ReasonOf(x.Why)},
@@ -179,7 +179,7 @@ func (s *Server) tellVoid(ctx context.Context, x grant.Refused) error {
 	if s.void.told == nil {
 		s.void.told = map[string]bool{}
 	}
-	s.void.told[x.ID] = true
+	s.void.told[x.ID+" "+sallyport.PublicText(x.Why)] = true
 	return nil
 }
 

@@ -213,7 +213,7 @@ func serveMLflow(t *testing.T, program string) string {
 	}
 	dir := t.TempDir()
 	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program, "server", "--host", "127.0.0.1", "--port", port, "--workers", "1", "--backend-store-uri", "sqlite:///"+filepath.Join(dir, "m.db"), "--default-artifact-root", dir)
+	cmd := exec.CommandContext(ctx, program, "server", "--host", "127.0.0.1", "--port", port, "--workers", "1", "--backend-store-uri", filepath.Join(dir, "runs"), "--default-artifact-root", filepath.Join(dir, "artifacts"))
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, t.Output(), t.Output()
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 5 * time.Second
