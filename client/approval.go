@@ -39,14 +39,8 @@ func (c *Client) Statement(ctx context.Context, r api.Request, yes bool, reason 
 
 // VoteSigned answers a request with a signed vote.
 func (c *Client) VoteSigned(ctx context.Context, r api.Request, v api.Vote) (api.Request, error) {
-	if r.Topic == topicApprover {
-		return post[api.Request](ctx, c, request{op: "approve", path: "/approvers/requests/" + url.PathEscape(r.ID) + "/vote"}, v)
-	}
-	return post[api.Request](ctx, c, request{op: "approve", path: "/requests/" + url.PathEscape(r.ID) + "/vote", query: on(r.Resource)}, v)
+	return c.vote(ctx, "approve", r, v)
 }
-
-// topicApprover is the topic of requests about approvers' keys.
-const topicApprover = "approver"
 
 // Standing lists who may do how much without an end.
 func (c *Client) Standing(ctx context.Context) ([]api.Standing, error) {

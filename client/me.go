@@ -2,9 +2,11 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"sallyport"
@@ -119,11 +121,24 @@ func (c *Client) Vote(ctx context.Context, r api.Request, yes bool, reason strin
 	if yes {
 		op = "approve"
 	}
+	return c.vote(ctx, op, r, api.Vote{Yes: yes, Reason: reason, Hash: r.Hash})
+}
+
+// vote posts a vote where the request says, and returns the request as it stands then.
+func (c *Client) vote(ctx context.Context, op string, r api.Request, v api.Vote) (api.Request, error) {
 	path, query := "/requests/"+url.PathEscape(r.ID)+"/vote", on(r.Resource)
-	if r.Topic == topicApprover {
-		path, query = "/approvers/requests/"+url.PathEscape(r.ID)+"/vote", nil
+	if r.VotePath == "" || strings.HasPrefix(r.VotePath, path) {
+		return post[api.Request](ctx, c, request{op: op, path: path, query: query}, v)
 	}
-	return post[api.Request](ctx, c, request{op: op, path: path, query: query}, api.Vote{Yes: yes, Reason: reason, Hash: r.Hash})
+	path, text, _ := strings.Cut(r.VotePath, "?")
+	query, err := url.ParseQuery(text)
+	if err != nil || !strings.HasPrefix(path, "/") || !strings.HasSuffix(path, "/"+url.PathEscape(r.ID)+"/vote") {
+		return api.Request{}, sallyport.E(op, sallyport.Invalid, "the server names no place for a vote on "+sallyport.OneLine(r.ID), "")
+	}
+	if _, err := post[json.RawMessage](ctx, c, request{op: op, path: path, query: query}, v); err != nil {
+		return api.Request{}, err
+	}
+	return c.Request(ctx, r.ID)
 }
 
 // Withdraw takes one of the caller's own requests back.

@@ -74,7 +74,7 @@ func (a *Approvals) Each(index uint64, leaf []byte) error {
 		a.entry(index, e)
 	case sallyport.EventGrantRequested:
 		a.requested(index, e)
-	case sallyport.EventGrantVoted:
+	case sallyport.EventGrantVoted, sallyport.EventPolicyVoted:
 		a.voted(index, e)
 	case sallyport.EventFacts:
 		a.facts(e)
@@ -138,7 +138,9 @@ func (a *Approvals) voted(index uint64, e sallyport.Event) {
 	q, ok := question(e)
 	var v signed.Vote
 	if !ok || json.Unmarshal([]byte(e.Detail["vote"]), &v) != nil {
-		a.unsigned(index, e)
+		if e.Detail["state"] != "withdrawn" {
+			a.unsigned(index, e)
+		}
 		return
 	}
 	id := e.Detail["request"]
@@ -234,7 +236,7 @@ func (a *Approvals) decided(index uint64, e sallyport.Event) {
 // are known from elsewhere. It returns the statement that was signed. An entry that records no vote is an error.
 func Vote(leaf []byte, keys []signed.Key) (statement string, err error) {
 	var e sallyport.Event
-	if err := json.Unmarshal(leaf, &e); err != nil || e.Type != sallyport.EventGrantVoted {
+	if err := json.Unmarshal(leaf, &e); err != nil || e.Type != sallyport.EventGrantVoted && e.Type != sallyport.EventPolicyVoted {
 		return "", fmt.Errorf("verify vote: the entry records none")
 	}
 	q, ok := question(e)

@@ -166,7 +166,16 @@ func (s *Service) Vote(ctx context.Context, b approval.Ballot) (approval.Request
 	if b.Yes {
 		yes = "yes"
 	}
-	return r, s.note(ctx, sallyport.Event{Type: sallyport.EventPolicyVoted, Who: b.Voter, On: p.Version, Detail: map[string]string{"request": r.ID, "hash": r.Hash, "yes": yes, "reason": b.Reason, "state": string(r.State)}})
+	question, err := json.Marshal(r.Question())
+	if err != nil {
+		return r, err
+	}
+	vote, err := json.Marshal(r.Votes[len(r.Votes)-1])
+	if err != nil {
+		return r, err
+	}
+	return r, s.note(ctx, sallyport.Event{Type: sallyport.EventPolicyVoted, Who: b.Voter, On: p.Version, Detail: map[string]string{"request": r.ID, "hash": r.Hash, "yes": yes, "reason": b.Reason, "state": string(r.State),
+		"question": string(question), "vote": string(vote)}})
 }
 
 // Proposal returns a proposal with its request as it stands now.

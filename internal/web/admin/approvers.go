@@ -201,7 +201,9 @@ func (a *API) keyRequestOut(out api.Request, r approval.Request) (api.Request, e
 		return out, sallyport.Wrap("read request", sallyport.Other, r.ID, err)
 	}
 	out.Resource, out.Sign = "system", true
-	out.Why = "groups: " + strings.Join(append([]string{}, change.Key.Groups...), ", ")
+	if out.Why = "it votes for no group"; len(change.Key.Groups) > 0 {
+		out.Why = "it votes for " + strings.Join(change.Key.Groups, ", ")
+	}
 	return out, nil
 }
 
@@ -258,12 +260,9 @@ func (a *API) groupsOf(c *Call, r approval.Request) ([]string, error) {
 	for _, q := range r.Groups {
 		in := false
 		if q.Group == sallyport.Owners {
-			ref, err := refOf(r)
-			if err != nil {
-				return nil, err
-			}
-			x, known := snap.Resolve(ref)
-			in = known && slices.Contains(snap.Catalog().Owners(x), p.Person)
+			g, ok := a.groundOf(c, r)
+			x, known := snap.Resolve(g.on)
+			in = ok && known && slices.Contains(snap.Catalog().Owners(x), p.Person)
 		} else {
 			in = snap.Within(p.Person, strings.TrimPrefix(q.Group, "group:"))
 		}
@@ -290,7 +289,7 @@ func (a *API) statement(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !shown(r) || !a.mayVote(c, r) {
+	if !a.mayVote(c, r) {
 		return nil, noRequest()
 	}
 	if in.Hash != r.Hash || !r.Intact() {

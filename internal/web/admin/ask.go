@@ -135,7 +135,7 @@ func (a *API) requests(c *Call) (any, error) {
 	}
 	out := []api.Request{}
 	for _, r := range all {
-		if !shown(r) || !mine && !a.mayVote(c, r) {
+		if _, ok := a.groundOf(c, r); !ok || !mine && !a.mayVote(c, r) {
 			continue
 		}
 		x, err := a.requestOut(c, r)
@@ -155,11 +155,11 @@ func (a *API) mayVote(c *Call, r approval.Request) bool {
 	if r.Topic == signed.Topic {
 		return a.mayVoteOnKeys(c, r)
 	}
-	ref, err := refOf(r)
-	if err != nil {
+	g, ok := a.groundOf(c, r)
+	if !ok {
 		return false
 	}
-	d, _, err := whatif.Can(a.Facts.Snapshot(), a.asker(c), sallyport.GrantApprove, ref)
+	d, _, err := whatif.Can(a.Facts.Snapshot(), a.asker(c), g.action, g.on)
 	return err == nil && (d.Outcome == sallyport.Allow || d.Outcome == sallyport.StepUp)
 }
 
@@ -169,7 +169,7 @@ func (a *API) request(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !shown(r) || r.AskerPerson != c.Permit.Who().Person && !a.mayVote(c, r) {
+	if _, ok := a.groundOf(c, r); !ok || r.AskerPerson != c.Permit.Who().Person && !a.mayVote(c, r) {
 		return nil, noRequest()
 	}
 	return a.requestOut(c, r)
@@ -303,20 +303,8 @@ type asked struct {
 	Scope   []string           `json:"scope"`
 }
 
-// shown reports whether a request is of a kind that is listed and voted on here; others have places of their own.
-func shown(r approval.Request) bool { return r.Topic == grant.Topic || r.Topic == signed.Topic }
-
-// refOf is the resource that a request is about: the system for what is about keys.
-func refOf(r approval.Request) (sallyport.Ref, error) {
-	if r.Topic == signed.Topic {
-		return sallyport.Ref{Kind: sallyport.SystemKind}, nil
-	}
-	var q asked
-	if err := json.Unmarshal(r.Canonical, &q); err != nil {
-		return sallyport.Ref{}, err
-	}
-	return sallyport.ParseRef(q.Ref)
-}
+// refOf is the resource of a request for a grant.
+func refOf(r approval.Request) (sallyport.Ref, error) { return grant.On(r) }
 
 func (a *API) requestOut(c *Call, r approval.Request) (api.Request, error) {
 	sign, err := a.Rooms.Approvals.MustSign(c.Context())
@@ -328,8 +316,15 @@ func (a *API) requestOut(c *Call, r approval.Request) (api.Request, error) {
 	for _, v := range r.Votes {
 		out.Votes = append(out.Votes, api.Vote{By: v.Voter, Yes: v.Yes, Reason: v.Reason, Hash: r.Hash, At: v.At, Groups: v.Groups, Signature: signatureOut(v.Signature)})
 	}
-	if r.Topic == signed.Topic {
+	if g, ok := a.groundOf(c, r); ok {
+		out.Resource, out.VotePath = g.on.String(), g.path
+	}
+	switch r.Topic {
+	case signed.Topic:
 		return a.keyRequestOut(out, r)
+	case grant.Topic:
+	default:
+		return out, nil // what it asks stands in the subject
 	}
 	var q asked
 	if err := json.Unmarshal(r.Canonical, &q); err != nil || len(q.Actions) == 0 {

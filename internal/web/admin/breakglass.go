@@ -79,15 +79,26 @@ func (a *API) voteBreakGlass(c *Call) (any, error) {
 	if err := c.decode(&in); err != nil {
 		return nil, err
 	}
-	id, p := c.PathValue("id"), c.Permit.Who()
+	id := c.PathValue("id")
 	if err := a.onScope(c, id); err != nil {
 		return nil, err
 	}
-	r, err := a.Rooms.Watch.BreakGlass.Vote(c.Context(), approval.Ballot{Request: id, Voter: p.ID, Person: p.Person, Yes: in.Yes, Reason: in.Reason, Hash: in.Hash})
+	r, err := a.Rooms.Approvals.Get(c.Context(), id)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.note(c, sallyport.EventGrantVoted, c.Permit.Resource().String(), map[string]string{"request": id, "state": string(r.State)}); err != nil {
+	b, err := a.ballot(c, r, in)
+	if err != nil {
+		return nil, err
+	}
+	if r, err = a.Rooms.Watch.BreakGlass.Vote(c.Context(), b); err != nil {
+		return nil, a.unsigned(err, id)
+	}
+	detail, err := votedDetail(r, b)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.note(c, sallyport.EventGrantVoted, c.Permit.Resource().String(), detail); err != nil {
 		return nil, err
 	}
 	return api.Request{ID: r.ID, Who: r.Asker, Resource: c.Permit.Resource().String(), Why: r.Subject, Hash: r.Hash, Need: r.Need, State: string(r.State), Created: r.Created, Expires: r.Expires,

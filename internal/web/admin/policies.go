@@ -2,7 +2,6 @@ package admin
 
 import (
 	"encoding/json"
-	"slices"
 
 	"sallyport"
 	"sallyport/internal/authz/approval"
@@ -176,13 +175,16 @@ func (a *API) votePolicy(c *Call) (any, error) {
 	if err := c.decode(&in); err != nil {
 		return nil, err
 	}
-	b, err := a.policyBallot(c, in)
+	r, err := a.Rooms.Approvals.Get(c.Context(), c.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
-	r, err := a.Rooms.Policies.Vote(c.Context(), b)
+	b, err := a.ballot(c, r, in)
 	if err != nil {
 		return nil, err
+	}
+	if r, err = a.Rooms.Policies.Vote(c.Context(), b); err != nil {
+		return nil, a.unsigned(err, c.PathValue("id"))
 	}
 	return a.proposalWhole(c, r.ID, false)
 }
@@ -248,24 +250,4 @@ func (a *API) rotateKeys(c *Call) (any, error) {
 		return nil, err
 	}
 	return api.Rotation{Key: id, Rewrapped: n}, a.note(c, sallyport.EventChanged, "keys", map[string]string{"what": "key-encryption key rotated", "key": id})
-}
-
-// policyBallot is the caller's vote, with the groups among those asked that the caller belongs to.
-func (a *API) policyBallot(c *Call, in api.Vote) (approval.Ballot, error) {
-	p := c.Permit.Who()
-	b := approval.Ballot{Request: c.PathValue("id"), Voter: p.ID, Person: p.Person, Yes: in.Yes, Reason: in.Reason, Hash: in.Hash}
-	r, err := a.Rooms.Approvals.Get(c.Context(), b.Request)
-	if err != nil || len(r.Groups) == 0 {
-		return b, err
-	}
-	basis, err := a.Facts.Snapshot().Basis(p, c.Permit.Resource())
-	if err != nil {
-		return b, err
-	}
-	for _, q := range r.Groups {
-		if slices.ContainsFunc(basis.Entities, func(e policy.Entity) bool { return e.UID.Type == "Group" && "group:"+e.UID.ID == q.Group }) {
-			b.Groups = append(b.Groups, q.Group)
-		}
-	}
-	return b, nil
 }

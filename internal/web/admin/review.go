@@ -10,6 +10,7 @@ import (
 	"sallyport"
 	"sallyport/internal/authz/approval"
 	"sallyport/internal/authz/approval/signed"
+	"sallyport/internal/authz/grant"
 	"sallyport/internal/authz/whatif"
 	"sallyport/internal/web/api"
 )
@@ -28,8 +29,8 @@ func (a *API) review(c *Call) (any, error) {
 		return nil, err
 	}
 	person := c.Permit.Who().Person
-	mayVote := shown(r) && a.mayVote(c, r)
-	if !shown(r) || r.AskerPerson != person && !mayVote {
+	mayVote := a.mayVote(c, r)
+	if _, ok := a.groundOf(c, r); !ok || r.AskerPerson != person && !mayVote {
 		return nil, noRequest()
 	}
 	out := api.Review{MayVote: mayVote && r.State == approval.Pending, Gains: []string{}, Changes: []string{}, History: []string{}, Similar: []api.Similar{}}
@@ -55,7 +56,7 @@ func (a *API) review(c *Call) (any, error) {
 	if err := a.reviewAsker(c, r, &out); err != nil {
 		return nil, err
 	}
-	if r.Topic == signed.Topic {
+	if r.Topic != grant.Topic {
 		return out, nil
 	}
 	return out, a.reviewRights(r, &out)
@@ -74,7 +75,10 @@ func (a *API) sentence(r approval.Request, x api.Request) string {
 		}
 		return fmt.Sprintf("%s %s: %s. Read the key's name to each other before you say yes.", change.Key.Person, verb, change.Key.ID())
 	}
-	text := fmt.Sprintf("%s wants to do %s on %s for %s", x.Who, x.Action, x.Resource, x.For)
+	if r.Topic != grant.Topic {
+		return fmt.Sprintf("%s asks: %s.", x.Who, strings.TrimSuffix(r.Subject, "."))
+	}
+	text := fmt.Sprintf("%s wants to do %s on %s for %s", x.Who, x.Action, x.Resource, strings.TrimSuffix(x.For, "0s"))
 	if x.Task != "" {
 		text += ", at most until " + x.Task + " ends"
 	}

@@ -138,9 +138,10 @@ type Request struct {
 	Digest    string             `json:"digest,omitempty"`
 	Purpose   string             `json:"purpose,omitempty"`
 	Task      string             `json:"task,omitempty"`
-	Sign      bool               `json:"sign"`            // a yes must be signed
-	Page      string             `json:"page"`            // where it can be signed
-	Scope     []string           `json:"scope,omitempty"` // obligations that narrow it
+	Sign      bool               `json:"sign"`               // a yes must be signed
+	Page      string             `json:"page"`               // where it can be signed
+	VotePath  string             `json:"votePath,omitempty"` // where a vote on it is posted, below Version
+	Scope     []string           `json:"scope,omitempty"`    // obligations that narrow it
 }
 
 // A Vote is one person's answer to a request.

@@ -90,22 +90,18 @@ func (d *Door) show(v visit) error {
 	return d.write(v, "request", s, x.Sign && x.MayVote)
 }
 
-// votePath is where a vote on a request goes, and the resource that it must be permitted on.
-func votePath(r api.Request) (string, url.Values) {
-	if r.Topic == "approver" {
-		return "/approvers/requests/" + url.PathEscape(r.ID) + "/vote", nil
-	}
-	return "/requests/" + url.PathEscape(r.ID) + "/vote", url.Values{"resource": {r.Resource}}
-}
-
 // cast counts a vote on the request of the page.
-func (d *Door) cast(v visit, vote api.Vote) (api.Request, error) {
-	var r, after api.Request
+func (d *Door) cast(v visit, vote api.Vote) error {
+	var r api.Request
 	if err := d.call(v, question{method: http.MethodGet, path: "/requests/" + url.PathEscape(v.r.PathValue("id"))}, &r); err != nil {
-		return r, err
+		return err
 	}
-	path, query := votePath(r)
-	return after, d.call(v, question{method: http.MethodPost, path: path, query: query, in: vote}, &after)
+	path, query, _ := strings.Cut(r.VotePath, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return err
+	}
+	return d.call(v, question{method: http.MethodPost, path: path, query: values, in: vote}, nil)
 }
 
 func (d *Door) vote(v visit) error {
@@ -116,7 +112,7 @@ func (d *Door) vote(v visit) error {
 	if f["yes"] != "yes" && f["yes"] != "no" {
 		return sallyport.E("vote", sallyport.Invalid, "neither yes nor no", "choose one")
 	}
-	if _, err := d.cast(v, api.Vote{Yes: f["yes"] == "yes", Reason: f["reason"], Hash: f["hash"]}); err != nil {
+	if err := d.cast(v, api.Vote{Yes: f["yes"] == "yes", Reason: f["reason"], Hash: f["hash"]}); err != nil {
 		return err
 	}
 	http.Redirect(v.w, v.r, d.here(v.r), http.StatusSeeOther)
@@ -176,7 +172,7 @@ func (d *Door) sign(v visit) error {
 		return err
 	}
 	a := in.Response
-	if _, err := d.cast(v, api.Vote{Yes: in.Yes, Reason: in.Reason, Hash: in.Hash, Groups: in.Groups, At: in.At,
+	if err := d.cast(v, api.Vote{Yes: in.Yes, Reason: in.Reason, Hash: in.Hash, Groups: in.Groups, At: in.At,
 		Signature: &api.Signature{Credential: a.RawID, Data: a.Response.Data, Client: a.Response.Client, Signature: a.Response.Signature}}); err != nil {
 		return err
 	}
