@@ -77,7 +77,7 @@ func TestAZ13ADenialOpensTheRightDoor(t *testing.T) {
 	if strings.Contains(seen, "hushed") || !strings.Contains(marshalled(t, own), "default.deny") {
 		t.Errorf("ana sees %s", seen)
 	}
-	if x := full.Explained; x == nil || x.For != explain.Auditor || !strings.Contains(marshalled(t, x), "hushed-room") {
+	if x := full.Explained; x == nil || x.For != string(explain.Auditor) || !strings.Contains(marshalled(t, x), "hushed-room") {
 		t.Errorf("the auditor sees %s", marshalled(t, full.Explained))
 	}
 	if _, err := r.who.client.WhyFor(t.Context(), r.last.decision, "auditor"); err == nil {
