@@ -117,9 +117,10 @@ type Asked struct {
 	Risk    int          `json:"rk,omitempty"` // 0 to 100
 	Device  *AskedDevice `json:"dv,omitempty"`
 
-	Working bool   `json:"wk,omitempty"` // inside the calendar's working hours
-	Country string `json:"co,omitempty"` // ISO 3166-1 of the address
-	History string `json:"h,omitempty"`  // bytes, denials, models and exports in 10 minutes, 24 hours and 30 days: twelve numbers, one space between
+	Working  bool   `json:"wk,omitempty"` // inside the calendar's working hours
+	Country  string `json:"co,omitempty"` // ISO 3166-1 of the address
+	Opinions string `json:"op,omitempty"` // of decision points elsewhere: their names with + or - behind, one space between
+	History  string `json:"h,omitempty"`  // bytes, denials, models and exports in 10 minutes, 24 hours and 30 days: twelve numbers, one space between
 }
 
 // AskedDevice is what was known of the caller's device.

@@ -18,6 +18,8 @@ type AuthZEN struct {
 	Points []EnforcementPoint `yaml:"points"`
 	// Dictionaries say what the words of points that do not speak Sallyport's own mean, by name.
 	Dictionaries map[string]*dictionary.Dictionary `yaml:"dictionaries"`
+	// Ask are decision points elsewhere that have a say here.
+	Ask []DecisionPoint `yaml:"ask"`
 }
 
 // An EnforcementPoint is one that is registered.
@@ -108,6 +110,9 @@ func obligationKinds(names []string) ([]sallyport.ObligationKind, error) {
 func (s *Server) openAuthZEN(mux *http.ServeMux) error {
 	points, err := s.config.AuthZEN.points()
 	if err != nil {
+		return err
+	}
+	if err := s.openAsked(); err != nil {
 		return err
 	}
 	key := make([]byte, 32) // of pages' tokens: a search that a restart falls into begins anew

@@ -176,6 +176,7 @@ func (c Config) below(dir string) Config {
 	}
 	c.Federation = providersBelow(c.Federation, dir)
 	c.Signals = c.Signals.below(dir)
+	c.AuthZEN = c.AuthZEN.below(dir)
 	c.Workloads = c.Workloads.below(dir)
 	c.ExtAuthz = c.ExtAuthz.below(dir)
 	c.Upstreams = append([]Upstream{}, c.Upstreams...)
@@ -251,6 +252,9 @@ func (c Config) check() (Config, error) {
 		return c, err
 	}
 	if _, err := c.AuthZEN.points(); err != nil {
+		return c, err
+	}
+	if err := c.AuthZEN.checkAsked(); err != nil {
 		return c, err
 	}
 	return c, c.checkModels()

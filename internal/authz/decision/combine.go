@@ -207,6 +207,8 @@ func textOf(engine policy.Engine, id string) string {
 		return "no policy permits this"
 	}
 	switch {
+	case strings.HasPrefix(id, opinionReason):
+		return "the decision point " + strings.TrimPrefix(id, opinionReason) + " refuses it"
 	case strings.HasPrefix(id, "engine."):
 		return "the policies could not be evaluated"
 	case strings.HasPrefix(id, "actor:"):

@@ -65,7 +65,7 @@ func Judge(engine policy.Engine, f Facts) sallyport.Decision {
 	if d.Outcome == sallyport.StepUp {
 		return steppedUp(engine, f, ip, d)
 	}
-	return d
+	return f.heeded(engine, d)
 }
 
 // steppedUp says how much proof would do, after trying it: a step-up that leads to a denial is a prompt for nothing. It
@@ -85,6 +85,9 @@ func steppedUp(engine policy.Engine, f Facts, ip netip.Addr, d sallyport.Decisio
 func Remedies(engine policy.Engine, f Facts, d sallyport.Decision) ([]sallyport.Remedy, [][]sallyport.Remedy) {
 	if d.Outcome == sallyport.Allow {
 		return nil, nil
+	}
+	if len(d.Reasons) > 0 && strings.HasPrefix(d.Reasons[0].ID, opinionReason) {
+		return []sallyport.Remedy{{Kind: sallyport.RemedyAsk, Text: "ask whoever answers for the decision point that refuses"}}, nil
 	}
 	return waysOut(engine, f, d)
 }
@@ -216,7 +219,7 @@ func (f *Facts) wellFormed() (netip.Addr, bool) {
 		f.Assurance >= sallyport.NoAssurance && f.Assurance <= sallyport.Hardware &&
 		len(f.Door) <= maxDoor && len(f.File) <= maxFile && len(f.Session) <= maxProof && len(f.Family) <= maxProof &&
 		utf8.ValidString(f.Door) && utf8.ValidString(f.File) &&
-		f.Risk >= 0 && f.Risk <= 100 && f.wellNamed() && f.wellCounted()
+		f.Risk >= 0 && f.Risk <= 100 && f.wellNamed() && f.wellCounted() && f.wellSaid()
 	if !ok || f.IP == "" {
 		return netip.Addr{}, ok
 	}

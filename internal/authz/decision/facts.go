@@ -82,6 +82,7 @@ type Question struct {
 	Working   bool                    // inside the working hours of the organisation's calendar
 	Country   string                  // ISO 3166-1 of the address, "" where it is not known
 	History   policy.History          // of the person behind the principal, before this question
+	Opinions  []Opinion               // of decision points elsewhere, where they were asked
 }
 
 // A Device is what was known of the caller's device when the question was asked.

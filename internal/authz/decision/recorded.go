@@ -29,6 +29,9 @@ func QuestionOf(e sallyport.Event) (Question, error) {
 	if q.History, err = parseHistory(e.Asked.History); err != nil {
 		return Question{}, err
 	}
+	if q.Opinions, err = parseOpinions(e.Asked.Opinions); err != nil {
+		return Question{}, err
+	}
 	for _, id := range strings.Fields(e.Asked.Actors) {
 		q.Actors = append(q.Actors, sallyport.PrincipalID(id))
 	}
@@ -109,7 +112,7 @@ func (q *Question) Recorded() *sallyport.Asked {
 	a := &sallyport.Asked{Door: q.Door, IP: q.IP, File: q.File, Scope: q.Scope.String(), Assurance: int(q.Assurance),
 		Session: q.Session, Family: q.Family, Staleness: q.Staleness.Milliseconds(),
 		Client: q.Client, Bound: q.Bound, Purpose: q.Purpose, Network: q.Network, Risk: q.Risk,
-		Working: q.Working, Country: q.Country, History: historyText(q.History)}
+		Working: q.Working, Country: q.Country, History: historyText(q.History), Opinions: opinionsText(q.Opinions)}
 	if !q.AuthTime.IsZero() {
 		a.AuthTime = q.AuthTime.Unix()
 	}

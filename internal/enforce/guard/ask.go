@@ -5,6 +5,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/authz/decision"
+	"sallyport/internal/authz/facts"
 )
 
 // Ask decides what who may do, for an enforcement point elsewhere that holds the permit by to ask about the resource
@@ -67,4 +68,26 @@ func (p *Permit) detail() map[string]string {
 		return nil
 	}
 	return map[string]string{"by": string(p.asked.who.ID), "asked": p.asked.id}
+}
+
+// judge decides, with what decision points elsewhere say where the call is permitted here. What they say is kept in f: a
+// replay hears the same. That one could not be asked is recorded, and nothing is permitted.
+func (g *Guard) judge(ctx context.Context, p *Permit, snap *facts.Snapshot, f *decision.Facts) (sallyport.Decision, error) {
+	d := carry(decision.Judge(snap.Engine(), *f), p.call.CarryOut)
+	if d.Outcome != sallyport.Allow || g.Opinions == nil {
+		return d, nil
+	}
+	var err error
+	if f.Opinions, err = g.Opinions(ctx, *f); err != nil {
+		e := g.event(sallyport.EventRefused, p.call, p.who.ID)
+		e.Reasons = []string{"opinion.unavailable"}
+		if _, werr := g.write(ctx, e); werr != nil {
+			return d, werr
+		}
+		return d, sallyport.Wrap("check", sallyport.Unavailable, "a decision point elsewhere that has a say in this cannot be asked", err)
+	}
+	if len(f.Opinions) == 0 {
+		return d, nil
+	}
+	return carry(decision.Judge(snap.Engine(), *f), p.call.CarryOut), nil
 }

@@ -89,6 +89,9 @@ type Guard struct {
 	Clock  func() time.Time
 	Rand   io.Reader
 	Logger *slog.Logger
+	// Opinions asks the decision points elsewhere that have a say in a question which is permitted here; nil = there are
+	// none. They narrow. An error is of kind Unavailable: then nothing is permitted.
+	Opinions func(ctx context.Context, f decision.Facts) ([]decision.Opinion, error)
 	// External is the URL under which people find the pages, without a slash at its end; "" names none.
 	External string
 
@@ -180,7 +183,10 @@ func (g *Guard) decide(ctx context.Context, p *Permit, snap *facts.Snapshot) (An
 	if err != nil {
 		return Answer{}, err
 	}
-	d := carry(decision.Judge(snap.Engine(), f), p.call.CarryOut)
+	d, err := g.judge(ctx, p, snap, &f)
+	if err != nil {
+		return Answer{}, err
+	}
 	a := Answer{Decision: decision.Shown(snap.Engine(), d), ID: id, Resource: f.Resource}
 	if d.Outcome != sallyport.Allow {
 		// What one may not know of gets no way out, and no search for one.
