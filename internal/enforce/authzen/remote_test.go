@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -112,7 +113,10 @@ func TestRemoteThatCannotBeAsked(t *testing.T) {
 		"a text":           reply(`{"decision":"true"}`),
 		"two readings":     reply(`{"decision":false,"decision":true}`),
 		"something behind": reply(`{"decision":true}{"decision":false}`),
-		"nothing in time":  func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"nothing in time": func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body) // only then does the server notice that the client is gone
+			<-r.Context().Done()
+		},
 	} {
 		s := httptest.NewServer(answer)
 		w := guardtest.New(t)
