@@ -259,3 +259,42 @@ func resourceUID(x sallyport.Resource) policy.UID {
 	name := string(x.Kind)
 	return uid(strings.ToUpper(name[:1])+name[1:], x.Org+"/"+x.Name)
 }
+
+// UID returns the entity of a resource's name.
+func (c *Cast) UID(resource string) policy.UID { return resourceUID(c.resources[resource]) }
+
+// Home is the name of the organisation itself, as a resource.
+func (c *Cast) Home() string { return "org:" + c.Organisation.Organisation }
+
+// Roles returns the names of all roles, sorted.
+func (c *Cast) Roles() []string {
+	var all []string
+	for _, r := range c.Organisation.Roles {
+		all = append(all, r.Name)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Groups returns all groups, sorted.
+func (c *Cast) Groups() []policy.UID {
+	var all []policy.UID
+	for _, g := range c.Organisation.Groups {
+		all = append(all, c.group(g.Name))
+	}
+	slices.SortFunc(all, func(a, b policy.UID) int { return strings.Compare(a.ID, b.ID) })
+	return all
+}
+
+// Closure returns entities and all that contain them, each once.
+func (c *Cast) Closure(start ...policy.UID) []policy.Entity {
+	var all []policy.Entity
+	for _, s := range start {
+		for _, u := range c.closure(s) {
+			if !slices.ContainsFunc(all, func(e policy.Entity) bool { return e.UID == u }) {
+				all = append(all, c.entities[u])
+			}
+		}
+	}
+	return all
+}
