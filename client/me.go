@@ -66,6 +66,10 @@ func (c *Client) Can(ctx context.Context, q Can) (api.Answer, error) {
 // Matrix is who may do what, computed from the live policy, at a level of assurance and below a project ("ORG/NAME").
 // Both may be zero: multi-factor, everything.
 func (c *Client) Matrix(ctx context.Context, level sallyport.Assurance, project string) (api.Matrix, error) {
+	return get[api.Matrix](ctx, c, "matrix", "/matrix", matrixQuery(level, project))
+}
+
+func matrixQuery(level sallyport.Assurance, project string) url.Values {
 	query := url.Values{}
 	if level != sallyport.NoAssurance {
 		query.Set("assurance", level.String())
@@ -73,7 +77,12 @@ func (c *Client) Matrix(ctx context.Context, level sallyport.Assurance, project 
 	if project != "" {
 		query.Set("project", project)
 	}
-	return get[api.Matrix](ctx, c, "matrix", "/matrix", query)
+	return query
+}
+
+// SignedMatrix is the same as one text, signed by the log's key.
+func (c *Client) SignedMatrix(ctx context.Context, level sallyport.Assurance, project string) (api.SignedMatrix, error) {
+	return get[api.SignedMatrix](ctx, c, "matrix", "/matrix/signed", matrixQuery(level, project))
 }
 
 // Sessions lists the caller's browser sessions and logins of programs.

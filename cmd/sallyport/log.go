@@ -198,6 +198,9 @@ func (a *app) moment(cmd *cobra.Command, s string) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil && d > 0 {
 		return a.now().Add(-d), nil
 	}
+	if d, ok := days(s); ok {
+		return a.now().Add(-d), nil
+	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", "2006-01-02"} {
 		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
 			return t, nil

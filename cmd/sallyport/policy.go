@@ -21,7 +21,7 @@ import (
 
 func (a *app) policy() *cobra.Command {
 	return noun(&cobra.Command{Use: "policy", Short: "Policies: check and try offline, propose, approve, put in force"},
-		a.policyCheck(), a.policyEval(), a.policyShow(), a.policyPropose(), a.policyProposals(), a.policyVote(true), a.policyVote(false), a.policyWithdraw(),
+		a.policyLint(), a.policyTest(), a.policyCheck(), a.policyDiff(), a.policySimulate(), a.policyBlame(), a.policyEval(), a.policyShow(), a.policyPropose(), a.policyProposals(), a.policyVote(true), a.policyVote(false), a.policyWithdraw(),
 		a.policyActivate(), a.policyRollback(), a.policyStatus())
 }
 
@@ -63,11 +63,25 @@ func linesOf(e policy.Engine) []policyLine {
 }
 
 func (a *app) policyCheck() *cobra.Command {
-	return &cobra.Command{
-		Use: "check DIR", Short: "Check a policy set without a server", Args: arguments("DIR"),
-		Long:    "Parse and strictly validate the policies of a directory: *.cedar files, or *.rego with *.json. Exit code 2 where the set would be refused.",
-		Example: "  sallyport policy check examples/acme/policies",
-		RunE: func(_ *cobra.Command, args []string) error {
+	var b workshop
+	var expression, against string
+	most := 0
+	c := &cobra.Command{
+		Use: "check DIR", Short: "Check a policy set without a server, and that it allows no more than another", Args: arguments("DIR"),
+		Long: `Parse and strictly validate the policies of a directory: *.cedar files, or *.rego with *.json. Exit code 2 where the set would
+be refused.
+With --no-wider-for also search a bounded world, built from the schema and from what the policies compare, for anything that
+the set in force (or --against DIR) does not allow and this one does: exit code 2 with the question that shows it. The
+expression chooses questions: class == restricted, group in possess, release, environment == production, action, principal,
+resource, role, joined by "and"; "" is all of them. What was searched is printed: it is checked, not proved.`,
+		Example: `  sallyport policy check examples/acme/policies
+  sallyport policy check policy --no-wider-for 'class == restricted'
+  sallyport policy check policy --no-wider-for 'group in possess' --against old`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b.dir = args[0]
+			if cmd.Flags().Changed("no-wider-for") {
+				return a.noWider(cmd, b, against, expression, most)
+			}
 			src, err := readSet(args[0])
 			if err != nil {
 				return err
@@ -85,6 +99,11 @@ func (a *app) policyCheck() *cobra.Command {
 			})
 		},
 	}
+	f := c.Flags()
+	f.StringVar(&expression, "no-wider-for", "", "search for anything wider among the questions that this `EXPRESSION` chooses")
+	f.StringVar(&against, "against", "live", "compare with the set in this `DIR`")
+	f.IntVar(&most, "most", 0, "ask at most this `NUMBER` of questions (20000000)")
+	return c
 }
 
 func (a *app) policyShow() *cobra.Command {
@@ -169,6 +188,9 @@ func (a *app) matrix() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if format == "signed" {
+				return a.signedMatrix(cmd, c, assurance, project)
+			}
 			done := a.waiting("asking for everybody")
 			m, err := c.Matrix(cmd.Context(), assurance, project)
 			done()
@@ -178,15 +200,16 @@ func (a *app) matrix() *cobra.Command {
 			return a.writeMatrix(m, format)
 		},
 	}
-	c.Flags().StringVar(&format, "format", "table", "table, md, csv or json")
+	c.Flags().StringVar(&format, "format", "table", "table, md, csv, json or signed")
 	c.Flags().StringVar(&level, "assurance", "", "as if everybody were proved at this `LEVEL` (aal2)")
 	c.Flags().StringVar(&project, "project", "", "only what is in this project, `ORG/NAME`")
 	complete(c, "format", formats()...)
 	complete(c, "assurance", levels()...)
+	c.AddCommand(a.matrixDiff(), a.matrixVerify())
 	return c
 }
 
-func formats() []string { return []string{"table", "md", "csv", "json"} }
+func formats() []string { return []string{"table", "md", "csv", "json", "signed"} }
 
 // writeMatrix writes one row for each principal and resource.
 func (a *app) writeMatrix(m api.Matrix, format string) error {

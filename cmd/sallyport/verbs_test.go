@@ -96,11 +96,14 @@ notices
 onboard nina --role evaluator --project acme/risk --until 2027-03-31
 policy activate $DIR/set --why x
 policy approve R-1
+policy blame D-1 D-2
 policy deny R-1 --reason x
+policy diff live $DIR/set
 policy proposals
 policy propose $DIR/set --why x
 policy rollback --why x
 policy show
+policy simulate $DIR/set
 policy status
 policy withdraw R-1
 pull acme/fraud@v1 $DIR/in
@@ -162,7 +165,7 @@ logout --everywhere`, "\n")
 // alone are the verbs that ask for no decision, and why.
 var alone = map[string]string{
 	"bench": "measures this computer", "blocklist build": "a file", "demo": "a server of its own", "doctor tls": "a configuration",
-	"policy check": "files", "policy eval": "files", "routes coverage": "this program", "serve": "is the server", "version": "this program",
+	"policy check": "files", "policy eval": "files", "policy lint": "files", "policy test": "files", "paths": "files", "matrix diff": "files", "matrix verify": "files", "routes coverage": "this program", "serve": "is the server", "version": "this program",
 	"verify log": "files", "verify receipt": "files",
 	"login": "there is nobody yet to decide about", "token": "RFC 6749 has its own refusals", "env": "tokens", "run": "tokens", "agent": "tokens", "docker-credential get": "tokens",
 	"docker-credential erase": "keeps nothing", "docker-credential list": "keeps nothing", "docker-credential store": "keeps nothing",

@@ -9,5 +9,5 @@ import "embed"
 
 // Files holds acme.yaml, policies/*.cedar, the same policies in rego, decisions/*.txt and strict.
 //
-//go:embed acme.yaml policies/*.cedar rego/*.rego rego/*.json decisions/*.txt strict/*.cedar strict/*.txt
+//go:embed acme.yaml paths.txt policies/*.cedar rego/*.rego rego/*.json decisions/*.txt strict/*.cedar strict/*.txt
 var Files embed.FS

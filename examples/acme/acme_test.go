@@ -16,6 +16,7 @@ import (
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/policy/cast"
 	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/authz/policy/paths"
 	"sallyport/internal/authz/policy/table"
 )
 
@@ -320,5 +321,29 @@ func TestDefaultIsNothing(t *testing.T) {
 				t.Errorf("%s on %s: allowed by %q", a, name, d.ReasonIDs())
 			}
 		}
+	}
+}
+
+// TestAZ17Paths: the chains that lead to the rights that matter are those that are declared.
+func TestAZ17Paths(t *testing.T) {
+	e := engine(t)
+	w, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := acme.Files.ReadFile("paths.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared, err := paths.Parse("paths.txt", string(text))
+	if err != nil || len(declared) < 10 {
+		t.Fatalf("%d rights, %v", len(declared), err)
+	}
+	different, err := paths.Compare(e, w, declared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range different {
+		t.Errorf("%s: undeclared %q, gone %q", d.Target, d.Undeclared, d.Gone)
 	}
 }

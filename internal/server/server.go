@@ -51,30 +51,31 @@ type Server struct {
 	clock  func() time.Time // the wall clock, with its monotonic reading
 	files  trail.Files      // the zero value is the file system; for tests of what happens when it fails
 
-	db      *sqldb.DB
-	steady  *sqldb.Clock
-	wrapper *keyring.Local
-	ring    *keyring.Ring
-	box     *box
-	tree    *tiles.Tree
-	trail   *trail.Trail
-	trust   string // verifier key of the log
-	facts   *facts.Keeper
-	guard   *guard.Guard
-	index   *history.Index
-	sweeps  []sweep // of directories whose leavers are looked for
-	vault   *vault.Vault
-	places  *place.Atlas
-	habits  *tail.Follower
-	signals signalsAtWork
-	watch   watch
-	lately  *tally.Ledger // how much each person did
-	counter *tail.Follower
-	rooms   rooms
-	void    void
-	tasks   tasks
-	http    *http.Server
-	socket  net.Listener
+	db       *sqldb.DB
+	steady   *sqldb.Clock
+	wrapper  *keyring.Local
+	ring     *keyring.Ring
+	box      *box
+	tree     *tiles.Tree
+	trail    *trail.Trail
+	trust    string                            // verifier key of the log
+	signText func(text string) ([]byte, error) // a text that is no checkpoint: it says what it is in its first line
+	facts    *facts.Keeper
+	guard    *guard.Guard
+	index    *history.Index
+	sweeps   []sweep // of directories whose leavers are looked for
+	vault    *vault.Vault
+	places   *place.Atlas
+	habits   *tail.Follower
+	signals  signalsAtWork
+	watch    watch
+	lately   *tally.Ledger // how much each person did
+	counter  *tail.Follower
+	rooms    rooms
+	void     void
+	tasks    tasks
+	http     *http.Server
+	socket   net.Listener
 
 	ca                 *authority                  // nil until it is needed
 	dialects           map[string]gateway.Protocol // by the prefix of their doors
@@ -230,6 +231,7 @@ func (s *Server) openTrail(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the log's key: %w", err)
 	}
+	s.signText = func(text string) ([]byte, error) { return note.Sign(&note.Note{Text: text}, signer) }
 	if s.trust, err = verifierKey(string(key.Reveal())); err != nil {
 		return err
 	}

@@ -82,6 +82,7 @@ type Log struct {
 	Head    func(ctx context.Context) (api.Head, error)
 	Size    func() uint64 // durable entries
 	Receipt func(ctx context.Context, seq uint64) ([]byte, error)
+	Sign    func(text string) ([]byte, error) // a signed note (C2SP signed-note) by the log's key
 }
 
 // Keys is what the API does to the keys of the vault, under a permit.
@@ -140,7 +141,7 @@ func New(a API) *API {
 func Routes() []Route {
 	var all []Route
 	for _, routes := range [][]Route{approverRoutes(),
-		meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(), onboardRoutes(), signalRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), labelRoutes(), policyRoutes(), tokenRoutes(), deviceRoutes(),
+		meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(), onboardRoutes(), signalRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), labelRoutes(), policyRoutes(), matrixRoutes(), tokenRoutes(), deviceRoutes(),
 		workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes()} {
 		all = append(all, routes...)
 	}

@@ -143,12 +143,17 @@ func (a *API) somebody(c *Call, asker whatif.Asker, as, assurance string) (whati
 // matrix is who may do what, for everybody proved at "assurance" (aal2 unless
 // said otherwise), on every resource or those below "project".
 func (a *API) matrix(c *Call) (any, error) {
+	m, err := a.matrixOf(c)
+	return m, err
+}
+
+func (a *API) matrixOf(c *Call) (api.Matrix, error) {
 	snap, now := a.Facts.Snapshot(), a.Guard.Clock()
 	level := sallyport.MultiFactor
 	if s := c.URL.Query().Get("assurance"); s != "" {
 		var err error
 		if level, err = sallyport.ParseAssurance(s); err != nil {
-			return nil, err
+			return api.Matrix{}, err
 		}
 	}
 	m := api.Matrix{Policy: snap.Engine().Version(), At: now.UTC(), Actions: matrixActions(), Rows: []api.MatrixRow{}}
@@ -160,7 +165,7 @@ func (a *API) matrix(c *Call) (any, error) {
 			}
 			row, err := matrixRow(a, who, x, m.Actions)
 			if err != nil {
-				return nil, err
+				return api.Matrix{}, err
 			}
 			m.Rows = append(m.Rows, row)
 		}

@@ -71,6 +71,11 @@ type PolicyNode struct {
 	Silent  bool      `json:"silent"` // it was not heard of for a while
 }
 
+// A SignedMatrix is the access matrix as a text, below a signed note (C2SP signed-note) by the log's key that names its hash.
+type SignedMatrix struct {
+	Text string `json:"text"`
+}
+
 // A PolicyStatus says where a change of policy stands.
 type PolicyStatus struct {
 	Epoch   Epoch        `json:"epoch"` // the newest
