@@ -136,6 +136,9 @@ func (a *app) policyVote(yes bool) *cobra.Command {
 			if !yes && reason == "" {
 				return usage(cmd, "say why, with --reason")
 			}
+			if signs, err := a.policySigned(cmd, args[0], yes); signs || err != nil {
+				return err
+			}
 			return do(cmd.Context(), a, func(c *client.Client, ctx context.Context) (api.Proposal, error) {
 				p, err := c.Proposal(ctx, args[0])
 				if err != nil {
@@ -153,6 +156,26 @@ func (a *app) policyVote(yes bool) *cobra.Command {
 	c.Flags().StringVar(&reason, "reason", "", "the `REASON`, for the record")
 	c.Flags().StringVar(&hash, "hash", "", "the `HASH` of the proposal that you have read")
 	return c
+}
+
+// policySigned has a yes signed on the request's page, where a signature is asked for.
+func (a *app) policySigned(cmd *cobra.Command, id string, yes bool) (bool, error) {
+	if !yes {
+		return false, nil
+	}
+	c, err := a.connect()
+	if err != nil {
+		return false, err
+	}
+	p, err := c.Proposal(cmd.Context(), id)
+	if err != nil || !p.Sign || p.State != pending {
+		return false, err
+	}
+	r, err := c.Request(cmd.Context(), id)
+	if err != nil {
+		return false, err
+	}
+	return true, a.sign(cmd.Context(), c, r, true)
 }
 
 func (a *app) policyWithdraw() *cobra.Command {

@@ -244,14 +244,18 @@ func TestNodesFollow(t *testing.T) {
 		n2.Follow(follow, s.keeper.Facts, func() <-chan struct{} { return nil }, time.Millisecond, func(err error) { t.Error(err) })
 		close(done)
 	}()
-	for n2.InForce().Number != e.Number {
+	for { // until the other node has said so, too
+		x, err := s.Status(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x.Settled && len(x.Acks) == 2 && n2.InForce().Number == e.Number {
+			break
+		}
 		time.Sleep(time.Millisecond)
 	}
 	stop()
 	<-done
-	if x, err := s.Status(ctx); err != nil || !x.Settled || len(x.Acks) != 2 {
-		t.Errorf("after: %+v, %v", x, err)
-	}
 	s.Clock = func() time.Time { return time.Now().Add(change.AckFresh + time.Minute) }
 	if err := s.Acknowledge(ctx); err != nil {
 		t.Fatal(err)

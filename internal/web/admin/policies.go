@@ -2,6 +2,8 @@ package admin
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 
 	"sallyport"
 	"sallyport/internal/authz/approval"
@@ -150,6 +152,9 @@ func (a *API) proposalWhole(c *Call, id string, rows bool) (api.Proposal, error)
 		return api.Proposal{}, err
 	}
 	out := proposalOut(p, r)
+	if out.Sign, err = a.Rooms.Approvals.MustSign(c.Context()); err != nil && sallyport.KindOf(err) == sallyport.Unavailable {
+		return out, err
+	}
 	if !rows {
 		return out, nil
 	}
@@ -250,4 +255,28 @@ func (a *API) rotateKeys(c *Call) (any, error) {
 		return nil, err
 	}
 	return api.Rotation{Key: id, Rewrapped: n}, a.note(c, sallyport.EventChanged, "keys", map[string]string{"what": "key-encryption key rotated", "key": id})
+}
+
+// reviewPolicy adds what a proposed set would change for the people of today.
+func (a *API) reviewPolicy(c *Call, r approval.Request, out *api.Review) error {
+	p, err := a.proposalWhole(c, r.ID, true)
+	if err != nil {
+		return err
+	}
+	for what, ids := range map[string][]string{"new": p.Added, "gone": p.Removed, "changed": p.Changed} {
+		for _, id := range ids {
+			out.Changes = append(out.Changes, fmt.Sprintf("policy %s: %s", id, what))
+		}
+	}
+	slices.Sort(out.Changes)
+	for _, x := range p.Rows {
+		text := fmt.Sprintf("%s, %s on %s: %s → %s", x.Who, x.Action, x.Resource, x.From, x.To)
+		if out.Changes = append(out.Changes, text); x.Wider {
+			out.Gains = append(out.Gains, text)
+		}
+	}
+	if p.More > 0 {
+		out.Changes = append(out.Changes, fmt.Sprintf("and %d more cells of the matrix", p.More))
+	}
+	return nil
 }

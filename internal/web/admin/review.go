@@ -10,6 +10,7 @@ import (
 	"sallyport"
 	"sallyport/internal/authz/approval"
 	"sallyport/internal/authz/approval/signed"
+	"sallyport/internal/authz/change"
 	"sallyport/internal/authz/grant"
 	"sallyport/internal/authz/whatif"
 	"sallyport/internal/web/api"
@@ -56,7 +57,11 @@ func (a *API) review(c *Call) (any, error) {
 	if err := a.reviewAsker(c, r, &out); err != nil {
 		return nil, err
 	}
-	if r.Topic != grant.Topic {
+	switch r.Topic {
+	case grant.Topic:
+	case change.Topic:
+		return out, a.reviewPolicy(c, r, &out)
+	default:
 		return out, nil
 	}
 	return out, a.reviewRights(r, &out)
@@ -65,15 +70,15 @@ func (a *API) review(c *Call) (any, error) {
 // sentence says what is asked in one plain sentence.
 func (a *API) sentence(r approval.Request, x api.Request) string {
 	if r.Topic == signed.Topic {
-		change, err := changeOf(r)
+		edit, err := changeOf(r)
 		if err != nil {
 			return r.Subject
 		}
 		verb := "wants a passkey of theirs to sign approvals"
-		if change.Act == signed.Remove {
+		if edit.Act == signed.Remove {
 			verb = "would no longer sign approvals with the key"
 		}
-		return fmt.Sprintf("%s %s: %s. Read the key's name to each other before you say yes.", change.Key.Person, verb, change.Key.ID())
+		return fmt.Sprintf("%s %s: %s. Read the key's name to each other before you say yes.", edit.Key.Person, verb, edit.Key.ID())
 	}
 	if r.Topic != grant.Topic {
 		return fmt.Sprintf("%s asks: %s.", x.Who, strings.TrimSuffix(r.Subject, "."))

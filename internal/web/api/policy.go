@@ -26,6 +26,7 @@ type Proposal struct {
 	Need       int                   `json:"need,omitempty"`
 	Approvers  string                `json:"approvers,omitempty"`
 	State      string                `json:"state,omitempty"`
+	Sign       bool                  `json:"sign,omitempty"` // a yes must be signed
 	Expires    time.Time             `json:"expires,omitzero"`
 	Votes      []Vote                `json:"votes,omitempty"`
 	// Rows are the rows of the access matrix that it would change, of the people and resources of today.
