@@ -171,10 +171,6 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, serve func(*asking,
 	d.answer(w, r, result)
 }
 
-// errUnregistered is the refusal of whoever is no enforcement point.
-var errUnregistered = sallyport.E("ask", sallyport.NotFound, "this account is no enforcement point that is registered here",
-	"an operator registers it under authzen.points in the configuration").Because("point.unregistered")
-
 // enter proves who the point is and finds its registration. What is refused is recorded.
 func (a *asking) enter() error {
 	who, err := a.door.Guard.Identify(a.ctx, &a.call)
@@ -183,7 +179,8 @@ func (a *asking) enter() error {
 	}
 	point, ok := a.door.points[who.ID]
 	if !ok || who.ID.Kind() != sallyport.Service || len(who.Actors) > 0 {
-		return a.refused(errUnregistered)
+		return a.refused(sallyport.E("ask", sallyport.NotFound, "this account is no enforcement point that is registered here",
+			"an operator registers it under authzen.points in the configuration").Because("point.unregistered"))
 	}
 	if point.Bound && !who.Bound() {
 		return a.refused(sallyport.E("ask", sallyport.NotFound, "this enforcement point asks only with a token that is bound to its key or certificate", "").Because("point.unbound"))

@@ -93,7 +93,7 @@ func (a *asking) evaluate(r wire.Request) (wire.Decision, error) {
 		return wire.Decision{}, err
 	}
 	if why != "" {
-		d := wire.Decision{Context: &wire.Context{Outcome: sallyport.Deny.String(), Reason: map[string]string{"401": unproved[why]}}}
+		d := wire.Decision{Context: &wire.Context{Outcome: sallyport.Deny.String(), Reason: map[string]string{"401": unproved(why)}}}
 		return d, a.note(why, map[string]string{"subject": string(q.subject), "asked": by.ID()})
 	}
 	c := a.about(q, r)
@@ -141,11 +141,16 @@ func (a *asking) carries(context map[string]any) []sallyport.ObligationKind {
 }
 
 // unproved says, by reason, why who a point named is not believed to ask.
-var unproved = map[string]string{
-	"subject.unproved": "the subject is not proved: send an access token of theirs for this decision point as context.subject_token",
-	"subject.token":    "the subject's token proves nobody here",
-	"subject.mismatch": "the subject's token proves somebody else",
-	"subject.invalid":  "what is said of the subject is not understood",
+func unproved(why string) string {
+	switch why {
+	case "subject.unproved":
+		return "the subject is not proved: send an access token of theirs for this decision point as context.subject_token"
+	case "subject.token":
+		return "the subject's token proves nobody here"
+	case "subject.mismatch":
+		return "the subject's token proves somebody else"
+	}
+	return "what is said of the subject is not understood"
 }
 
 // subject is who asks, or the reason why that is not proved.
