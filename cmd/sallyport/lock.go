@@ -85,6 +85,7 @@ func (a *app) unlock() *cobra.Command {
 	var why, on string
 	c := &cobra.Command{
 		Use: "unlock H-…", Short: "Lift a hold that somebody else placed", Args: arguments("H-…"),
+		Long:    "Lift a hold, with a reason. Where approvals are signed this asks for it: another person, who did not place the hold, signs. The exit code is 4 then.",
 		Example: `  sallyport unlock H-91kd2mz --why "laptop found, disk was encrypted"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if why == "" {
@@ -103,7 +104,16 @@ func (a *app) unlock() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.answer(h, func() { a.line("%s on %s is lifted", h.ID, h.Target) })
+			if err := a.answer(h, func() {
+				if h.Request != nil {
+					a.asked(*h.Request)
+					return
+				}
+				a.line("%s on %s is lifted", h.ID, h.Target)
+			}); err != nil || h.Request == nil {
+				return err
+			}
+			return ended(client.ExitPending)
 		},
 	}
 	c.Flags().StringVar(&why, "why", "", "the `REASON`, for the record")

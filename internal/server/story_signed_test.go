@@ -177,3 +177,50 @@ func strangersKey(t *testing.T) sign.Key {
 	}
 	return sign.Key{Credential: []byte("a stranger's"), Person: "user:stranger", Algorithm: -7, Public: public, Party: "localhost", Origin: "https://localhost"}
 }
+
+// RE-3: where approvals are signed a hold is lifted by a request that another person signs, who did not place it.
+func TestUnlockIsAskedForAndSigned(t *testing.T) {
+	r := tellAnew(t, trail.Files{})
+	ctx := t.Context()
+	browsers := r.approvers("rita", "ana")
+	h := r.As("adam").Lock("user:eva")
+	r.WantStatus(200)
+	asked, err := r.As("rita").who.client.Unlock(ctx, h.ID, api.Lock{Target: "user:eva", Why: "it was her"})
+	if err != nil || asked.Request == nil || !asked.Active || asked.Request.State != "pending" {
+		t.Fatalf("unlock: %+v, %v", asked, err)
+	}
+	x := *asked.Request
+	if err := browsers["rita"].Approve(ctx, x.ID, x.Hash, ""); err == nil {
+		t.Error("she approves what she asked for")
+	}
+	if err := browsers["adam"].Approve(ctx, x.ID, x.Hash, ""); err == nil {
+		t.Error("who placed it, and may not lift holds, says yes")
+	}
+	second := r.As("ana.admin").who.client
+	if _, err := second.Vote(ctx, x, true, "by session"); err == nil {
+		t.Error("a session lifts it")
+	}
+	after, err := second.Request(ctx, x.ID)
+	if err != nil || after.State != "pending" || after.VotePath == "" {
+		t.Errorf("it is %+v, %v", after, err)
+	}
+	r.As("eva").Infer(keel)
+	r.Want(held)
+	// The second account of a person signs with the person's one key.
+	st, err := second.Statement(ctx, x, true, "I know her voice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := browsers["ana"].Key.Get(st.Options, r.server.External())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := assertion(t, raw)
+	after, err = second.VoteSigned(ctx, x, api.Vote{Yes: true, Reason: "I know her voice", Hash: x.Hash, At: st.At, Groups: st.Groups,
+		Signature: &api.Signature{Credential: encode64(s.Credential), Data: encode64(s.Data), Client: encode64(s.Client), Signature: encode64(s.Signature)}})
+	if err != nil || after.State != "used" {
+		t.Fatalf("signed: %+v, %v", after, err)
+	}
+	r.As("eva").Infer(keel)
+	r.Want(allowed)
+}

@@ -106,6 +106,13 @@ func (a *API) unlock(c *Call) (any, error) {
 	if err := onTarget(c, h.Target); err != nil {
 		return nil, err
 	}
+	sign, err := a.Rooms.Approvals.MustSign(c.Context())
+	if err != nil && sallyport.KindOf(err) == sallyport.Unavailable {
+		return nil, err
+	}
+	if sign {
+		return a.askUnlock(c, h, in.Why)
+	}
 	p := c.Permit.Who()
 	if h, err = a.Rooms.Holds.Lift(c.Context(), h.ID, in.Why, hold.Actor{ID: p.ID, Person: p.Person}); err != nil {
 		return nil, err

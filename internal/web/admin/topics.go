@@ -46,6 +46,12 @@ func (a *API) groundOf(c *Call, r approval.Request) (ground, bool) {
 			return g, false
 		}
 		g.action, g.on, g.path = sallyport.GrantApprove, scope, "/breakglass/requests/"+id+"/vote"
+	case topicUnlock:
+		x, err := liftingOf(r)
+		if err != nil {
+			return g, false
+		}
+		g.action, g.on, g.path = sallyport.HoldLift, heldRef(x.Target), "/holds/requests/"+id+"/vote"
 	default:
 		return g, false
 	}

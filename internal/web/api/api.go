@@ -187,6 +187,7 @@ type Hold struct {
 	Active  bool                  `json:"active"`
 	Cut     []Cut                 `json:"cut,omitempty"`
 	InForce string                `json:"inForce,omitempty"` // how long the order took, "3ms"
+	Request *Request              `json:"request,omitempty"` // of a lifting that others must approve first
 }
 
 // A Cut is one running call that was ended.
