@@ -114,18 +114,18 @@ Without arguments: list what you asked for. The exit code is 4 while the request
 			case len(args) == 0 && from == "":
 				return a.myRequests(cmd.Context())
 			}
+			ask, err := newAsk(cmd, args, for_, why) // before anybody is asked for anything
+			if err != nil {
+				return err
+			}
 			c, err := a.connect()
 			if err != nil {
 				return err
 			}
 			if from != "" {
-				if args, err = a.refused(cmd.Context(), c, from); err != nil {
+				if ask.Action, ask.Resource, err = a.refused(cmd.Context(), c, from); err != nil {
 					return err
 				}
-			}
-			ask, err := newAsk(cmd, args, for_, why)
-			if err != nil {
-				return err
 			}
 			ask.Task, ask.Scope = task, scope
 			return a.ask(cmd.Context(), c, ask, wait)
@@ -151,22 +151,26 @@ func (a *app) myRequests(ctx context.Context) error {
 }
 
 // refused reads what a refusal says can be asked for.
-func (a *app) refused(ctx context.Context, c *client.Client, id string) ([]string, error) {
+func (a *app) refused(ctx context.Context, c *client.Client, id string) (sallyport.Action, string, error) {
 	w, err := c.Why(ctx, id)
 	if err != nil {
-		return nil, err
+		return "", "", err
 	}
 	action, resource, err := w.Request()
 	if err == nil {
 		a.note("asking for %s on %s", action, clean(resource))
 	}
-	return []string{string(action), resource}, err
+	return action, resource, err
 }
 
+// newAsk reads what is asked for, all but the action and the resource where args is empty.
 func newAsk(cmd *cobra.Command, args []string, for_, why string) (api.Ask, error) {
-	q, err := question(args[0], args[1])
-	if err != nil {
-		return api.Ask{}, err
+	var q client.Can
+	if len(args) > 0 {
+		var err error
+		if q, err = question(args[0], args[1]); err != nil {
+			return api.Ask{}, err
+		}
 	}
 	d, err := time.ParseDuration(for_)
 	if for_ == "" || err != nil || d <= 0 {

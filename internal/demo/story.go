@@ -121,7 +121,7 @@ func (s *story) rights() []chapter {
 		}},
 		{"Just in time", []step{
 			{"ana", "asks for the weights for an hour, with a reason", "allow everybody.request", (*story).asks},
-			{"ana", "approves it herself", "deny release.not-approved-by-its-maker", (*story).approvesOwn},
+			{"ana", "approves it herself", "deny default.deny", (*story).approvesOwn},
 			{"rita", "asks for the weights too", "allow everybody.request", (*story).reviewerAsks},
 			{"rita.two", "is rita's second account, and approves rita's request", "refused", (*story).aliasApproves},
 			{"ravi", "finds ana's request in his inbox and approves it", "allow reviewer.approve", (*story).approves},

@@ -33,8 +33,8 @@ import (
 
 // Approvals says how many people approve what somebody asks for, and how. A number alone is Need.
 type Approvals struct {
-	Need   int  `yaml:"need"`   // people, 1 by default, where no policy says who
-	Signed bool `yaml:"signed"` // every yes must be signed, also while nobody has an approver's key
+	Need   int  `yaml:"need,omitempty"` // people, 1 by default, where no policy says who
+	Signed bool `yaml:"signed"`         // every yes must be signed, also while nobody has an approver's key
 	// Approvers is a file of the first approvers' keys: a JSON list as 'sallyport approvers keys' prints it. With it
 	// nobody becomes an approver on first use.
 	Approvers string `yaml:"approvers"`

@@ -86,6 +86,8 @@ func loaded(t testing.TB, e policy.Engine, list []policy.Entity) policy.Entities
 }
 
 // want compares a result.
+//
+// budget: a table's row, read aloud.
 func want(t *testing.T, what string, got policy.Result, allowed bool, reasons, errors string) {
 	t.Helper()
 	if got.Allowed != allowed || strings.Join(got.Reasons, " ") != reasons || strings.Join(got.Errors, " ") != errors {
