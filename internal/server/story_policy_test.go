@@ -1,8 +1,19 @@
 package server_test
 
 import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
+	"sallyport"
+	"sallyport/internal/audit/trail"
+	"sallyport/internal/authz/change"
+	"sallyport/internal/authz/policy"
+	"sallyport/internal/authz/policy/cedar"
+	"sallyport/internal/store/sqldb"
 	"sallyport/internal/web/api"
 )
 
@@ -81,4 +92,64 @@ forbid (principal, action == Action::"model.export", resource);`
 		t.Errorf("an old set approved anew: %+v", again)
 	}
 	r.InForce(api.Proposal{Version: old.Version, Why: "as it was"})
+}
+
+// I-11: somebody with the database puts a set in force there: a node that runs goes on with the approved one and alarms, and
+// one that starts does not start, until the rows are what they were.
+func TestI11EditedDatabaseOverAServer(t *testing.T) {
+	r := tellAnew(t, trail.Files{})
+	r.InForce(api.Proposal{Policies: guardRail(t, r), Why: "a rule to come from"})
+	old, err := r.As("adam").who.client.Policy(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sqldb.Open(t.Context(), "sqlite:"+filepath.Join(r.config.Data, "sallyport.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	open := policy.Source{Schema: old.Schema, Policies: map[string]string{"open.cedar": `@id("open") @owner("eve") @requirement("X-1") permit (principal is User, action, resource);`}}
+	engine, err := cedar.Compile(open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, e, err := db.Policy().Active(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := e // with the seal, the approval and everything else of the one in force
+	forged.Number, forged.Version, forged.Request, forged.At = e.Number+1, engine.Version(), "", time.Now().UTC()
+	if err := db.Policy().Activate(t.Context(), change.Set{Version: engine.Version(), Source: open, By: "user:adam", Why: "approved, really", Activated: forged.At}, forged); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("an alarm", func() bool {
+		return slices.ContainsFunc(r.leaves(), func(l sallyport.Logged) bool {
+			return l.Type == sallyport.EventAlarm && slices.Contains(l.Reasons, "policy.tampered") && l.On == engine.Version()
+		})
+	})
+	r.As("nora").Pull(base)
+	r.Want(denied)
+	if code, body := get(t, trusting(t, r.server), r.server.External()+"/readyz"); code != 200 || !strings.Contains(body, fmt.Sprintf("policy epoch %d %s", e.Number, e.Version)) {
+		t.Errorf("in force: %d %s", code, body)
+	}
+	if err := r.server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.start(t.Context(), trail.Files{}); err == nil || !strings.Contains(err.Error(), "not one that was approved") {
+		t.Errorf("it started with %v", err)
+	}
+	r.broken = true // the refused start is told in the log
+}
+
+// guardRail is the set in force with one more rule.
+func guardRail(t *testing.T, r *story) map[string]string {
+	t.Helper()
+	old, err := r.As("adam").who.client.Policy(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := cloneMap(old.Policies)
+	next["rail.cedar"] = `@id("rail") @owner("security") @requirement("AZ-6") @text("Nobody scales.")
+forbid (principal, action == Action::"model.scale", resource);`
+	return next
 }

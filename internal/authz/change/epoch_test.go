@@ -10,6 +10,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/authz/approval"
+	"sallyport/internal/authz/approval/signed"
 	"sallyport/internal/authz/change"
 )
 
@@ -357,5 +358,38 @@ func TestStoreDownIsNoFirstStart(t *testing.T) {
 	}
 	if len(l.events) != events {
 		t.Errorf("%s", fmt.Sprint(l.events[events:]))
+	}
+}
+
+// What was approved by sessions before there were approvers' keys stays in force; what was asked after the first key was
+// enrolled counts only with signatures, whatever the store says of it.
+func TestI11UnsignedAfterTheFirstKey(t *testing.T) {
+	s, _ := service(t)
+	ctx := t.Context()
+	if _, err := s.Current(ctx, set("")); err != nil {
+		t.Fatal(err)
+	}
+	e := s.enforce(t, set(more))
+	r, err := s.Approvals.Get(ctx, e.Request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := signed.Key{Credential: []byte("k"), Person: "user:rita"}
+	s.Approvals.Keys = func(context.Context) (signed.Keys, error) { return signed.Keys{key}, nil }
+	key.Since = r.Created.Add(time.Second)
+	if _, err := s.again().Current(ctx, set("")); err != nil {
+		t.Errorf("approved before the first key: %v", err)
+	}
+	key.Since = r.Created.Add(-time.Second)
+	if _, err := s.again().Current(ctx, set("")); sallyport.KindOf(err) != sallyport.Unavailable {
+		t.Errorf("approved without a signature after the first key: %v", err)
+	}
+	next := s.propose(t, set(other))
+	if _, err := s.Vote(ctx, approval.Ballot{Request: next.ID, Voter: "user:rita", Person: "user:rita", Yes: true, Hash: next.Hash}); sallyport.ReasonOf(err) != signed.ReasonUnsigned {
+		t.Errorf("a vote without a signature: %v", err)
+	}
+	s.Approvals.Keys = func(context.Context) (signed.Keys, error) { return nil, errors.New("the chain is broken") }
+	if _, err := s.again().Current(ctx, set("")); err == nil {
+		t.Error("started although nobody knows whose keys count")
 	}
 }

@@ -93,7 +93,7 @@ func (s *Service) Propose(ctx context.Context, keeper *facts.Keeper, p Proposal,
 	if err := s.governable(keeper, engine); err != nil {
 		return approval.Request{}, err
 	}
-	old, err := s.Compile(now.set.Source)
+	old, err := s.standingEngine(keeper, now.set)
 	if err != nil {
 		return approval.Request{}, err
 	}
@@ -113,6 +113,16 @@ func (s *Service) Propose(ctx context.Context, keeper *facts.Keeper, p Proposal,
 		return r, err
 	}
 	return r, s.Proposals.Insert(ctx, p)
+}
+
+// standingEngine is the engine in force, which keeper has compiled already.
+func (s *Service) standingEngine(keeper *facts.Keeper, set Set) (policy.Engine, error) {
+	if keeper != nil {
+		if e := keeper.Snapshot().Engine(); e.Version() == set.Version {
+			return e, nil
+		}
+	}
+	return s.Compile(set.Source)
 }
 
 // ask puts the question to the approvers.

@@ -52,3 +52,19 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A file is a statement to be signed and the matrix that it names, and each can be told from the other.
+func TestAZ18File(t *testing.T) {
+	m := sample("acme/a", "allow")
+	file := m.File([]byte(m.Statement() + "\n— log sig\n"))
+	note, again, err := matrix.ReadFile(file)
+	if err != nil || !strings.HasPrefix(note, again.Statement()) || again.Text() != m.Text() {
+		t.Errorf("%q, %v", note, err)
+	}
+	if _, other, err := matrix.ReadFile(strings.Replace(file, "allow", "deny", 1)); err != nil || strings.HasPrefix(note, other.Statement()) {
+		t.Errorf("an edited matrix has the same statement: %v", err)
+	}
+	if _, _, err := matrix.ReadFile(m.Text()); err == nil {
+		t.Error("a matrix without a statement is read")
+	}
+}
