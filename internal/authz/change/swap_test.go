@@ -74,8 +74,10 @@ func TestSwapUnderLoad(t *testing.T) {
 	want := map[string]bool{s.InForce().Version: true}
 	engines := make([]policy.Engine, 2)
 	for i := range engines {
+		src := large(strings.Repeat("\n", i+2))
+		src.Schema = cedar.Schema
 		var err error
-		if engines[i], err = compile(large(strings.Repeat("\n", i+2))); err != nil {
+		if engines[i], err = compile(src); err != nil {
 			t.Fatal(err)
 		}
 	}
