@@ -160,13 +160,21 @@ catalog lowerings
 catalog approve R-1
 catalog deny R-1
 usage
+approvers enrol --passkey C-1
+approvers first --passkey C-1
+approvers keys
+approvers ls
+approvers remove AK-1
+grants renew G-1
+grants standing
+review R-1
 logout --everywhere`, "\n")
 
 // alone are the verbs that ask for no decision, and why.
 var alone = map[string]string{
 	"bench": "measures this computer", "blocklist build": "a file", "demo": "a server of its own", "doctor tls": "a configuration",
 	"policy check": "files", "policy eval": "files", "policy lint": "files", "policy test": "files", "paths": "files", "matrix diff": "files", "matrix verify": "files", "routes coverage": "this program", "serve": "is the server", "version": "this program",
-	"verify log": "files", "verify receipt": "files",
+	"retry": "runs another verb again", "verify log": "files", "verify receipt": "files",
 	"login": "there is nobody yet to decide about", "token": "RFC 6749 has its own refusals", "env": "tokens", "run": "tokens", "agent": "tokens", "docker-credential get": "tokens",
 	"docker-credential erase": "keeps nothing", "docker-credential list": "keeps nothing", "docker-credential store": "keeps nothing",
 	"device enroll": "makes a key first", "device pem": "wants an enrolled computer", "device posture": "wants an enrolled computer", "device renew": "wants an enrolled computer",
@@ -325,12 +333,12 @@ func command(ctx context.Context, config, files, line string, now func() time.Ti
 }
 
 // allowed are the verbs of commands that the policies of acme deny nobody, or that answer somebody about their own only.
-var allowed = []string{"breakglass status", "catalog ls", "delegate", "delegate ls", "device ls", "grants", "inbox", "ls", "notices", "recovery ask", "report", "risk show",
+var allowed = []string{"usage", "approvers keys", "approvers ls", "catalog lowerings", "breakglass status", "catalog ls", "delegate", "delegate ls", "device ls", "grants", "inbox", "ls", "notices", "recovery ask", "report", "risk show",
 	"sessions", "whoami", "logout"}
 
 // absent are those that find nothing of the caller's under the name that is given, or ask for a decision of others.
-var absent = []string{"approve", "breakglass approve", "breakglass deny", "breakglass end", "breakglass open", "delegate rm", "deny", "device rm", "device show", "grants revoke",
-	"recovery vouch", "replay", "why", "request"}
+var absent = []string{"approve", "catalog approve", "catalog deny", "approvers enrol", "approvers remove", "grants renew", "policy blame", "review", "breakglass approve", "breakglass deny", "breakglass end", "breakglass open", "delegate rm", "deny", "device rm", "device show", "grants revoke",
+	"recovery vouch", "replay", "why"}
 
 // refused runs every command line as somebody without any right: what the server denies is told with its decision and the
 // command that explains it.
