@@ -45,8 +45,6 @@ type User struct {
 	level sallyport.Assurance
 }
 
-const serviceAccount = "system:serviceaccount:"
-
 // Check fills in what follows from the rest and refuses what cannot be meant.
 func (c Cluster) Check() (Cluster, error) {
 	const op = "configuration"

@@ -140,9 +140,11 @@ func New(a API) *API {
 // Routes returns every route of the API.
 func Routes() []Route {
 	var all []Route
-	for _, routes := range [][]Route{approverRoutes(), unlockRoutes(),
-		meRoutes(), askRoutes(), holdRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(), onboardRoutes(), signalRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), labelRoutes(), policyRoutes(), matrixRoutes(), tokenRoutes(), deviceRoutes(),
-		workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes()} {
+	for _, routes := range [][]Route{
+		meRoutes(), askRoutes(), approverRoutes(), holdRoutes(), unlockRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(),
+		onboardRoutes(), signalRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), labelRoutes(), policyRoutes(), matrixRoutes(),
+		tokenRoutes(), deviceRoutes(), workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes(), documentRoutes(),
+	} {
 		all = append(all, routes...)
 	}
 	return all
