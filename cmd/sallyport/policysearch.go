@@ -288,9 +288,12 @@ func (a *app) settled(cmd *cobra.Command, ids []string) error {
 		return err
 	}
 	for _, id := range ids {
-		w, err := c.Why(cmd.Context(), id)
+		rows, err := c.Search(cmd.Context(), client.Search{Decision: id, Types: []string{string(sallyport.EventDecided)}})
+		if err == nil && len(rows) == 0 {
+			err = sallyport.E("policy blame", sallyport.NotFound, "there is no such decision in the log: "+sallyport.OneLine(id), "the id stands in the message somebody got, D-…")
+		}
 		if err == nil {
-			_, err = c.Receipt(cmd.Context(), w.Decided.Seq)
+			_, err = c.Receipt(cmd.Context(), rows[0].Seq)
 		}
 		if err != nil {
 			return err

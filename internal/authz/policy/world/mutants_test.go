@@ -187,9 +187,10 @@ func TestGV3WideningMutantsAreCaught(t *testing.T) {
 	if len(all) < 200 {
 		t.Errorf("%d mutants, want at least 200", len(all))
 	}
-	step := len(all) / 3
-	if os.Getenv("SALLYPORT_MUTANTS") == "all" {
-		step = 1
+	step := 1
+	if os.Getenv("SALLYPORT_MUTANTS") != "all" { // some of those that are quickly asked about
+		all = slices.DeleteFunc(all, func(m mutant) bool { return len(old.Survey().Policies[m.id].Actions) > 2 })
+		step = len(all) / 5
 	}
 	o := newOracle(t, old)
 	tried, widening, more, most := 0, 0, 0, 0
@@ -214,7 +215,7 @@ func TestGV3WideningMutantsAreCaught(t *testing.T) {
 		}
 	}
 	t.Logf("%d mutants: %d let somebody at acme do more, all caught; %d more are wider for somebody who might come; at most %d questions", tried, widening, more, most)
-	if step == 1 && widening < 100 {
+	if widening == 0 || step == 1 && widening < 100 {
 		t.Errorf("only %d mutants are wider: the test would show little", widening)
 	}
 }
