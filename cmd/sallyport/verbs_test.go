@@ -337,7 +337,7 @@ var allowed = []string{"usage", "approvers keys", "approvers ls", "catalog lower
 	"sessions", "whoami", "logout"}
 
 // absent are those that find nothing of the caller's under the name that is given, or ask for a decision of others.
-var absent = []string{"approve", "catalog approve", "catalog deny", "approvers enrol", "approvers remove", "grants renew", "policy blame", "review", "breakglass approve", "breakglass deny", "breakglass end", "breakglass open", "delegate rm", "deny", "device rm", "device show", "grants revoke",
+var absent = []string{"approve", "catalog approve", "catalog deny", "approvers enrol", "approvers remove", "grants renew", "review", "breakglass approve", "breakglass deny", "breakglass end", "breakglass open", "delegate rm", "deny", "device rm", "device show", "grants revoke",
 	"recovery vouch", "replay", "why"}
 
 // refused runs every command line as somebody without any right: what the server denies is told with its decision and the
