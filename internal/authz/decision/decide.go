@@ -65,7 +65,7 @@ func Judge(engine policy.Engine, f Facts) sallyport.Decision {
 	if d.Outcome == sallyport.StepUp {
 		return steppedUp(engine, f, ip, d)
 	}
-	return f.heeded(engine, d)
+	return f.Carried(f.heeded(engine, d))
 }
 
 // steppedUp says how much proof would do, after trying it: a step-up that leads to a denial is a prompt for nothing. It
@@ -219,7 +219,7 @@ func (f *Facts) wellFormed() (netip.Addr, bool) {
 		f.Assurance >= sallyport.NoAssurance && f.Assurance <= sallyport.Hardware &&
 		len(f.Door) <= maxDoor && len(f.File) <= maxFile && len(f.Session) <= maxProof && len(f.Family) <= maxProof &&
 		utf8.ValidString(f.Door) && utf8.ValidString(f.File) &&
-		f.Risk >= 0 && f.Risk <= 100 && f.wellNamed() && f.wellCounted() && f.wellSaid()
+		f.Risk >= 0 && f.Risk <= 100 && f.wellNamed() && f.wellCounted() && f.wellSaid() && len(f.Carries) <= maxProof
 	if !ok || f.IP == "" {
 		return netip.Addr{}, ok
 	}

@@ -83,6 +83,7 @@ type Question struct {
 	Country   string                  // ISO 3166-1 of the address, "" where it is not known
 	History   policy.History          // of the person behind the principal, before this question
 	Opinions  []Opinion               // of decision points elsewhere, where they were asked
+	Carries   string                  // kinds of obligations that the door can carry out, see Carries; "" where it was not asked for
 }
 
 // A Device is what was known of the caller's device when the question was asked.

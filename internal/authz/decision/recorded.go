@@ -24,7 +24,7 @@ func QuestionOf(e sallyport.Event) (Question, error) {
 		Assurance: sallyport.Assurance(e.Asked.Assurance), Session: e.Asked.Session, Family: e.Asked.Family,
 		Staleness: time.Duration(e.Asked.Staleness) * time.Millisecond,
 		Client:    e.Asked.Client, Bound: e.Asked.Bound, Purpose: e.Asked.Purpose, Network: e.Asked.Network, Risk: e.Asked.Risk,
-		Working: e.Asked.Working, Country: e.Asked.Country,
+		Working: e.Asked.Working, Country: e.Asked.Country, Carries: e.Asked.Carries,
 	}
 	if q.History, err = parseHistory(e.Asked.History); err != nil {
 		return Question{}, err
@@ -112,7 +112,7 @@ func (q *Question) Recorded() *sallyport.Asked {
 	a := &sallyport.Asked{Door: q.Door, IP: q.IP, File: q.File, Scope: q.Scope.String(), Assurance: int(q.Assurance),
 		Session: q.Session, Family: q.Family, Staleness: q.Staleness.Milliseconds(),
 		Client: q.Client, Bound: q.Bound, Purpose: q.Purpose, Network: q.Network, Risk: q.Risk,
-		Working: q.Working, Country: q.Country, History: historyText(q.History), Opinions: opinionsText(q.Opinions)}
+		Working: q.Working, Country: q.Country, History: historyText(q.History), Opinions: opinionsText(q.Opinions), Carries: q.Carries}
 	if !q.AuthTime.IsZero() {
 		a.AuthTime = q.AuthTime.Unix()
 	}

@@ -51,7 +51,7 @@ func (g *Guard) Would(by *Permit, who sallyport.Principal, c Call) bool {
 		return false
 	}
 	f, err := g.gather(&Permit{guard: g, call: c, who: who}, snap)
-	return err == nil && f.Resource.Kind != "" && carry(decision.Judge(snap.Engine(), f), c.CarryOut).Outcome == sallyport.Allow
+	return err == nil && f.Resource.Kind != "" && carry(&f, decision.Judge(snap.Engine(), f), c.CarryOut).Outcome == sallyport.Allow
 }
 
 // mayAsk refuses what is no permit for one of actions.
@@ -73,7 +73,7 @@ func (p *Permit) detail() map[string]string {
 // judge decides, with what decision points elsewhere say where the call is permitted here. What they say is kept in f: a
 // replay hears the same. That one could not be asked is recorded, and nothing is permitted.
 func (g *Guard) judge(ctx context.Context, p *Permit, snap *facts.Snapshot, f *decision.Facts) (sallyport.Decision, error) {
-	d := carry(decision.Judge(snap.Engine(), *f), p.call.CarryOut)
+	d := carry(f, decision.Judge(snap.Engine(), *f), p.call.CarryOut)
 	if d.Outcome != sallyport.Allow || g.Opinions == nil {
 		return d, nil
 	}
@@ -89,5 +89,5 @@ func (g *Guard) judge(ctx context.Context, p *Permit, snap *facts.Snapshot, f *d
 	if len(f.Opinions) == 0 {
 		return d, nil
 	}
-	return carry(decision.Judge(snap.Engine(), *f), p.call.CarryOut), nil
+	return decision.Judge(snap.Engine(), *f), nil
 }

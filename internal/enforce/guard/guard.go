@@ -259,34 +259,17 @@ func (g *Guard) mayKnow(p *Permit, snap *facts.Snapshot, f decision.Facts) bool 
 	return decision.Knowable(snap.Engine(), f) && ok
 }
 
-// carry denies a permission that obliges to what the door cannot carry out.
-func carry(d sallyport.Decision, can []sallyport.ObligationKind) sallyport.Decision {
-	if d.Outcome != sallyport.Allow {
-		return d
+// carry denies a permission that obliges to what the door cannot carry out, and keeps in f what it can: a replay says the same.
+func carry(f *decision.Facts, d sallyport.Decision, can []sallyport.ObligationKind) sallyport.Decision {
+	if d.Outcome == sallyport.Allow && len(d.Obligations) > 0 {
+		f.Carries = decision.Carries(can)
 	}
-	for _, o := range d.Obligations {
-		if !contains(can, o.Kind) {
-			return sallyport.Decision{Outcome: sallyport.Deny, Policy: d.Policy, Errors: d.Errors, Reasons: []sallyport.Reason{{
-				ID: obligationUnsupported, Text: "the policy obliges to " + o.String() + ", which this door cannot carry out"}}}
-		}
-	}
-	return d
+	return f.Carried(d)
 }
 
 // carried reports whether d is a permission that the door cannot carry out.
 func carried(d sallyport.Decision) bool {
-	return len(d.Reasons) == 1 && d.Reasons[0].ID == obligationUnsupported
-}
-
-const obligationUnsupported = "obligation.unsupported"
-
-func contains(kinds []sallyport.ObligationKind, k sallyport.ObligationKind) bool {
-	for _, x := range kinds {
-		if x == k {
-			return true
-		}
-	}
-	return false
+	return len(d.Reasons) == 1 && d.Reasons[0].ID == decision.ObligationUnsupported
 }
 
 // stale reports whether the only reason is the age of the facts, which is our
