@@ -109,7 +109,7 @@ func (s *Server) openExtAuthz(ctx context.Context) error {
 	if err := s.serveEnvoy(ctx, service.GRPC(config), e.GRPC); err != nil {
 		return err
 	}
-	return s.serveProxies(ctx, service.HTTP(), config)
+	return s.serveProxies(ctx, service.HTTP(), config.Clone()) // a server of net/http writes into its own
 }
 
 // serveEnvoy answers over gRPC.

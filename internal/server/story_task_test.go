@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -215,12 +216,13 @@ func serveMLflow(t *testing.T, program string) string {
 	ctx, stop := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, program, "server", "--host", "127.0.0.1", "--port", port, "--workers", "1", "--backend-store-uri", filepath.Join(dir, "runs"), "--default-artifact-root", filepath.Join(dir, "artifacts"))
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, t.Output(), t.Output()
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its workers end with it
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { stop(); _ = cmd.Wait() }) // it was interrupted: that is no news
+	t.Cleanup(func() { stop(); _ = cmd.Wait() }) // it was killed: that is no news
 	at := "http://" + address
 	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		if a, err := http.Get(at + "/health"); err == nil {
