@@ -111,6 +111,7 @@ type Dead struct {
 	Err   error // of kind Unknown, with the reason "token.revoked"
 }
 
+// Error returns the text of Err.
 func (d *Dead) Error() string { return d.Err.Error() }
 
 // Unwrap returns Err.
