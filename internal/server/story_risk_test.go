@@ -16,7 +16,7 @@ import (
 // eventually asks until it is so, and says what it waited for when it never is.
 func (r *story) eventually(what string, so func() bool) {
 	r.t.Helper()
-	for range 200 {
+	for range 1500 { // half a minute: followers share two cores with every other story
 		if so() {
 			return
 		}
