@@ -119,6 +119,17 @@ func (r *story) Later(d time.Duration) {
 	}
 }
 
+// Until lets time pass until it is just after that full hour, UTC.
+func (r *story) Until(hour int) {
+	r.t.Helper()
+	now := r.clock.Now().UTC()
+	then := time.Date(now.Year(), now.Month(), now.Day(), hour, 0, 1, 0, time.UTC)
+	if !then.After(now) {
+		then = then.AddDate(0, 0, 1)
+	}
+	r.Later(then.Sub(now))
+}
+
 // Big returns a model of the class internal in the project risk whose download
 // takes until somebody reads it. Stories that change it put it right.
 func (r *story) Big() string {
