@@ -190,8 +190,12 @@ func (a *app) whoami() *cobra.Command {
 					a.line("  may request    %s", list(r.Request))
 					a.line("  cannot         %s", list(r.Cannot))
 				}
-				if len(who.Rights) == 0 {
+				switch {
+				case len(who.Rights) > 0:
+				case len(who.Roles)+len(who.Groups) == 0:
 					a.line("You have no rights yet. Ask an administrator for a role.")
+				default:
+					a.line("There is nothing in the catalog that you may see.")
 				}
 			})
 		},

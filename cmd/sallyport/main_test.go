@@ -57,6 +57,46 @@ func TestServer(t *testing.T) {
 	testscript.Run(t, p)
 }
 
+// TestTour walks the tour of README.md: its configuration, its organisation, and each of its commands that is ours.
+func TestTour(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := os.ReadFile("testdata/script/tour/tour.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(readme), "<<'YAML'\n")
+	text, after, found := strings.Cut(text, "YAML\n")
+	if !found {
+		t.Fatal("README.md has no configuration")
+	}
+	tour, _, _ := strings.Cut(after, "## Ways in")
+	verbs := regexp.MustCompile(`\./sallyport ([a-z]+(?: [a-z]+\b)?)`).FindAllStringSubmatch(tour, -1)
+	if len(verbs) < 15 {
+		t.Errorf("README.md's tour has %d commands", len(verbs))
+	}
+	for _, v := range verbs {
+		if v[1] == "serve" { // which this server was started as
+			continue
+		}
+		if !regexp.MustCompile(`(?m)^exits \d ` + v[1] + `\b`).Match(script) {
+			t.Errorf("sallyport %s stands in README.md and is not walked", v[1])
+		}
+	}
+	p := params("testdata/script/tour")
+	p.Setup = func(e *testscript.Env) error {
+		c, err := server.ParseConfig([]byte(text))
+		if err != nil {
+			return err
+		}
+		c.Listen, c.Data, c.KeyFile = "localhost:0", e.WorkDir+"/data", e.WorkDir+"/keys/kek.json"
+		return errors.Join(setUp(e), startOn(e, c), os.CopyFS(e.WorkDir+"/examples/home", os.DirFS("../../examples/home")))
+	}
+	testscript.Run(t, p)
+}
+
 // corp is an identity provider that cannot be reached.
 func corp() server.IdentityProvider {
 	return server.IdentityProvider{Name: "corp", Title: "Corp", Kind: "oidc", OIDC: server.OIDCProvider{Issuer: "http://127.0.0.1:1", Client: "sallyport"},
@@ -67,7 +107,10 @@ func corp() server.IdentityProvider {
 }
 
 func startServer(e *testscript.Env) error {
-	c := server.Config{Listen: "localhost:0", Data: e.WorkDir + "/data", KeyFile: e.WorkDir + "/keys/kek.json", Admin: "adam", Organisation: "acme", Federation: []server.IdentityProvider{corp()}}
+	return startOn(e, server.Config{Listen: "localhost:0", Data: e.WorkDir + "/data", KeyFile: e.WorkDir + "/keys/kek.json", Admin: "adam", Organisation: "acme", Federation: []server.IdentityProvider{corp()}})
+}
+
+func startOn(e *testscript.Env, c server.Config) error {
 	s, err := server.Start(context.Background(), c, slog.New(slog.DiscardHandler)) // Close ends it
 	if err != nil {
 		return err
