@@ -127,9 +127,9 @@ func improves(e secevent.Event) bool {
 func (s *Service) act(ctx context.Context, p Partner, t secevent.Token, action Action, who sallyport.PrincipalID) (string, error) {
 	why := fmt.Sprintf("%s says: %s", p.Name, t.Event.Type.Name())
 	if t.Event.Admin != "" {
-		why += ", " + t.Event.Admin
+		why += ", " + sallyport.OneLine(t.Event.Admin)
 	}
-	why = why[:min(len(why), 200)]
+	why = strings.ToValidUTF8(why[:min(len(why), 200)], "")
 	switch action {
 	case SignOut:
 		return s.signOut(ctx, p, t.Event, who, why)
@@ -140,7 +140,7 @@ func (s *Service) act(ctx context.Context, p Partner, t secevent.Token, action A
 		}
 		return strconv.Itoa(points) + " points on " + string(who), s.Raise(ctx, string(who), points, why, fade)
 	case Mark:
-		return s.mark(ctx, t.Event, why)
+		return s.mark(ctx, p, t.Event, why)
 	}
 	return "recorded", nil
 }
@@ -170,7 +170,8 @@ func (s *Service) signOut(ctx context.Context, p Partner, e secevent.Event, who 
 	return fmt.Sprintf("ended %d sessions and %d logins of %s", len(ended), len(families), who), err
 }
 
-func (s *Service) mark(ctx context.Context, e secevent.Event, why string) (string, error) {
+// mark marks a device of somebody for whom the partner speaks. Any other device is to it one that is not there.
+func (s *Service) mark(ctx context.Context, p Partner, e secevent.Event, why string) (string, error) {
 	part, ok := e.Subject.Part("device")
 	if !ok && e.Subject.Format == "opaque" {
 		part = e.Subject
@@ -179,14 +180,36 @@ func (s *Service) mark(ctx context.Context, e secevent.Event, why string) (strin
 	if e.Type != secevent.DeviceComplianceChange || !strings.HasPrefix(id, "DV-") {
 		return "no device of ours is named", nil
 	}
-	good := e.Fields["current_status"] == "compliant"
-	if _, err := s.Devices.Comply(ctx, id, good, why); err != nil {
-		if sallyport.KindOf(err) == sallyport.NotFound {
-			return "the device is not enrolled", nil
-		}
+	d, err := s.Devices.Get(ctx, id, "")
+	known := err == nil
+	if known {
+		known, err = s.speaksFor(ctx, p, d.Owner)
+	}
+	if err != nil && sallyport.KindOf(err) != sallyport.NotFound {
 		return "", err
 	}
-	return "marked " + id + " as " + e.Fields["current_status"], nil
+	if !known {
+		return "the device is not enrolled, or nobody's for whom the partner speaks", nil
+	}
+	_, err = s.Devices.Comply(ctx, id, e.Fields["current_status"] == "compliant", why)
+	return "marked " + id + " as " + sallyport.OneLine(e.Fields["current_status"]), err
+}
+
+// speaksFor reports whether a partner may name the person who answers for a principal: as one of ours, as one of its own,
+// or by an address.
+func (s *Service) speaksFor(ctx context.Context, p Partner, id sallyport.PrincipalID) (bool, error) {
+	m, err := s.Directory.Get(ctx, id)
+	if err == nil && m.Person != m.ID {
+		m, err = s.Directory.Get(ctx, m.Person)
+	}
+	if err != nil || p.Ours {
+		return err == nil, err
+	}
+	if slices.ContainsFunc(m.Identities, func(i directory.Identity) bool { return i.Issuer == p.Issuer }) {
+		return true, nil
+	}
+	who, err := s.byAddress(ctx, p, m.Email)
+	return who != "" && who == m.ID, err
 }
 
 // who returns the person whom an event is about, "" where it is nobody of ours.

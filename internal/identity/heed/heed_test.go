@@ -120,38 +120,49 @@ func TestWhatEventsDo(t *testing.T) {
 	laptop := secevent.Subject{Format: "opaque", Fields: map[string]string{"id": "DV-1"}}
 	other := laptop
 	other.Fields = map[string]string{"id": "DV-9"}
+	shared := laptop
+	shared.Fields = map[string]string{"id": "DV-2"}
+	must(t, w.db.Device().Insert(t.Context(), device.Device{ID: "DV-2", Owner: "user:bob", Name: "phone", Class: device.Standard, Level: device.Software,
+		Keys: device.Keys{SPKI: "s2", JKT: "j2"}, State: device.Active, Created: noon, Seen: noon}, 9))
 	locks := partner
 	locks.Policy = map[secevent.Type]heed.Action{secevent.RiskLevelChange: heed.SignOut, secevent.SessionRevoked: heed.Record}
 	ours := partner
 	ours.Ours = true
+	stranger := heed.Partner{Name: "idp", Issuer: "https://other.example", Domains: []string{"other.example"}}
+	byDomain, allOurs := stranger, stranger
+	byDomain.Domains, allOurs.Ours = partner.Domains, true
 	for name, x := range map[string]struct {
 		by    heed.Partner
 		event secevent.Token
 		did   string // how it begins
 		ended bool
 	}{
-		"revoked":                    {partner, says(secevent.SessionRevoked, ana), "ended 1 sessions and 1 logins", true},
-		"a credential changed":       {partner, says(secevent.CredentialChange, ana, "change_type", "revoke"), "ended 1", true},
-		"a credential more":          {partner, says(secevent.CredentialChange, ana, "change_type", "create"), "recorded", false},
-		"less assurance":             {partner, says(secevent.AssuranceLevelChange, ana, "change_direction", "decrease"), "ended 1", true},
-		"more assurance":             {partner, says(secevent.AssuranceLevelChange, ana, "change_direction", "increase"), "recorded", false},
-		"high risk":                  {partner, says(secevent.RiskLevelChange, ana, "current_level", "HIGH"), "60 points on user:ana", false},
-		"some risk":                  {partner, says(secevent.RiskLevelChange, ana, "current_level", "MEDIUM"), "30 points", false},
-		"no risk":                    {partner, says(secevent.RiskLevelChange, ana, "current_level", "LOW"), "recorded", false},
-		"risk, by policy":            {locks, says(secevent.RiskLevelChange, ana, "current_level", "HIGH"), "ended 1", true},
-		"revoked, by policy nothing": {locks, says(secevent.SessionRevoked, ana), "recorded", false},
-		"by address":                 {partner, says(secevent.SessionRevoked, email("ANA@acme.example")), "ended 1", true},
-		"an address of two":          {partner, says(secevent.SessionRevoked, email("both@acme.example")), "recorded", false},
-		"another domain":             {partner, says(secevent.SessionRevoked, email("ana@evil.example")), "recorded", false},
-		"no address":                 {partner, says(secevent.SessionRevoked, email("ana")), "recorded", false},
-		"nobody":                     {partner, says(secevent.SessionRevoked, secevent.IssSub(idp, "a2")), "recorded", false},
-		"another issuer's":           {partner, says(secevent.SessionRevoked, secevent.IssSub("https://other.example", "a1")), "recorded", false},
-		"ours, not trusted so far":   {partner, says(secevent.SessionRevoked, secevent.IssSub("https://sally.acme.example", "user:ana")), "recorded", false},
-		"ours":                       {ours, says(secevent.SessionRevoked, secevent.IssSub("https://sally.acme.example", "user:ana")), "ended 1", true},
-		"ours, a thing":              {ours, says(secevent.SessionRevoked, secevent.IssSub("https://sally.acme.example", "group:x")), "recorded", false},
-		"a device":                   {partner, says(secevent.DeviceComplianceChange, laptop, "current_status", "not-compliant"), "marked DV-1 as not-compliant", false},
-		"no device of ours":          {partner, says(secevent.DeviceComplianceChange, other, "current_status", "not-compliant"), "the device is not enrolled", false},
-		"a device without a name":    {partner, says(secevent.DeviceComplianceChange, ana, "current_status", "not-compliant"), "no device of ours", false},
+		"revoked":                            {partner, says(secevent.SessionRevoked, ana), "ended 1 sessions and 1 logins", true},
+		"a credential changed":               {partner, says(secevent.CredentialChange, ana, "change_type", "revoke"), "ended 1", true},
+		"a credential more":                  {partner, says(secevent.CredentialChange, ana, "change_type", "create"), "recorded", false},
+		"less assurance":                     {partner, says(secevent.AssuranceLevelChange, ana, "change_direction", "decrease"), "ended 1", true},
+		"more assurance":                     {partner, says(secevent.AssuranceLevelChange, ana, "change_direction", "increase"), "recorded", false},
+		"high risk":                          {partner, says(secevent.RiskLevelChange, ana, "current_level", "HIGH"), "60 points on user:ana", false},
+		"some risk":                          {partner, says(secevent.RiskLevelChange, ana, "current_level", "MEDIUM"), "30 points", false},
+		"no risk":                            {partner, says(secevent.RiskLevelChange, ana, "current_level", "LOW"), "recorded", false},
+		"risk, by policy":                    {locks, says(secevent.RiskLevelChange, ana, "current_level", "HIGH"), "ended 1", true},
+		"revoked, by policy nothing":         {locks, says(secevent.SessionRevoked, ana), "recorded", false},
+		"by address":                         {partner, says(secevent.SessionRevoked, email("ANA@acme.example")), "ended 1", true},
+		"an address of two":                  {partner, says(secevent.SessionRevoked, email("both@acme.example")), "recorded", false},
+		"another domain":                     {partner, says(secevent.SessionRevoked, email("ana@evil.example")), "recorded", false},
+		"no address":                         {partner, says(secevent.SessionRevoked, email("ana")), "recorded", false},
+		"nobody":                             {partner, says(secevent.SessionRevoked, secevent.IssSub(idp, "a2")), "recorded", false},
+		"another issuer's":                   {partner, says(secevent.SessionRevoked, secevent.IssSub("https://other.example", "a1")), "recorded", false},
+		"ours, not trusted so far":           {partner, says(secevent.SessionRevoked, secevent.IssSub("https://sally.acme.example", "user:ana")), "recorded", false},
+		"ours":                               {ours, says(secevent.SessionRevoked, secevent.IssSub("https://sally.acme.example", "user:ana")), "ended 1", true},
+		"ours, a thing":                      {ours, says(secevent.SessionRevoked, secevent.IssSub("https://sally.acme.example", "group:x")), "recorded", false},
+		"a device":                           {partner, says(secevent.DeviceComplianceChange, laptop, "current_status", "not-compliant"), "marked DV-1 as not-compliant", false},
+		"a device, by its owner's address":   {byDomain, says(secevent.DeviceComplianceChange, laptop, "current_status", "not-compliant"), "marked DV-1 as not-compliant", false},
+		"a device, by one trusted with ours": {allOurs, says(secevent.DeviceComplianceChange, laptop, "current_status", "not-compliant"), "marked DV-1 as not-compliant", false},
+		"a device of somebody else's people": {stranger, says(secevent.DeviceComplianceChange, laptop, "current_status", "not-compliant"), "the device is not enrolled", false},
+		"a device of two people's address":   {byDomain, says(secevent.DeviceComplianceChange, shared, "current_status", "not-compliant"), "the device is not enrolled", false},
+		"no device of ours":                  {partner, says(secevent.DeviceComplianceChange, other, "current_status", "not-compliant"), "the device is not enrolled", false},
+		"a device without a name":            {partner, says(secevent.DeviceComplianceChange, ana, "current_status", "not-compliant"), "no device of ours", false},
 	} {
 		_, err := w.Sessions.RevokeAll(t.Context(), "user:ana", "before")
 		must(t, err)
@@ -173,6 +184,31 @@ func TestWhatEventsDo(t *testing.T) {
 		}
 		if m, err := w.Directory.Get(t.Context(), "user:ana"); err != nil || m.State != directory.Active {
 			t.Errorf("%s: a partner locked somebody out: %s, %v", name, m.State, err)
+		}
+	}
+}
+
+// A partner neither marks a device of people for whom it does not speak, nor takes back what another said of one.
+func TestNoPartnerTakesBackWhatAnotherSaid(t *testing.T) {
+	w := newWorld(t)
+	laptop := secevent.Subject{Format: "opaque", Fields: map[string]string{"id": "DV-1"}}
+	against := func() string {
+		d, err := w.Devices.Get(t.Context(), "DV-1", "")
+		must(t, err)
+		return d.Against
+	}
+	_, err := w.Heed(t.Context(), partner, says(secevent.DeviceComplianceChange, laptop, "current_status", "not-compliant"))
+	must(t, err)
+	if against() == "" {
+		t.Fatal("the device complies")
+	}
+	before := against()
+	stranger := heed.Partner{Name: "other", Issuer: "https://other.example"}
+	for _, status := range []string{"compliant", "not-compliant", ""} {
+		_, err = w.Heed(t.Context(), stranger, says(secevent.DeviceComplianceChange, laptop, "current_status", status))
+		must(t, err)
+		if against() != before {
+			t.Errorf("a stranger's %q makes it %q", status, against())
 		}
 	}
 }
