@@ -122,6 +122,8 @@ type Store interface {
 	TakeFlow(ctx context.Context, key Hash) (Flow, error)
 	// Once notes that a provider's message was used, until a time; Conflict where it was before. Of parallel calls one wins.
 	Once(ctx context.Context, provider, message string, until, now time.Time) error
+	// Used reports whether a provider's message was used, as of a time.
+	Used(ctx context.Context, provider, message string, now time.Time) (bool, error)
 }
 
 // A Service runs journeys to providers. All fields are needed; methods are safe for concurrent use.
@@ -264,7 +266,8 @@ func (s *Service) Kept(ctx context.Context, provider string, cookie secret.Text)
 	return f, err
 }
 
-// Ended reads a back-channel logout token: whose sessions are over. The same token counts once.
+// Ended reads a back-channel logout token: whose sessions are over. One that was used before is refused. Whoever has ended
+// them calls Over: a token counts as used when it has done its work, because its provider sends it again where it has not.
 func (s *Service) Ended(ctx context.Context, provider, token string) (Provider, Ended, error) {
 	p, err := s.Provider(provider)
 	if err != nil {
@@ -277,7 +280,20 @@ func (s *Service) Ended(ctx context.Context, provider, token string) (Provider, 
 	if err != nil {
 		return p, e, err
 	}
-	return p, e, s.once(ctx, p, "logout:"+e.ID, e.Until)
+	used, err := s.Store.Used(ctx, p.Name, "logout:"+e.ID, s.now())
+	if err == nil && used {
+		err = replayed(nil)
+	}
+	return p, e, err
+}
+
+// Over notes that what a logout token ends has ended. Of two of the same at once, which end the same, both are told so.
+func (s *Service) Over(ctx context.Context, p Provider, e Ended) error {
+	err := s.once(ctx, p, "logout:"+e.ID, e.Until)
+	if sallyport.ReasonOf(err) == ReasonReplay {
+		return nil
+	}
+	return err
 }
 
 // Map shows what the rules of a provider make of an assertion, for whoever writes them.
@@ -312,9 +328,13 @@ func (s *Service) read(ctx context.Context, p Provider, a Attempt, answer url.Va
 func (s *Service) once(ctx context.Context, p Provider, message string, until time.Time) error {
 	err := s.Store.Once(ctx, p.Name, message, until.Add(leeway), s.now())
 	if sallyport.KindOf(err) == sallyport.Conflict {
-		return sallyport.Wrap("sign in", sallyport.Unknown, "this answer was used before", err).Because(ReasonReplay)
+		return replayed(err)
 	}
 	return err
+}
+
+func replayed(cause error) error {
+	return sallyport.Wrap("sign in", sallyport.Unknown, "this answer was used before", cause).Because(ReasonReplay)
 }
 
 func (s *Service) take(ctx context.Context, provider string, key Hash) (Provider, Flow, error) {

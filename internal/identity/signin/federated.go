@@ -125,8 +125,9 @@ func (s *Service) federatedCode(ctx context.Context, c Client, f federation.Flow
 }
 
 // LogoutToken ends the sessions that a provider's back-channel logout token names, and returns how many. It is recorded
-// first.
+// first, and the token counts as used last: after a failure the same one is taken again.
 func (s *Service) LogoutToken(ctx context.Context, c Client, provider, token string) (int, error) {
+	ctx = context.WithoutCancel(ctx)
 	p, e, err := s.Federation.Ended(ctx, provider, token)
 	if err != nil {
 		return 0, err
@@ -141,8 +142,10 @@ func (s *Service) LogoutToken(ctx context.Context, c Client, provider, token str
 			return 0, err
 		}
 	}
-	_, err = s.Sessions.RevokeUpstream(ctx, over, "signed out at "+p.Name)
-	return len(found), err
+	if _, err := s.Sessions.RevokeUpstream(ctx, over, "signed out at "+p.Name); err != nil {
+		return 0, err
+	}
+	return len(found), s.Federation.Over(ctx, p, e)
 }
 
 // arrived goes on from a provider's proof: it finds or makes the member, moves it between groups, and begins the session or

@@ -71,3 +71,13 @@ func (s federationStore) Once(ctx context.Context, provider, message string, unt
 		return err
 	})
 }
+
+// Used implements [federation.Store].
+func (s federationStore) Used(ctx context.Context, provider, message string, now time.Time) (used bool, err error) {
+	err = s.db.read(ctx, func(tx *sql.Tx) error {
+		rows, err := queryAll(ctx, tx, scanStrings(1), "SELECT message FROM federation_seen WHERE provider = $1 AND message = $2 AND until > $3", provider, message, toMicros(now))
+		used = len(rows) > 0
+		return err
+	})
+	return used, err
+}

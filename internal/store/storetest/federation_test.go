@@ -64,6 +64,15 @@ func testFederationOnce(t *testing.T, a, b federation.Store, at time.Time) {
 	if err := once(a, "corp", "m1", at); err != nil {
 		t.Fatal(err)
 	}
+	for _, x := range []struct {
+		provider, id string
+		at           time.Time
+		want         bool
+	}{{"corp", "m1", at, true}, {"corp", "m1", at.Add(time.Minute), false}, {"other", "m1", at, false}, {"corp", "m", at, false}} {
+		if used, err := b.Used(t.Context(), x.provider, x.id, x.at); err != nil || used != x.want {
+			t.Errorf("%s %s was used: %v, %v", x.provider, x.id, used, err)
+		}
+	}
 	if err := once(b, "corp", "m1", at.Add(time.Second)); sallyport.KindOf(err) != sallyport.Conflict {
 		t.Errorf("a message twice: %v", err)
 	}

@@ -3,6 +3,7 @@ package login_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -316,6 +317,26 @@ func TestFED4BackChannelLogout(t *testing.T) {
 	}
 	one.wants(s.browser().post("/logout/backchannel/people", "logout_token", "x"), 404, "")
 	one.wants(s.browser().post("/logout/backchannel/corp"), 400, "")
+}
+
+// A logout token that could not do its work is no used one: its provider sends it again, and then it does.
+func TestALogoutTokenThatFailedComesAgain(t *testing.T) {
+	s := newFederated(t)
+	s.link("user:ana", "u-1")
+	b := s.browser()
+	s.as(map[string]any{"sub": "u-1", "acr": "gold", "sid": "s-1"})
+	b.wants(s.signs(b), 303, "/back")
+	send := func() answer {
+		token := s.corp.Sign("logout+jwt", map[string]any{"jti": "j-1", "sid": "s-1", "events": map[string]any{logoutEvent: map[string]any{}}})
+		return s.browser().do(s.browser().request("/logout/backchannel/corp", "logout_token", token))
+	}
+	s.broken = errors.New("disk full")
+	b.wants(send(), 503, "")
+	b.wants(b.get("/account"), 200, "") // without a record nothing ends
+	s.broken = nil
+	b.wants(send(), 200, "")
+	b.wants(b.get("/account"), 303, "/login")
+	b.wants(send(), 400, "") // now it is used
 }
 
 // A directory's account: its password is one factor, and guesses at it are throttled like any.
