@@ -225,9 +225,6 @@ func (a *app) standing() *cobra.Command {
 	}
 }
 
-// renewEvery is how often a lease is renewed: three times before it would end.
-const renewEvery = time.Second
-
 func (a *app) renewGrant() *cobra.Command {
 	return &cobra.Command{
 		Use: "renew G-…", Short: "Keep a grant that is bound to a lease alive, until interrupted", Args: arguments("G-…"),
@@ -238,25 +235,8 @@ func (a *app) renewGrant() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.renewing(cmd.Context(), c, args[0])
+			return c.KeepGrant(cmd.Context(), args[0], func(g api.Grant) { a.note("%s holds while this runs, until %s at most", clean(g.ID), a.when(g.Until)) })
 		},
-	}
-}
-
-// renewing renews until ctx ends or the grant does.
-func (a *app) renewing(ctx context.Context, c *client.Client, id string) error {
-	g, err := c.RenewGrant(ctx, id)
-	if err != nil {
-		return err
-	}
-	a.note("%s holds while this runs, until %s at most", clean(g.ID), a.when(g.Until))
-	for {
-		if err := sleep(ctx, renewEvery); err != nil {
-			return nil // interrupted: that is how a lease ends
-		}
-		if g, err = c.RenewGrant(ctx, id); err != nil && ctx.Err() == nil {
-			return err
-		}
 	}
 }
 

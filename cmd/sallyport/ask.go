@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -134,7 +135,7 @@ Without arguments: list what you asked for. The exit code is 4 while the request
 	c.Flags().StringVar(&for_, "for", "", "how long you need it: 30m, `1h`, 8h")
 	c.Flags().StringVar(&why, "why", "", "the `REASON`, for whoever decides")
 	c.Flags().StringVar(&from, "from", "", "ask for what this refusal, `D-…`, says can be asked for")
-	c.Flags().StringVar(&task, "task", "", "end with this `TASK` too: lease, mlflow:CONNECTOR/RUN, kubernetes:CONNECTOR/NAMESPACE/JOB, ticket:CONNECTOR/TICKET")
+	c.Flags().StringVar(&task, "task", "", "end with this `TASK` too: lease, lease:JOB, mlflow:CONNECTOR/RUN, kubernetes:CONNECTOR/NAMESPACE/JOB, ticket:CONNECTOR/TICKET")
 	c.Flags().BoolVar(&wait, "wait", false, "wait until it is decided")
 	c.Flags().BoolVar(&withdraw, "withdraw", false, "take the named request back")
 	c.Flags().StringArrayVar(&scope, "scope", nil, "ask for a part only: `files=*.json`, range=0-1023, max-tokens=256, logprobs=0; may be repeated")
@@ -224,7 +225,10 @@ func (a *app) asked(r api.Request) {
 		a.line("  approver's page     %s", r.Page)
 	case r.Grant != nil:
 		a.line("%s approved: %s on %s until %s (grant %s)", r.ID, r.Action, r.Resource, a.when(r.Grant.Until), r.Grant.ID)
-		if r.Task == "lease" {
+		switch job, named := strings.CutPrefix(r.Task, client.JobTask); {
+		case named:
+			a.line("  begin it with       sallyport run --job %s -- COMMAND", job)
+		case r.Task == "lease":
 			a.line("  begin it with       sallyport grants renew %s", r.Grant.ID)
 		}
 	default:
@@ -352,7 +356,11 @@ func (a *app) grants() *cobra.Command {
 func (a *app) grantTable(all []api.Grant) {
 	t := table{headings: []string{"GRANT", "WHO", "ACTIONS", "RESOURCE", "ENDS", "APPROVED BY", "ACTIVE", "WHY"}, none: "There are no grants."}
 	for _, g := range all {
-		t.row(g.ID, string(g.Who), list(g.Actions), g.Resource, a.when(g.Until), cmp.Or(string(g.By), "-"), yesNo(g.Active), g.Why)
+		ends := a.when(g.Until)
+		if g.Task != "" {
+			ends += ", or with " + g.Task
+		}
+		t.row(g.ID, string(g.Who), list(g.Actions), g.Resource, ends, cmp.Or(string(g.By), "-"), yesNo(g.Active), g.Why)
 	}
 	a.table(t)
 }

@@ -39,12 +39,17 @@ func (a *app) bindingKey(ctx context.Context, store *client.Store, thumbprint st
 }
 
 func (a *app) runCommand() *cobra.Command {
-	return &cobra.Command{
+	var job string
+	c := &cobra.Command{
 		Use: "run -- COMMAND [ARGUMENT]...", Short: "Run a program whose tools go through Sallyport, without a token of its own",
 		Long: `Run a program beside a sidecar on the loopback interface. The program's environment points huggingface_hub, openai and others
 at the sidecar; tokens, the key they are bound to and their renewal stay outside of it, so that a job of hours never meets
-an expired token. The exit code is the program's; 128 and the signal's number where a signal ended it.`,
+an expired token. The exit code is the program's; 128 and the signal's number where a signal ended it.
+
+With --job what you were granted for it (sallyport request … --task lease:NAME) begins with the program and ends seconds
+after it, however it ends. What is approved while the program runs begins then.`,
 		Example: `  sallyport run -- python train.py
+  sallyport run --job train-fraud -- python train.py
   sallyport run -- hf download acme/fraud`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -53,28 +58,36 @@ an expired token. The exit code is the program's; 128 and the signal's number wh
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.startSidecar(cmd.Context(), "127.0.0.1:0")
+			c, s, err := a.startSidecar(cmd.Context(), "127.0.0.1:0")
 			if err != nil {
 				return err
 			}
 			defer s.Close(cmd.Context())
+			running, over := context.WithCancel(context.WithoutCancel(cmd.Context())) // a program may take its time after an interrupt
+			defer over()
+			if err := a.keepJob(running, c, job); err != nil {
+				return err
+			}
 			return a.child(cmd.Context(), s, args)
 		},
 	}
+	jobFlag(c, &job)
+	return c
 }
 
-func (a *app) startSidecar(ctx context.Context, listen string) (*sidecar.Sidecar, error) {
+func (a *app) startSidecar(ctx context.Context, listen string) (*client.Client, *sidecar.Sidecar, error) {
 	c, err := a.connect()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if _, err := c.Who(ctx); err != nil { // a login that has ended is said before anything starts
-		return nil, err
+		return nil, nil, err
 	}
 	if a.computer != nil {
 		go a.computer.Keep(ctx, c, a.logger(slog.LevelWarn))
 	}
-	return sidecar.Start(ctx, c, listen, a.logger(slog.LevelWarn))
+	s, err := sidecar.Start(ctx, c, listen, a.logger(slog.LevelWarn))
+	return c, s, err
 }
 
 // child runs the program with our standard streams and hands signals on.
@@ -133,7 +146,7 @@ func environment(present []string, settings []sidecar.Setting) []string {
 }
 
 func (a *app) agent() *cobra.Command {
-	var listen string
+	var listen, job string
 	c := &cobra.Command{
 		Use: "agent", Short: "Stay as a sidecar on the loopback interface, for tools that are started elsewhere", Args: arguments(),
 		Long: `Stay until interrupted and serve the doors on the loopback interface. The environment for tools is printed first, as export
@@ -141,11 +154,14 @@ lines; it holds a key that is good at this sidecar only, and no token.`,
 		Example: `  sallyport agent > ~/.sallyport.env &
   . ~/.sallyport.env && python train.py`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.startSidecar(cmd.Context(), listen)
+			c, s, err := a.startSidecar(cmd.Context(), listen)
 			if err != nil {
 				return err
 			}
 			defer s.Close(cmd.Context())
+			if err := a.keepJob(cmd.Context(), c, job); err != nil {
+				return err
+			}
 			if err := a.printSettings(s.Environment(), time.Time{}); err != nil {
 				return err
 			}
@@ -162,6 +178,7 @@ lines; it holds a key that is good at this sidecar only, and no token.`,
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "loopback `ADDRESS`; port 0 takes a free one")
+	jobFlag(c, &job)
 	return c
 }
 

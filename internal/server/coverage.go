@@ -20,6 +20,7 @@ func RouteCoverage() ([]gateway.Coverage, error) {
 	return []gateway.Coverage{
 		authzenCoverage(),
 		admissionCoverage(),
+		extAuthzCoverage(),
 		hub.Routes().Cover(hub.Name(), hfhub.Upstream()),
 		chat.Routes().Cover(chat.Name(), openai.Upstream()),
 	}, nil

@@ -16,6 +16,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/enforce/extauthz"
+	"sallyport/internal/enforce/gateway"
 	"sallyport/internal/plumbing/httpsafe"
 )
 
@@ -226,3 +227,9 @@ func (s *Server) proxyTLS() (*tls.Config, error) {
 
 // ExtAuthz is where proxies ask, over gRPC and over HTTP; "" where they cannot.
 func (s *Server) ExtAuthz() (grpc, http string) { return s.meshGRPC, s.meshHTTP }
+
+// extAuthzCoverage is how much of what proxies can ask and say is understood. The routes themselves are the dialects'.
+func extAuthzCoverage() gateway.Coverage {
+	s := extauthz.Cover()
+	return gateway.Coverage{Dialect: "extauthz", Upstream: s.Asked, Mapped: s.Mapped, Denied: s.Refused, Missing: s.Missing, Extra: s.Extra}
+}

@@ -14,7 +14,7 @@ type TaskKind string
 
 // The kinds of tasks.
 const (
-	Lease      TaskKind = "lease"      // a program that renews it while it runs
+	Lease      TaskKind = "lease"      // a program that renews it while it runs, with the name of the job or without
 	MLflow     TaskKind = "mlflow"     // a run of an MLflow server
 	Kubernetes TaskKind = "kubernetes" // a job of a Kubernetes cluster
 	Ticket     TaskKind = "ticket"     // a ticket, whose system tells us when it is closed
@@ -26,8 +26,8 @@ const LeaseFor = 3 * time.Second
 // maxTask bounds the parts of a task's name, in bytes.
 const maxTask = 128
 
-// A Task is what a grant ends with. It has one spelling: "lease", "mlflow:CONNECTOR/RUN", "kubernetes:CONNECTOR/NAMESPACE/JOB"
-// or "ticket:CONNECTOR/TICKET".
+// A Task is what a grant ends with. It has one spelling: "lease", "lease:JOB", "mlflow:CONNECTOR/RUN",
+// "kubernetes:CONNECTOR/NAMESPACE/JOB" or "ticket:CONNECTOR/TICKET".
 type Task struct {
 	Kind      TaskKind `json:"kind"`
 	Connector string   `json:"connector,omitempty"` // name of a system that the operator has configured
@@ -39,8 +39,10 @@ func (t *Task) String() string {
 	switch {
 	case t == nil:
 		return ""
-	case t.Kind == Lease:
+	case t.Kind == Lease && t.Name == "":
 		return string(Lease)
+	case t.Kind == Lease:
+		return string(Lease) + ":" + t.Name
 	}
 	return string(t.Kind) + ":" + t.Connector + "/" + t.Name
 }
@@ -52,10 +54,13 @@ func ParseTask(s string) (*Task, error) {
 	}
 	kind, rest, _ := strings.Cut(s, ":")
 	connector, name, _ := strings.Cut(rest, "/")
+	if TaskKind(kind) == Lease {
+		connector, name = "", rest
+	}
 	t := &Task{Kind: TaskKind(kind), Connector: connector, Name: name}
 	if err := t.check(); err != nil || t.String() != s {
 		return nil, sallyport.E("read task", sallyport.Invalid, fmt.Sprintf("%.80q is no task", s),
-			"write lease, mlflow:CONNECTOR/RUN, kubernetes:CONNECTOR/NAMESPACE/JOB or ticket:CONNECTOR/TICKET")
+			"write lease, lease:JOB, mlflow:CONNECTOR/RUN, kubernetes:CONNECTOR/NAMESPACE/JOB or ticket:CONNECTOR/TICKET")
 	}
 	return t, nil
 }
@@ -64,12 +69,12 @@ func (t *Task) check() error {
 	if t == nil {
 		return nil
 	}
-	bad := sallyport.E("read task", sallyport.Invalid, "the task cannot be named", "write lease, mlflow:CONNECTOR/RUN, kubernetes:CONNECTOR/NAMESPACE/JOB or ticket:CONNECTOR/TICKET")
+	bad := sallyport.E("read task", sallyport.Invalid, "the task cannot be named", "write lease, lease:JOB, mlflow:CONNECTOR/RUN, kubernetes:CONNECTOR/NAMESPACE/JOB or ticket:CONNECTOR/TICKET")
 	parts := strings.Split(t.Name, "/")
 	want := 1
 	switch t.Kind {
 	case Lease:
-		if t.Connector+t.Name != "" {
+		if t.Connector != "" || t.Name != "" && sallyport.CheckName("task", t.Name) != nil {
 			return bad
 		}
 		return nil

@@ -35,7 +35,7 @@ func (s grantStore) Get(ctx context.Context, id string) (grant.Grant, error) {
 // Active implements grant.Store.
 func (s grantStore) Active(ctx context.Context, now time.Time, limit int) ([]grant.Grant, error) {
 	return queryAll(ctx, s.db.reader, scanGrant, "SELECT "+grantColumns+" FROM jit_grant"+
-		" WHERE begins <= $1 AND ends > $1 AND revoked_at = 0 AND (task <> 'lease' OR seen > 0) ORDER BY begins, id LIMIT $2", toMicros(now), limit)
+		" WHERE begins <= $1 AND ends > $1 AND revoked_at = 0 AND (task <> 'lease' AND task NOT LIKE 'lease:%' OR seen > 0) ORDER BY begins, id LIMIT $2", toMicros(now), limit)
 }
 
 // List implements grant.Store.

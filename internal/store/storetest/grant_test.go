@@ -235,3 +235,39 @@ func TestGrantAsksAreChecked(t *testing.T) {
 		wantKind(t, "a vote on something else", err, sallyport.Invalid)
 	})
 }
+
+// TestGrantOfALease: a grant of a lease, with a job's name or without, holds from its first renewal and lapses for good.
+func TestGrantOfALease(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		clock := newTurnedClock()
+		s := newGrants(open(), clock)
+		for _, name := range []string{"", "train"} {
+			a := anAsk()
+			a.Task = &grant.Task{Kind: grant.Lease, Name: name}
+			g := approved(t, s, a)
+			in := func() bool {
+				list, err := s.Active(t.Context(), clock.Now())
+				must(t, err)
+				return slices.ContainsFunc(list, func(x grant.Grant) bool { return x.ID == g.ID && *x.Task == *a.Task })
+			}
+			if in() {
+				t.Errorf("%s holds before it is renewed", a.Task)
+			}
+			if _, err := s.Renew(t.Context(), g.ID, "user:ana"); sallyport.KindOf(err) != sallyport.NotFound {
+				t.Errorf("%s is renewed by somebody else: %v", a.Task, err)
+			}
+			for range 2 {
+				_, err := s.Renew(t.Context(), g.ID, g.Principal)
+				must(t, err)
+				if !in() {
+					t.Errorf("%s does not hold after it was renewed", a.Task)
+				}
+				clock.turn(grant.LeaseFor)
+			}
+			clock.turn(time.Millisecond)
+			if _, err := s.Renew(t.Context(), g.ID, g.Principal); sallyport.KindOf(err) != sallyport.Conflict {
+				t.Errorf("%s is renewed after it lapsed: %v", a.Task, err)
+			}
+		}
+	})
+}

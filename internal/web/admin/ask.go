@@ -285,6 +285,8 @@ func (a *API) revokeGrant(c *Call) (any, error) {
 
 func (a *API) grantOut(g grant.Grant) api.Grant {
 	out := api.Grant{ID: g.ID, Who: g.Principal, Actions: g.Actions, Resource: g.Ref.String(), From: g.From, Until: g.Until, Why: g.Why, Active: g.Active(a.Guard.Clock()), Task: g.Task.String(), Scope: g.ScopeText()}
+	now := a.Guard.Clock()
+	out.Ended = !g.RevokedAt.IsZero() || !now.Before(g.Until) || g.Lapsed(now)
 	if len(g.ApprovedBy) > 0 {
 		out.By = g.ApprovedBy[len(g.ApprovedBy)-1]
 	}

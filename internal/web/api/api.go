@@ -110,7 +110,7 @@ type Ask struct {
 	Resource string           `json:"resource"`
 	For      string           `json:"for"` // duration, "1h"
 	Why      string           `json:"why"`
-	Task     string           `json:"task,omitempty"`  // what it ends with: "lease", "mlflow:CONNECTOR/RUN", …
+	Task     string           `json:"task,omitempty"`  // what it ends with: "lease", "lease:JOB", "mlflow:CONNECTOR/RUN", …
 	Scope    []string         `json:"scope,omitempty"` // what it is narrowed to: "files=*.json", "range=0-1023", "max-tokens=256"
 }
 
@@ -167,6 +167,7 @@ type Grant struct {
 	Why      string                `json:"why"`
 	By       sallyport.PrincipalID `json:"approvedBy,omitempty"`
 	Active   bool                  `json:"active"`
+	Ended    bool                  `json:"ended,omitempty"` // for good: one that is neither begins when its lease is renewed
 	Task     string                `json:"task,omitempty"`
 	Scope    []string              `json:"scope,omitempty"` // obligations that narrow it
 }
