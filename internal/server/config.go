@@ -192,72 +192,59 @@ func (c Config) below(dir string) Config {
 
 // check fills in what follows from the rest and refuses what cannot be meant.
 func (c Config) check() (Config, error) {
-	const op = "configuration"
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:7443"
-	}
-	if c.Data == "" || c.KeyFile == "" {
-		return c, sallyport.E(op, sallyport.Invalid, "\"data\" and \"key_file\" must be set", "keep the key file outside the data directory, best on another volume")
-	}
-	if err := c.Proving.check(); err != nil {
-		return c, err
-	}
-	host, _, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		return c, sallyport.Wrap(op, sallyport.Invalid, "\"listen\" is not HOST:PORT", err)
-	}
-	if c.Plaintext && !loopback(host) {
-		return c, sallyport.E(op, sallyport.Invalid, "plaintext is for loopback only", "listen on 127.0.0.1, or leave \"plaintext\" out")
 	}
 	if c.Organisation == "" {
 		c.Organisation = "home"
 	}
-	if err := sallyport.CheckName(op, c.Organisation); err != nil {
-		return c, err
+	for _, check := range []func() error{
+		c.checkFiles, c.Proving.check, c.checkListen, c.checkOrganisation,
+		c.Approvals.check, c.checkPolicies, c.checkSources, c.Risk.check, c.ExtAuthz.check,
+		func() error { return checkProviders(c.Federation) },
+		func() error { _, err := c.Admission.clusters(); return err },
+		func() error { return checkSeparate(c.Separate) },
+		func() error { _, err := c.AuthZEN.points(); return err },
+		c.AuthZEN.checkAsked, c.checkModels,
+	} {
+		if err := check(); err != nil {
+			return c, err
+		}
 	}
-	if err := c.Approvals.check(); err != nil {
-		return c, err
-	}
-	if err := c.checkPolicies(); err != nil {
-		return c, err
-	}
-	if c.SuccessorGrace < 0 || c.SuccessorGrace > maxGrace {
-		return c, sallyport.E(op, sallyport.Invalid, "\"successor_grace\" is not within 0 to 90 days", "write a duration such as 168h")
-	}
-	if err := c.checkSources(); err != nil {
-		return c, err
-	}
-	if (c.CertFile == "") != (c.CertKey == "") {
-		return c, sallyport.E(op, sallyport.Invalid, "\"cert_file\" and \"cert_key_file\" go together", "")
-	}
-	if err := c.Risk.check(); err != nil {
-		return c, err
-	}
-	if err := c.ExtAuthz.check(); err != nil {
-		return c, err
-	}
-	if err := checkProviders(c.Federation); err != nil {
-		return c, err
-	}
-	if _, err := c.Admission.clusters(); err != nil {
-		return c, err
-	}
+	var err error
 	if c.labels, err = facts.ParseNetworks(c.Networks); err != nil {
 		return c, err
 	}
-	if err := checkSeparate(c.Separate); err != nil {
-		return c, err
+	c.calendar, err = facts.ParseCalendar(c.Calendar)
+	return c, err
+}
+
+func (c *Config) checkFiles() error {
+	if c.Data == "" || c.KeyFile == "" {
+		return sallyport.E("configuration", sallyport.Invalid, "\"data\" and \"key_file\" must be set", "keep the key file outside the data directory, best on another volume")
 	}
-	if c.calendar, err = facts.ParseCalendar(c.Calendar); err != nil {
-		return c, err
+	if (c.CertFile == "") != (c.CertKey == "") {
+		return sallyport.E("configuration", sallyport.Invalid, "\"cert_file\" and \"cert_key_file\" go together", "")
 	}
-	if _, err := c.AuthZEN.points(); err != nil {
-		return c, err
+	return nil
+}
+
+func (c *Config) checkListen() error {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return sallyport.Wrap("configuration", sallyport.Invalid, "\"listen\" is not HOST:PORT", err)
 	}
-	if err := c.AuthZEN.checkAsked(); err != nil {
-		return c, err
+	if c.Plaintext && !loopback(host) {
+		return sallyport.E("configuration", sallyport.Invalid, "plaintext is for loopback only", "listen on 127.0.0.1, or leave \"plaintext\" out")
 	}
-	return c, c.checkModels()
+	return nil
+}
+
+func (c *Config) checkOrganisation() error {
+	if c.SuccessorGrace < 0 || c.SuccessorGrace > maxGrace {
+		return sallyport.E("configuration", sallyport.Invalid, "\"successor_grace\" is not within 0 to 90 days", "write a duration such as 168h")
+	}
+	return sallyport.CheckName("configuration", c.Organisation)
 }
 
 // at fills in what follows from the address that the server got.
@@ -295,7 +282,7 @@ func loopback(host string) bool {
 	return err == nil && a.IsLoopback()
 }
 
-func (c Config) checkModels() error {
+func (c *Config) checkModels() error {
 	names := map[string]bool{}
 	for _, u := range c.Upstreams {
 		p, err := url.Parse(u.URL)

@@ -49,7 +49,7 @@ func (c Config) policyApprovers() ([]sallyport.Quorum, error) {
 	return sallyport.ParseQuorums(c.PolicyApprovers)
 }
 
-func (c Config) checkPolicies() error {
+func (c *Config) checkPolicies() error {
 	if c.PolicyNeed < 0 || c.PolicyNeed > sallyport.MaxApprovals {
 		return sallyport.E("configuration", sallyport.Invalid, fmt.Sprintf("\"policy_approvals\" is not within 1 to %d", sallyport.MaxApprovals), "")
 	}

@@ -33,7 +33,7 @@ func (x SCIMSource) source() provision.Source {
 }
 
 // checkSources wants every source, and its account, once.
-func (c Config) checkSources() error {
+func (c *Config) checkSources() error {
 	seen := map[string]bool{}
 	for _, x := range c.SCIM {
 		if err := x.source().Check(); err != nil {
