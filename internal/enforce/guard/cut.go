@@ -2,6 +2,8 @@ package guard
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -227,3 +229,18 @@ func (g *Guard) Watch(ctx context.Context, interval time.Duration) {
 		g.Sweep(ctx, 0)
 	}
 }
+
+// A Cut is the cause with which a permit's context ends when it is withdrawn.
+type Cut struct {
+	Decision string // id of the decision that was withdrawn
+	Reason   string // id of the reason, for example "hold:H-…"
+	Text     string // for people
+}
+
+// Error says what the caller may read.
+func (c *Cut) Error() string {
+	return fmt.Sprintf("sallyport %s: the permission was withdrawn: %s", c.Decision, c.Text)
+}
+
+// AsCut returns the cut that ended ctx, if one did.
+func AsCut(ctx context.Context) (*Cut, bool) { return errors.AsType[*Cut](context.Cause(ctx)) }
