@@ -1,8 +1,10 @@
 package verify
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"sallyport"
@@ -107,13 +109,24 @@ func (a *Approvals) entry(index uint64, e sallyport.Event) {
 			return // recorded twice, around a crash
 		}
 	}
-	next := append(a.entries[:len(a.entries):len(a.entries)], link)
+	have := a.entries
+	if n := len(have); n > 0 && have[n-1].Prev == link.Prev && sameChange(have[n-1], link) {
+		have = have[:n-1] // it was recorded, could not be kept, and was asked for again
+	}
+	next := append(have[:len(have):len(have)], link)
 	keys, _, err := signed.Walk(a.Pins, next)
 	if err != nil {
 		a.bad(index, link.Key.ID(), err.Error())
 		return
 	}
 	a.entries, a.keys, a.report.Keys = next, keys, len(keys)
+}
+
+// sameChange reports whether two links say the same of the same key.
+func sameChange(a, b signed.Entry) bool {
+	x, errX := a.Canonical()
+	y, errY := b.Canonical()
+	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
 func (a *Approvals) requested(index uint64, e sallyport.Event) {
@@ -157,7 +170,8 @@ func (a *Approvals) voted(index uint64, e sallyport.Event) {
 	} else {
 		a.report.Session++
 	}
-	a.votes[id] = append(a.votes[id], v)
+	// Who voted and was told that it could not be kept votes again: then both were recorded, and the later one counts.
+	a.votes[id] = append(slices.DeleteFunc(a.votes[id], func(o signed.Vote) bool { return o.Person == v.Person && o.Voter == v.Voter }), v)
 	if e.Detail["state"] != "approved" {
 		return
 	}

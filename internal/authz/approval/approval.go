@@ -122,7 +122,7 @@ type Service struct {
 // Ask puts a question. Of r it takes Topic, Asker, AskerPerson, Subject,
 // Canonical, Need, Groups, Approvers and Expires. Where there are Groups, Need is
 // at least as many people as they ask for.
-func (s *Service) Ask(ctx context.Context, r Request) (Request, error) {
+func (s *Service) Ask(ctx context.Context, r Request, note Note) (Request, error) {
 	now := s.now()
 	r.Created, r.State, r.Decided, r.Votes = now, Pending, time.Time{}, nil
 	r.Expires = r.Expires.UTC().Truncate(time.Microsecond)
@@ -150,6 +150,9 @@ func (s *Service) Ask(ctx context.Context, r Request) (Request, error) {
 		return Request{}, err
 	}
 	r.Hash = r.Question().Hash()
+	if err := note.write(ctx, r); err != nil {
+		return Request{}, err
+	}
 	return r, s.Store.Insert(ctx, r)
 }
 
@@ -166,6 +169,7 @@ type Ballot struct {
 	// At is when a signed ballot was put before the voter; a ballot by session has none.
 	At        time.Time
 	Signature *Signature // nil: by session
+	Note      Note       // of the vote: what is not written down does not count
 }
 
 // vote is the ballot as it is counted and signed.
@@ -181,7 +185,9 @@ func (b Ballot) vote(now time.Time) Vote {
 // to whoever asked, through any identity; for any other text than the one that
 // stands; when the question is decided or its time is over; and a second time to
 // one person. One no denies; the last yes that is needed approves. Where a
-// signature is asked for, a yes without a good one is refused.
+// signature is asked for, a yes without a good one is refused. A vote that counts is
+// written down before it is kept; where it could not be kept it may be cast again, and is then
+// written down twice.
 func (s *Service) Vote(ctx context.Context, b Ballot) (Request, error) {
 	const op = "vote"
 	if err := checkText(op, "reason", b.Reason, 0, MaxReason); err != nil {
@@ -219,7 +225,10 @@ func (s *Service) Vote(ctx context.Context, b Ballot) (Request, error) {
 				return err
 			}
 		}
-		return r.count(vote, b.Hash, now)
+		if err := r.count(vote, b.Hash, now); err != nil {
+			return err
+		}
+		return b.Note.write(ctx, *r)
 	})
 }
 
@@ -255,7 +264,7 @@ func (s *Service) Verify(ctx context.Context, r Request) error {
 }
 
 // Withdraw takes a pending question back; only the person who asked may.
-func (s *Service) Withdraw(ctx context.Context, id string, person sallyport.PrincipalID) (Request, error) {
+func (s *Service) Withdraw(ctx context.Context, id string, person sallyport.PrincipalID, note Note) (Request, error) {
 	const op = "withdraw"
 	if _, err := s.get(ctx, op, id); err != nil {
 		return Request{}, err
@@ -268,7 +277,7 @@ func (s *Service) Withdraw(ctx context.Context, id string, person sallyport.Prin
 			return err
 		}
 		r.State, r.Decided = Withdrawn, s.now()
-		return nil
+		return note.write(ctx, *r)
 	})
 }
 

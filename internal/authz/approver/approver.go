@@ -121,8 +121,11 @@ func (s *Service) remembered(entries []signed.Entry) error {
 	return nil
 }
 
+// A Note writes an entry down, durably, as it is about to be kept. With its error the entry is not kept.
+type Note func(signed.Entry) error
+
 // First pins the first key of all. Where there is any it is a Conflict: others approve then.
-func (s *Service) First(ctx context.Context, k signed.Key) (signed.Entry, error) {
+func (s *Service) First(ctx context.Context, k signed.Key, note Note) (signed.Entry, error) {
 	keys, entries, err := s.walk(ctx)
 	if err != nil {
 		return signed.Entry{}, err
@@ -130,11 +133,11 @@ func (s *Service) First(ctx context.Context, k signed.Key) (signed.Entry, error)
 	if len(keys) > 0 || len(entries) > 0 {
 		return signed.Entry{}, sallyport.E("pin approver's key", sallyport.Conflict, "there are approvers already", "ask them with 'sallyport approvers enrol'")
 	}
-	return s.append(ctx, entries, signed.Entry{Change: signed.Change{Act: signed.Pin, Key: k}, At: s.now()})
+	return s.append(ctx, entries, signed.Entry{Change: signed.Change{Act: signed.Pin, Key: k}, At: s.now()}, note)
 }
 
 // Add puts an approved question about a key into force, as whoever was asked signed it.
-func (s *Service) Add(ctx context.Context, c signed.Change, q signed.Question, votes []signed.Vote) (signed.Entry, error) {
+func (s *Service) Add(ctx context.Context, c signed.Change, q signed.Question, votes []signed.Vote, note Note) (signed.Entry, error) {
 	_, entries, err := s.walk(ctx)
 	if err != nil {
 		return signed.Entry{}, err
@@ -144,14 +147,17 @@ func (s *Service) Add(ctx context.Context, c signed.Change, q signed.Question, v
 			return e, nil // settled already, by another node or before a crash
 		}
 	}
-	return s.append(ctx, entries, signed.Entry{Change: c, At: signed.Decided(votes), Question: &q, Votes: votes})
+	return s.append(ctx, entries, signed.Entry{Change: c, At: signed.Decided(votes), Question: &q, Votes: votes}, note)
 }
 
-func (s *Service) append(ctx context.Context, entries []signed.Entry, e signed.Entry) (signed.Entry, error) {
+func (s *Service) append(ctx context.Context, entries []signed.Entry, e signed.Entry, note Note) (signed.Entry, error) {
 	if n := len(entries); n > 0 {
 		e.Prev = entries[n-1].Hash()
 	}
 	if _, _, err := signed.Walk(s.Pins, append(entries[:len(entries):len(entries)], e)); err != nil {
+		return signed.Entry{}, err
+	}
+	if err := note(e); err != nil {
 		return signed.Entry{}, err
 	}
 	return e, s.Store.Append(ctx, len(entries), e)

@@ -143,14 +143,14 @@ func (s *Service) Define(ctx context.Context, d Definition, by sallyport.Princip
 	}
 	r, err := s.Approvals.Ask(ctx, approval.Request{Topic: TopicSeal, Asker: by.ID, AskerPerson: by.Person, Need: Need, Canonical: canonical,
 		Subject:   clip(fmt.Sprintf("break-glass %s: %s may become %s on %s for %v", d.Name, strings.Join(d.Openers, ", "), d.Role, d.Scope, d.For)),
-		Approvers: "people who may approve grants on " + d.Scope.String(), Expires: s.now().Add(sealWithin)})
+		Approvers: "people who may approve grants on " + d.Scope.String(), Expires: s.now().Add(sealWithin)},
+		func(ctx context.Context, r approval.Request) error {
+			return s.note(ctx, by.ID, "defined", d.Name, map[string]string{"request": r.ID})
+		})
 	if err != nil {
 		return approval.Request{}, err
 	}
 	d.By, d.At, d.Request, d.Sealed = by.ID, s.now(), r.ID, time.Time{}
-	if err := s.note(ctx, by.ID, "defined", d.Name, map[string]string{"request": r.ID}); err != nil {
-		return approval.Request{}, err
-	}
 	return r, s.Store.Define(ctx, d)
 }
 
@@ -174,16 +174,19 @@ func (s *Service) Open(ctx context.Context, name, why string, by sallyport.Princ
 	}
 	r, err := s.Approvals.Ask(ctx, approval.Request{Topic: TopicOpen, Asker: by.ID, AskerPerson: by.Person, Need: Need, Canonical: canonical,
 		Subject:   clip(fmt.Sprintf("open break-glass %s: %s on %s for %v, because: %s", d.Name, d.Role, d.Scope, d.For, why)),
-		Approvers: "people who may approve grants on " + d.Scope.String(), Expires: s.now().Add(openWithin)})
+		Approvers: "people who may approve grants on " + d.Scope.String(), Expires: s.now().Add(openWithin)},
+		func(ctx context.Context, r approval.Request) error {
+			return s.note(ctx, by.ID, "asks to open", d.Name, map[string]string{"opening": openingOf(r.ID), "why": why})
+		})
 	if err != nil {
 		return Opening{}, err
 	}
-	o := Opening{ID: "B-" + strings.TrimPrefix(r.ID, "R-"), Name: d.Name, Who: by.ID, Person: by.Person, Why: why, Asked: s.now(), Request: r.ID, State: Asked}
-	if err := s.note(ctx, by.ID, "asks to open", d.Name, map[string]string{"opening": o.ID, "why": why}); err != nil {
-		return Opening{}, err
-	}
+	o := Opening{ID: openingOf(r.ID), Name: d.Name, Who: by.ID, Person: by.Person, Why: why, Asked: s.now(), Request: r.ID, State: Asked}
 	return o, s.Store.Insert(ctx, o)
 }
+
+// openingOf is the id of the opening that a request asks for.
+func openingOf(request string) string { return "B-" + strings.TrimPrefix(request, "R-") }
 
 // ReasonProof is the reason of the error of kind Unknown that asks for a fresh proof with a hardware key.
 const ReasonProof = "breakglass.proof"

@@ -109,9 +109,6 @@ func (s *Service) Propose(ctx context.Context, keeper *facts.Keeper, p Proposal,
 		return r, err
 	}
 	p.Request = r.ID
-	if err := s.note(ctx, sallyport.Event{Type: sallyport.EventPolicyProposed, Who: p.By, On: p.Version, Detail: map[string]string{"request": r.ID, "hash": r.Hash, "base": p.Base, "why": p.Why, "commit": p.Commit, "repository": p.Repository}}); err != nil {
-		return r, err
-	}
 	return r, s.Proposals.Insert(ctx, p)
 }
 
@@ -139,7 +136,10 @@ func (s *Service) ask(ctx context.Context, p Proposal, q question, person sallyp
 	}
 	return s.Approvals.Ask(ctx, approval.Request{Topic: Topic, Asker: p.By, AskerPerson: person,
 		Subject:   fmt.Sprintf("put policy %.19s in force: %d new, %d gone, %d changed policies", p.Version, q.Counts[0], q.Counts[1], q.Counts[2]),
-		Canonical: canonical, Need: s.Need, Groups: s.Groups, Approvers: s.approvers(), Expires: s.Approvals.Clock().Add(openFor)})
+		Canonical: canonical, Need: s.Need, Groups: s.Groups, Approvers: s.approvers(), Expires: s.Approvals.Clock().Add(openFor)},
+		func(ctx context.Context, r approval.Request) error {
+			return s.note(ctx, sallyport.Event{Type: sallyport.EventPolicyProposed, Who: p.By, On: p.Version, Detail: map[string]string{"request": r.ID, "hash": r.Hash, "base": p.Base, "why": p.Why, "commit": p.Commit, "repository": p.Repository}})
+		})
 }
 
 // approvers says for people who may vote.
@@ -162,30 +162,21 @@ func (p Proposal) check() error {
 	return checkLine(op, "repository", p.Repository, maxRepo)
 }
 
-// Vote counts a ballot on a proposal; approval.Service.Vote says who is refused.
+// Vote counts a ballot on a proposal; approval.Service.Vote says who is refused. The record of it is made here.
 func (s *Service) Vote(ctx context.Context, b approval.Ballot) (approval.Request, error) {
 	const op = "vote on policy"
 	p, r, err := s.proposal(ctx, op, b.Request)
 	if err != nil {
 		return r, err
 	}
-	if r, err = s.Approvals.Vote(ctx, b); err != nil {
-		return r, err
+	b.Note = func(ctx context.Context, r approval.Request) error {
+		detail, err := r.Voted()
+		if err != nil {
+			return err
+		}
+		return s.note(ctx, sallyport.Event{Type: sallyport.EventPolicyVoted, Who: b.Voter, On: p.Version, Detail: detail})
 	}
-	yes := "no"
-	if b.Yes {
-		yes = "yes"
-	}
-	question, err := json.Marshal(r.Question())
-	if err != nil {
-		return r, err
-	}
-	vote, err := json.Marshal(r.Votes[len(r.Votes)-1])
-	if err != nil {
-		return r, err
-	}
-	return r, s.note(ctx, sallyport.Event{Type: sallyport.EventPolicyVoted, Who: b.Voter, On: p.Version, Detail: map[string]string{"request": r.ID, "hash": r.Hash, "yes": yes, "reason": b.Reason, "state": string(r.State),
-		"question": string(question), "vote": string(vote)}})
+	return s.Approvals.Vote(ctx, b)
 }
 
 // Proposal returns a proposal with its request as it stands now.

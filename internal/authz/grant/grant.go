@@ -58,6 +58,8 @@ type Ask struct {
 	Groups []approval.Quorum
 	// Scope narrows what it is for: files, ranges, tokens. None: all of it.
 	Scope []sallyport.Obligation
+	// Note writes the request down before it is put to anybody.
+	Note approval.Note
 }
 
 // A Grant is an approved Ask.
@@ -148,7 +150,7 @@ func (s *Service) Ask(ctx context.Context, a Ask) (approval.Request, error) {
 		Groups:      a.Groups,
 		Approvers:   approvers(a.Groups, q.Ref),
 		Expires:     s.now().Add(openFor),
-	})
+	}, a.Note)
 }
 
 // Vote casts a ballot on a request for a grant. With the last approval the grant
@@ -181,7 +183,7 @@ func (s *Service) Settle(ctx context.Context, request string) (Grant, error) {
 	if err != nil {
 		return Grant{}, err
 	}
-	g, err := s.grantOf(r)
+	g, err := Of(r)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -271,7 +273,7 @@ func (s *Service) prove(ctx context.Context, g Grant) error {
 	if err := s.Approvals.Verify(ctx, r); err != nil {
 		return err
 	}
-	want, err := s.grantOf(r)
+	want, err := Of(r)
 	if err != nil {
 		return err
 	}
@@ -317,8 +319,8 @@ func On(r approval.Request) (sallyport.Ref, error) {
 	return sallyport.ParseRef(q.Ref)
 }
 
-// grantOf reads the grant out of what was approved, never out of anything else.
-func (s *Service) grantOf(r approval.Request) (Grant, error) {
+// Of is the grant that an approved request begins: read out of what was approved, never out of anything else.
+func Of(r approval.Request) (Grant, error) {
 	const op = "begin grant"
 	if r.Topic != Topic || r.State != approval.Approved || !r.Intact() {
 		return Grant{}, sallyport.E(op, sallyport.Conflict, r.ID+" is not an approved request for a grant", "ask for one")

@@ -15,7 +15,6 @@ import (
 // TestGrantIsWhatWasApproved: nothing but an intact, approved request for a
 // grant gives one, and what it gives is what was asked (I-09).
 func TestGrantIsWhatWasApproved(t *testing.T) {
-	var s Service
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for name, r := range map[string]approval.Request{
 		"pending":       {Topic: Topic, State: approval.Pending},
@@ -24,7 +23,7 @@ func TestGrantIsWhatWasApproved(t *testing.T) {
 		"edited":        {Topic: Topic, State: approval.Approved, Decided: at, Canonical: []byte(`{}`), Hash: "00"},
 		"nothing":       {},
 	} {
-		if g, err := s.grantOf(r); sallyport.KindOf(err) != sallyport.Conflict {
+		if g, err := Of(r); sallyport.KindOf(err) != sallyport.Conflict {
 			t.Errorf("%s: %+v, %v, want a conflict", name, g, err)
 		}
 	}

@@ -48,8 +48,8 @@ type canonical struct {
 	Why  string          `json:"why"`
 }
 
-// Ask asks for a change and returns the request that others vote on.
-func (s *Service) Ask(ctx context.Context, c Change, asker, person sallyport.PrincipalID) (approval.Request, error) {
+// Ask asks for a change and returns the request that others vote on. It is written down by note before anybody sees it.
+func (s *Service) Ask(ctx context.Context, c Change, by sallyport.Principal, note approval.Note) (approval.Request, error) {
 	const op = "change label"
 	if ref, err := sallyport.ParseRef(c.Ref.String()); err != nil || ref != c.Ref {
 		return approval.Request{}, sallyport.E(op, sallyport.Invalid, "no resource is named", "name a model, a version, a dataset or an endpoint")
@@ -68,11 +68,11 @@ func (s *Service) Ask(ctx context.Context, c Change, asker, person sallyport.Pri
 		to = "its model's class"
 	}
 	return s.Approvals.Ask(ctx, approval.Request{
-		Topic: Topic, Asker: asker, AskerPerson: person, Canonical: text, Need: s.Need,
-		Subject:   fmt.Sprintf("%s: make %s, which is %s, %s", asker, c.Ref, c.From, to),
+		Topic: Topic, Asker: by.ID, AskerPerson: by.Person, Canonical: text, Need: s.Need,
+		Subject:   fmt.Sprintf("%s: make %s, which is %s, %s", by.ID, c.Ref, c.From, to),
 		Approvers: "people who may " + string(sallyport.LabelChange) + " on " + c.Ref.String(),
 		Expires:   s.Clock().UTC().Truncate(time.Microsecond).Add(openFor),
-	})
+	}, note)
 }
 
 // Read returns what a request asks for; of another topic, or altered, it is an error.

@@ -144,10 +144,10 @@ func (w *world) joins(name string) {
 			Created: noon, Expires: noon.Add(time.Hour)}))
 	}
 	asks := grant.Ask{Principal: w.who, Person: w.who, Actions: []sallyport.Action{sallyport.ModelPull}, For: time.Hour, Why: "evaluation",
-		Ref: sallyport.Ref{Kind: sallyport.ModelKind, Org: "acme", Name: name}}
+		Ref: sallyport.Ref{Kind: sallyport.ModelKind, Org: "acme", Name: name}, Note: func(context.Context, approval.Request) error { return nil }}
 	asked, err := r.Grants.Ask(ctx, asks)
 	must(t, err)
-	_, _, err = r.Grants.Vote(ctx, approval.Ballot{Request: asked.ID, Voter: "user:bob", Person: "user:bob", Yes: true, Hash: asked.Hash})
+	_, _, err = r.Grants.Vote(ctx, approval.Ballot{Request: asked.ID, Voter: "user:bob", Person: "user:bob", Yes: true, Hash: asked.Hash, Note: func(context.Context, approval.Request) error { return nil }})
 	must(t, err)
 	_, err = r.Grants.Ask(ctx, asks) // and one that is open
 	must(t, err)

@@ -57,7 +57,7 @@ func ask(t testing.TB, s *approval.Service, need int) approval.Request {
 	r, err := s.Ask(t.Context(), approval.Request{
 		Topic: "test", Asker: "user:ana", AskerPerson: "user:ana", Subject: "user:ana: something", Canonical: []byte{0, 1, 0xff},
 		Need: need, Approvers: "anybody else", Expires: s.Clock().Add(time.Hour),
-	})
+	}, noted)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,8 +66,11 @@ func ask(t testing.TB, s *approval.Service, need int) approval.Request {
 
 func ballot(r approval.Request, person string, yes bool) approval.Ballot {
 	id := sallyport.PrincipalID("user:" + person)
-	return approval.Ballot{Request: r.ID, Voter: id, Person: id, Yes: yes, Hash: r.Hash}
+	return approval.Ballot{Request: r.ID, Voter: id, Person: id, Yes: yes, Hash: r.Hash, Note: noted}
 }
+
+// noted is for votes whose record is not looked at.
+func noted(context.Context, approval.Request) error { return nil }
 
 func TestApproval(t *testing.T) {
 	Run(t, func(t *testing.T, open func() *sqldb.DB) {
@@ -202,16 +205,16 @@ func TestWithdrawAndLimits(t *testing.T) {
 		}
 		more := newest
 		more.Expires = clock.Now().Add(time.Hour)
-		_, err := s.Ask(t.Context(), more)
+		_, err := s.Ask(t.Context(), more, noted)
 		wantKind(t, "one open request too many", err, sallyport.Busy)
-		_, err = s.Withdraw(t.Context(), newest.ID, "user:bob")
+		_, err = s.Withdraw(t.Context(), newest.ID, "user:bob", noted)
 		wantKind(t, "somebody else withdrawing", err, sallyport.Conflict)
-		if r, err := s.Withdraw(t.Context(), newest.ID, "user:ana"); err != nil || r.State != approval.Withdrawn {
+		if r, err := s.Withdraw(t.Context(), newest.ID, "user:ana", noted); err != nil || r.State != approval.Withdrawn {
 			t.Fatalf("Withdraw = %v, %v", r.State, err)
 		}
 		_, err = s.Vote(t.Context(), ballot(newest, "bob", true))
 		wantKind(t, "a vote on a withdrawn request", err, sallyport.Conflict)
-		if _, err := s.Ask(t.Context(), more); err != nil {
+		if _, err := s.Ask(t.Context(), more, noted); err != nil {
 			t.Errorf("after withdrawing one: %v", err)
 		}
 		all, err := s.List(t.Context(), approval.Filter{Topic: "test", Person: "user:ana", Newest: 3})
@@ -310,7 +313,7 @@ func TestApprovalProperty(t *testing.T) {
 			asker := rapid.SampledFrom([]string{"user:p0", "user:p0.2", "service:p0.bot"}).Draw(rt, "asker")
 
 			r, err := s.Ask(t.Context(), approval.Request{Topic: "test", Asker: sallyport.PrincipalID(asker), AskerPerson: "user:p0",
-				Subject: "something", Canonical: []byte("x"), Need: need, Approvers: "others", Expires: s.Clock().Add(time.Hour)})
+				Subject: "something", Canonical: []byte("x"), Need: need, Approvers: "others", Expires: s.Clock().Add(time.Hour)}, noted)
 			if err != nil {
 				rt.Fatal(err)
 			}
@@ -322,7 +325,7 @@ func TestApprovalProperty(t *testing.T) {
 				says := rapid.SampledFrom([]bool{true, true, true, false}).Draw(rt, "says")
 				hash := rapid.SampledFrom([]string{r.Hash, r.Hash, r.Hash, ""}).Draw(rt, "hash")
 				_, err := s.Vote(t.Context(), approval.Ballot{Request: r.ID, Voter: sallyport.PrincipalID(fmt.Sprintf(account, person)),
-					Person: sallyport.PrincipalID("user:" + person), Yes: says, Hash: hash})
+					Person: sallyport.PrincipalID("user:" + person), Yes: says, Hash: hash, Note: noted})
 				may := state == approval.Pending && person != "p0" && !yes[person] && hash == r.Hash && account != "service:%s.bot"
 				if may != (err == nil) {
 					rt.Fatalf("a vote of %s (%v) with %d of %d: %v, want permitted = %v", person, says, len(yes), need, err, may)
@@ -341,7 +344,7 @@ func TestApprovalProperty(t *testing.T) {
 				rt.Fatalf("in the end %v, %v, want %v", got.State, err, state)
 			}
 			if state == approval.Pending {
-				_, err = s.Withdraw(t.Context(), r.ID, "user:p0")
+				_, err = s.Withdraw(t.Context(), r.ID, "user:p0", noted)
 			}
 			if err != nil {
 				rt.Fatal(err)

@@ -23,6 +23,9 @@ func approverKey(t *testing.T, name string) signed.Key {
 	return signed.Key{Credential: []byte("credential of " + name), Person: sallyport.PrincipalID("user:" + name), Algorithm: -7, Public: public, Party: "localhost", Origin: "https://localhost"}
 }
 
+// kept is for entries whose record is not looked at.
+func kept(signed.Entry) error { return nil }
+
 // TestApprovers: of many that pin the first key one does; a chain that was seen and is gone, or is another, is refused.
 func TestApprovers(t *testing.T) {
 	Run(t, func(t *testing.T, open func() *sqldb.DB) {
@@ -39,11 +42,17 @@ func TestApprovers(t *testing.T) {
 			t.Fatalf("before anybody: %v, %v", keys, err)
 		}
 		keys := []signed.Key{approverKey(t, "ana"), approverKey(t, "bob"), approverKey(t, "eve"), approverKey(t, "joe")}
+		if _, err := nodes[0].First(t.Context(), keys[0], func(signed.Entry) error { return sallyport.E("record", sallyport.Unavailable, "the disk is full", "") }); sallyport.KindOf(err) != sallyport.Unavailable {
+			t.Errorf("a first key that nobody wrote down: %v", err)
+		}
+		if got, err := nodes[1].Keys(t.Context()); err != nil || len(got) != 0 {
+			t.Fatalf("it counts: %v, %v", got, err)
+		}
 		var first atomic.Int32
 		before, err := db.Latest(t.Context())
 		must(t, err)
 		together(4, func(i int) {
-			if _, err := nodes[i%2].First(t.Context(), keys[i]); err == nil {
+			if _, err := nodes[i%2].First(t.Context(), keys[i], kept); err == nil {
 				first.Add(1)
 			} else if sallyport.KindOf(err) != sallyport.Conflict {
 				t.Error(err)
@@ -60,7 +69,7 @@ func TestApprovers(t *testing.T) {
 		if _, err := nodes[0].Keys(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if _, err := nodes[0].First(t.Context(), approverKey(t, "late")); sallyport.KindOf(err) != sallyport.Conflict {
+		if _, err := nodes[0].First(t.Context(), approverKey(t, "late"), kept); sallyport.KindOf(err) != sallyport.Conflict {
 			t.Errorf("a second first key = %v", err)
 		}
 		other := service(open())

@@ -62,7 +62,7 @@ func (e *emergency) vote(t *testing.T, request, name string, yes bool) (approval
 	r, err := e.approved.Get(t.Context(), request)
 	must(t, err)
 	id := sallyport.PrincipalID("user:" + name)
-	return e.Vote(t.Context(), approval.Ballot{Request: request, Voter: id, Person: id, Yes: yes, Hash: r.Hash})
+	return e.Vote(t.Context(), approval.Ballot{Request: request, Voter: id, Person: id, Yes: yes, Hash: r.Hash, Note: noted})
 }
 
 func restore() breakglass.Definition {

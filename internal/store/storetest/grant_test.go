@@ -22,7 +22,7 @@ func newGrants(db *sqldb.DB, clock *turnedClock) *grant.Service {
 func anAsk() grant.Ask {
 	return grant.Ask{
 		Principal: "service:ana.bot", Person: "user:ana", Actions: []sallyport.Action{sallyport.ModelPull, sallyport.ModelInfer, sallyport.ModelPull},
-		Ref: sallyport.Ref{Kind: sallyport.ModelKind, Org: "acme", Name: "fraud", Revision: "v3"}, For: 30 * time.Minute, Why: "quarterly evaluation",
+		Ref: sallyport.Ref{Kind: sallyport.ModelKind, Org: "acme", Name: "fraud", Revision: "v3"}, For: 30 * time.Minute, Why: "quarterly evaluation", Note: noted,
 	}
 }
 

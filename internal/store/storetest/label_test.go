@@ -31,13 +31,13 @@ func TestLoweringTakesOthers(t *testing.T) {
 		}
 		must(t, c.Raise(t.Context(), fraud, sallyport.Restricted))
 		ask := func() approval.Request {
-			r, err := s.Ask(t.Context(), label.Change{Ref: fraud, From: sallyport.Restricted, To: sallyport.Public, Why: "x"}, "user:ana", "user:ana")
+			r, err := s.Ask(t.Context(), label.Change{Ref: fraud, From: sallyport.Restricted, To: sallyport.Public, Why: "x"}, sallyport.Principal{ID: "user:ana", Person: "user:ana"}, noted)
 			must(t, err)
 			return r
 		}
 		vote := func(r approval.Request, who sallyport.PrincipalID) (bool, error) {
 			person, _ := behind(t.Context(), who)
-			_, done, err := s.Vote(t.Context(), approval.Ballot{Request: r.ID, Voter: who, Person: person, Yes: true, Hash: r.Hash})
+			_, done, err := s.Vote(t.Context(), approval.Ballot{Request: r.ID, Voter: who, Person: person, Yes: true, Hash: r.Hash, Note: noted})
 			return done, err
 		}
 		r := ask()
@@ -66,7 +66,7 @@ func TestLoweringTakesOthers(t *testing.T) {
 		if class() != sallyport.Internal {
 			t.Errorf("it is %s", class())
 		}
-		g, err := approvals.Ask(t.Context(), approval.Request{Topic: grant.Topic, Asker: "user:ana", AskerPerson: "user:ana", Subject: "x", Canonical: []byte(`{"ref":"acme/fraud"}`), Need: 1, Approvers: "x", Expires: r.Expires})
+		g, err := approvals.Ask(t.Context(), approval.Request{Topic: grant.Topic, Asker: "user:ana", AskerPerson: "user:ana", Subject: "x", Canonical: []byte(`{"ref":"acme/fraud"}`), Need: 1, Approvers: "x", Expires: r.Expires}, noted)
 		must(t, err)
 		_, err = vote(g, "user:rita")
 		wantKind(t, "a request for something else", err, sallyport.NotFound)

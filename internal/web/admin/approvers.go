@@ -2,8 +2,6 @@ package admin
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -107,11 +105,7 @@ func (a *API) firstApprover(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := a.Rooms.Approvers.Keys.First(c.Context(), k)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.noteEntry(c, e); err != nil {
+	if _, err := a.Rooms.Approvers.Keys.First(c.Context(), k, a.noteEntry(c)); err != nil {
 		return nil, err
 	}
 	return a.approversNow(c)
@@ -125,12 +119,14 @@ func (a *API) approversNow(c *Call) (any, error) {
 }
 
 // noteEntry records a link of the chain as a whole, so that the log alone says whose keys count.
-func (a *API) noteEntry(c *Call, e signed.Entry) error {
-	raw, err := json.Marshal(e)
-	if err != nil {
-		return err
+func (a *API) noteEntry(c *Call) approver.Note {
+	return func(e signed.Entry) error {
+		raw, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		return a.note(c, sallyport.EventApprover, string(e.Key.Person), map[string]string{"act": string(e.Act), "key": e.Key.ID(), "entry": string(raw)})
 	}
-	return a.note(c, sallyport.EventApprover, string(e.Key.Person), map[string]string{"act": string(e.Act), "key": e.Key.ID(), "entry": string(raw)})
 }
 
 func (a *API) enrolApprover(c *Call) (any, error) {
@@ -170,11 +166,9 @@ func (a *API) askAboutKey(c *Call, change signed.Change) (any, error) {
 		return nil, err
 	}
 	r, err := a.Rooms.Approvals.Ask(c.Context(), approval.Request{Topic: signed.Topic, Asker: p.ID, AskerPerson: p.Person, Canonical: canonical, Need: need,
-		Subject: string(change.Act) + " approver's key " + change.Key.ID() + " of " + string(change.Key.Person), Approvers: "people who have an approver's key", Expires: now.Add(keyOpenFor)})
+		Subject: string(change.Act) + " approver's key " + change.Key.ID() + " of " + string(change.Key.Person), Approvers: "people who have an approver's key", Expires: now.Add(keyOpenFor)},
+		a.noteAsked(c, string(change.Key.Person)))
 	if err != nil {
-		return nil, err
-	}
-	if err := a.noteAsked(c, r, string(change.Key.Person)); err != nil {
 		return nil, err
 	}
 	return a.requestOut(c, r)
@@ -209,41 +203,19 @@ func (a *API) keyRequestOut(out api.Request, r approval.Request) (api.Request, e
 
 // voteOnKey counts a signed vote on whose keys sign. It is never counted by session.
 func (a *API) voteOnKey(c *Call) (any, error) {
-	var in api.Vote
-	if err := c.decode(&in); err != nil {
-		return nil, err
-	}
-	r, err := a.Rooms.Approvals.Get(c.Context(), c.PathValue("id"))
+	var change signed.Change
+	r, err := a.castVote(c, func(r approval.Request) (v casting, err error) {
+		if !a.mayVoteOnKeys(c, r) {
+			return v, noRequest()
+		}
+		change, err = changeOf(r)
+		return casting{on: string(change.Key.Person), vote: a.Rooms.Approvals.Vote}, err
+	})
 	if err != nil {
-		return nil, err
-	}
-	if r.Topic != signed.Topic || !a.mayVoteOnKeys(c, r) {
-		return nil, noRequest()
-	}
-	b, err := a.ballot(c, r, in)
-	if err != nil {
-		return nil, err
-	}
-	if r, err = a.Rooms.Approvals.Vote(c.Context(), b); err != nil {
-		return nil, a.unsigned(err, c.PathValue("id"))
-	}
-	detail, err := votedDetail(r, b)
-	if err != nil {
-		return nil, err
-	}
-	change, err := changeOf(r)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.note(c, sallyport.EventGrantVoted, string(change.Key.Person), detail); err != nil {
 		return nil, err
 	}
 	if r.State == approval.Approved {
-		e, err := a.Rooms.Approvers.Keys.Add(c.Context(), change, r.Question(), r.Votes)
-		if err != nil {
-			return nil, err
-		}
-		if err := a.noteEntry(c, e); err != nil {
+		if _, err := a.Rooms.Approvers.Keys.Add(c.Context(), change, r.Question(), r.Votes, a.noteEntry(c)); err != nil {
 			return nil, err
 		}
 		if err := a.Facts.Sync(c.Context()); err != nil {
@@ -251,163 +223,6 @@ func (a *API) voteOnKey(c *Call) (any, error) {
 		}
 	}
 	return a.requestOut(c, r)
-}
-
-// groupsOf are those of a request's groups that the caller belongs to now.
-func (a *API) groupsOf(c *Call, r approval.Request) ([]string, error) {
-	p, snap := c.Permit.Who(), a.Facts.Snapshot()
-	var groups []string
-	for _, q := range r.Groups {
-		in := false
-		if q.Group == sallyport.Owners {
-			g, ok := a.groundOf(c, r)
-			x, known := snap.Resolve(g.on)
-			in = ok && known && slices.Contains(snap.Catalog().Owners(x), p.Person)
-		} else {
-			in = snap.Within(p.Person, strings.TrimPrefix(q.Group, "group:"))
-		}
-		if in {
-			groups = append(groups, q.Group)
-		}
-	}
-	return groups, nil
-}
-
-// counted leaves the groups that a key counts for.
-func counted(groups []string, k signed.Key) []string {
-	return slices.DeleteFunc(slices.Clone(groups), func(g string) bool { return g != sallyport.Owners && !slices.Contains(k.Groups, g) })
-}
-
-// statement puts a request before a voter as the text that is signed, with the options by which a browser signs it.
-func (a *API) statement(c *Call) (any, error) {
-	const op = "sign"
-	var in api.Ballot
-	if err := c.decode(&in); err != nil {
-		return nil, err
-	}
-	r, err := a.Rooms.Approvals.Get(c.Context(), c.PathValue("id"))
-	if err != nil {
-		return nil, err
-	}
-	if !a.mayVote(c, r) {
-		return nil, noRequest()
-	}
-	if in.Hash != r.Hash || !r.Intact() {
-		return nil, sallyport.E(op, sallyport.Conflict, r.ID+" is not the request that was read", "read it again and decide anew")
-	}
-	p, now := c.Permit.Who(), a.Guard.Clock().UTC().Truncate(time.Microsecond)
-	keys, err := a.Rooms.Approvers.Keys.Keys(c.Context())
-	if err != nil {
-		return nil, err
-	}
-	own := keys.Of(p.Person, now)
-	if len(own) == 0 {
-		return nil, sallyport.E(op, sallyport.Conflict, "you have no approver's key", "enrol one of your passkeys with 'sallyport approvers enrol'").Because(signed.ReasonKey)
-	}
-	groups, err := a.groupsOf(c, r)
-	if err != nil {
-		return nil, err
-	}
-	groups = counted(groups, own[0])
-	v := signed.Vote{Voter: p.ID, Person: p.Person, Yes: in.Yes, Reason: in.Reason, At: now, Groups: groups}
-	options, err := requestOptions(signed.Challenge(r.Question(), v), own)
-	return api.Statement{Text: string(signed.Statement(r.Question(), v)), Groups: append([]string{}, groups...), At: now, Options: options}, err
-}
-
-// requestOptions are the options of navigator.credentials.get (Web Authentication Level 3, section 5.5).
-func requestOptions(challenge [sha256.Size]byte, own signed.Keys) (json.RawMessage, error) {
-	type descriptor struct {
-		Type string `json:"type"`
-		ID   string `json:"id"`
-	}
-	var allow []descriptor
-	for _, k := range own {
-		if k.Party == own[0].Party && slices.Equal(k.Groups, own[0].Groups) { // another key would count for other groups
-			allow = append(allow, descriptor{"public-key", encode(k.Credential)})
-		}
-	}
-	return json.Marshal(map[string]any{"publicKey": map[string]any{"challenge": encode(challenge[:]), "rpId": own[0].Party, "timeout": approval.Fresh.Milliseconds(),
-		"userVerification": "required", "allowCredentials": allow}})
-}
-
-func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
-
-// ballot is the caller's vote: their groups as they are now, and the signature as it came.
-func (a *API) ballot(c *Call, r approval.Request, in api.Vote) (approval.Ballot, error) {
-	p := c.Permit.Who()
-	b := approval.Ballot{Request: r.ID, Voter: p.ID, Person: p.Person, Yes: in.Yes, Reason: in.Reason, Hash: in.Hash}
-	groups, err := a.groupsOf(c, r)
-	if err != nil {
-		return b, err
-	}
-	b.Groups = groups
-	if in.Signature == nil {
-		return b, nil
-	}
-	if b.Signature, err = signatureIn(*in.Signature); err != nil {
-		return b, err
-	}
-	for _, g := range in.Groups {
-		if !slices.Contains(groups, g) {
-			return b, sallyport.E("vote", sallyport.Conflict, "you are not in "+sallyport.OneLine(g)+" any more", "open the request again")
-		}
-	}
-	b.Groups, b.At = in.Groups, in.At
-	return b, nil
-}
-
-func signatureIn(in api.Signature) (*approval.Signature, error) {
-	var s approval.Signature
-	for _, part := range []struct {
-		text string
-		into *[]byte
-	}{{in.Credential, &s.Credential}, {in.Data, &s.Data}, {in.Client, &s.Client}, {in.Signature, &s.Signature}} {
-		raw, err := base64.RawURLEncoding.Strict().DecodeString(part.text)
-		if err != nil {
-			return nil, sallyport.E("read signature", sallyport.Invalid, "a part of it is not base64url", "send it as the browser gave it")
-		}
-		*part.into = raw
-	}
-	return &s, s.Fits()
-}
-
-func signatureOut(s *approval.Signature) *api.Signature {
-	if s == nil {
-		return nil
-	}
-	return &api.Signature{Credential: encode(s.Credential), Data: encode(s.Data), Client: encode(s.Client), Signature: encode(s.Signature)}
-}
-
-// unsigned adds to an error where a vote can be signed.
-func (a *API) unsigned(err error, id string) error {
-	if sallyport.ReasonOf(err) != signed.ReasonUnsigned {
-		return err
-	}
-	return sallyport.E("vote", sallyport.Conflict, "this vote must be signed with an approver's key", "sign it at "+a.External+"/approvals/"+id).Because(signed.ReasonUnsigned)
-}
-
-// noteAsked records a request as a whole.
-func (a *API) noteAsked(c *Call, r approval.Request, on string) error {
-	raw, err := json.Marshal(r.Question())
-	if err != nil {
-		return err
-	}
-	return a.note(c, sallyport.EventGrantRequested, on, map[string]string{"request": r.ID, "hash": r.Hash, "asks": r.Subject, "topic": r.Topic, "question": string(raw)})
-}
-
-// votedDetail records a vote as it was signed, with the question, so that the one event can be verified by itself.
-func votedDetail(r approval.Request, b approval.Ballot) (map[string]string, error) {
-	detail := map[string]string{"request": r.ID, "topic": r.Topic, "hash": r.Hash, "yes": yesNo(b.Yes), "reason": b.Reason, "state": string(r.State)}
-	question, err := json.Marshal(r.Question())
-	if err != nil {
-		return nil, err
-	}
-	vote, err := json.Marshal(r.Votes[len(r.Votes)-1])
-	if err != nil {
-		return nil, err
-	}
-	detail["question"], detail["vote"] = string(question), string(vote)
-	return detail, nil
 }
 
 // task reads what a grant ends with, and refuses what nothing here would notice the end of.

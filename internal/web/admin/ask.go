@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"sallyport"
 	"sallyport/internal/authz/approval"
 	"sallyport/internal/authz/approval/signed"
+	"sallyport/internal/authz/change"
 	"sallyport/internal/authz/grant"
 	"sallyport/internal/authz/whatif"
 	"sallyport/internal/enforce/guard"
@@ -57,11 +59,9 @@ func (a *API) ask(c *Call) (any, error) {
 	if ask.Groups, err = whatif.Approvers(a.Facts.Snapshot(), a.asker(c), action, x); err != nil {
 		return nil, err
 	}
+	ask.Note = a.noteAsked(c, ref.String())
 	r, err := a.Rooms.Grants.Ask(c.Context(), ask)
 	if err != nil {
-		return nil, err
-	}
-	if err := a.noteAsked(c, r, ref.String()); err != nil {
 		return nil, err
 	}
 	return a.requestOut(c, r)
@@ -180,51 +180,33 @@ func noRequest() error {
 }
 
 func (a *API) withdraw(c *Call) (any, error) {
-	r, err := a.Rooms.Approvals.Withdraw(c.Context(), c.PathValue("id"), c.Permit.Who().Person)
+	r, err := a.Rooms.Approvals.Withdraw(c.Context(), c.PathValue("id"), c.Permit.Who().Person, a.noteWithdrawn(c))
 	if err != nil {
 		return nil, err
 	}
 	return a.requestOut(c, r)
 }
 
-// vote counts the caller's vote. The permit is for the resource named in the
-// query, which must be the request's own.
+// noteWithdrawn records that a request was taken back: as no vote, but where votes are told of.
+func (a *API) noteWithdrawn(c *Call) approval.Note {
+	return func(_ context.Context, r approval.Request) error {
+		t, on := sallyport.EventGrantVoted, r.ID
+		if r.Topic == change.Topic {
+			t = sallyport.EventPolicyVoted
+		}
+		return a.note(c, t, on, r.Ended())
+	}
+}
+
+// vote counts the caller's vote. The record of the last yes names the grant that begins with it.
 func (a *API) vote(c *Call) (any, error) {
-	var in api.Vote
-	if err := c.decode(&in); err != nil {
-		return nil, err
-	}
-	r, err := a.Rooms.Approvals.Get(c.Context(), c.PathValue("id"))
+	r, err := a.castVote(c, func(r approval.Request) (casting, error) {
+		return casting{more: begun, vote: func(ctx context.Context, b approval.Ballot) (approval.Request, error) {
+			r, _, err := a.Rooms.Grants.Vote(ctx, b)
+			return r, err
+		}}, a.notItsMaker(c, r)
+	})
 	if err != nil {
-		return nil, err
-	}
-	ref, err := refOf(r)
-	if err != nil {
-		return nil, err
-	}
-	if x, ok := a.Facts.Snapshot().Resolve(ref); !ok || x != c.Permit.Resource() {
-		return nil, noRequest()
-	}
-	if err := a.notItsMaker(c, r); err != nil {
-		return nil, err
-	}
-	b, err := a.ballot(c, r, in)
-	if err != nil {
-		return nil, err
-	}
-	r, given, err := a.Rooms.Grants.Vote(c.Context(), b)
-	if err != nil {
-		return nil, a.unsigned(err, c.PathValue("id"))
-	}
-	detail, err := votedDetail(r, b)
-	if err != nil {
-		return nil, err
-	}
-	if given != nil {
-		detail["grant"], detail["who"], detail["until"] = given.ID, string(given.Principal), given.Until.Format(time.RFC3339)
-		detail["actions"] = sallyport.OneLine(fmt.Sprint(given.Actions))
-	}
-	if err := a.note(c, sallyport.EventGrantVoted, ref.String(), detail); err != nil {
 		return nil, err
 	}
 	if err := a.Facts.Sync(c.Context()); err != nil {
@@ -233,11 +215,13 @@ func (a *API) vote(c *Call) (any, error) {
 	return a.requestOut(c, r)
 }
 
-func yesNo(b bool) string {
-	if b {
-		return "yes"
+// begun is what the record of a vote says of the grant that begins with it, nothing where none does.
+func begun(r approval.Request) (map[string]string, error) {
+	if r.State != approval.Approved {
+		return nil, nil
 	}
-	return "no"
+	g, err := grant.Of(r)
+	return map[string]string{"grant": g.ID, "who": string(g.Principal), "until": g.Until.Format(time.RFC3339), "actions": sallyport.OneLine(fmt.Sprint(g.Actions))}, err
 }
 
 // grants lists the caller's own, or with all=true everybody's for those who may
@@ -304,9 +288,6 @@ type asked struct {
 	Task    *grant.Task        `json:"task"`
 	Scope   []string           `json:"scope"`
 }
-
-// refOf is the resource of a request for a grant.
-func refOf(r approval.Request) (sallyport.Ref, error) { return grant.On(r) }
 
 func (a *API) requestOut(c *Call, r approval.Request) (api.Request, error) {
 	sign, err := a.Rooms.Approvals.MustSign(c.Context())

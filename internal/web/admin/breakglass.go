@@ -75,30 +75,10 @@ func needsProof(h http.Header, err error) (api.Error, bool) {
 }
 
 func (a *API) voteBreakGlass(c *Call) (any, error) {
-	var in api.Vote
-	if err := c.decode(&in); err != nil {
-		return nil, err
-	}
-	id := c.PathValue("id")
-	if err := a.onScope(c, id); err != nil {
-		return nil, err
-	}
-	r, err := a.Rooms.Approvals.Get(c.Context(), id)
+	r, err := a.castVote(c, func(r approval.Request) (casting, error) {
+		return casting{vote: a.Rooms.Watch.BreakGlass.Vote}, a.onScope(c, r.ID)
+	})
 	if err != nil {
-		return nil, err
-	}
-	b, err := a.ballot(c, r, in)
-	if err != nil {
-		return nil, err
-	}
-	if r, err = a.Rooms.Watch.BreakGlass.Vote(c.Context(), b); err != nil {
-		return nil, a.unsigned(err, id)
-	}
-	detail, err := votedDetail(r, b)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.note(c, sallyport.EventGrantVoted, c.Permit.Resource().String(), detail); err != nil {
 		return nil, err
 	}
 	return api.Request{ID: r.ID, Who: r.Asker, Resource: c.Permit.Resource().String(), Why: r.Subject, Hash: r.Hash, Need: r.Need, State: string(r.State), Created: r.Created, Expires: r.Expires,

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 
@@ -36,12 +37,8 @@ func (a *API) askLower(c *Call, ref sallyport.Ref, in api.Thing) (any, error) {
 			}
 		}
 	}
-	p := c.Permit.Who()
-	r, err := a.Rooms.Labels.Ask(c.Context(), label.Change{Ref: ref, From: from, To: in.Class, Why: in.Why}, p.ID, p.Person)
+	r, err := a.Rooms.Labels.Ask(c.Context(), label.Change{Ref: ref, From: from, To: in.Class, Why: in.Why}, c.Permit.Who(), a.noteAsked(c, ref.String()))
 	if err != nil {
-		return nil, err
-	}
-	if err := a.noteAsked(c, r, ref.String()); err != nil {
 		return nil, err
 	}
 	in.Request = r.ID
@@ -77,37 +74,20 @@ func loweringOut(r approval.Request, x label.Change) api.Lowering {
 		Hash: r.Hash, Need: r.Need, Yes: len(r.Votes), State: string(r.State), Expires: r.Expires}
 }
 
-// voteLower counts the caller's vote. The permit is for the resource named in the query,
-// which must be the request's own.
+// voteLower counts the caller's vote.
 func (a *API) voteLower(c *Call) (any, error) {
-	var in api.Vote
-	if err := c.decode(&in); err != nil {
-		return nil, err
-	}
-	r, err := a.Rooms.Approvals.Get(c.Context(), c.PathValue("id"))
+	var (
+		x    label.Change
+		done bool
+	)
+	r, err := a.castVote(c, func(r approval.Request) (v casting, err error) {
+		x, err = label.Read(r)
+		return casting{vote: func(ctx context.Context, b approval.Ballot) (r approval.Request, err error) {
+			r, done, err = a.Rooms.Labels.Vote(ctx, b)
+			return r, err
+		}}, err
+	})
 	if err != nil {
-		return nil, err
-	}
-	x, err := label.Read(r)
-	if err != nil {
-		return nil, err
-	}
-	if on, ok := a.Facts.Snapshot().Resolve(x.Ref); !ok || on != c.Permit.Resource() {
-		return nil, noRequest()
-	}
-	b, err := a.ballot(c, r, in)
-	if err != nil {
-		return nil, err
-	}
-	r, done, err := a.Rooms.Labels.Vote(c.Context(), b)
-	if err != nil {
-		return nil, a.unsigned(err, c.PathValue("id"))
-	}
-	detail, err := votedDetail(r, b)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.note(c, sallyport.EventGrantVoted, x.Ref.String(), detail); err != nil {
 		return nil, err
 	}
 	if done {

@@ -176,20 +176,11 @@ func (a *API) proposalWhole(c *Call, id string, rows bool) (api.Proposal, error)
 
 // votePolicy counts the caller's vote on a proposal.
 func (a *API) votePolicy(c *Call) (any, error) {
-	var in api.Vote
-	if err := c.decode(&in); err != nil {
-		return nil, err
-	}
-	r, err := a.Rooms.Approvals.Get(c.Context(), c.PathValue("id"))
+	r, err := a.castVote(c, func(approval.Request) (casting, error) {
+		return casting{vote: a.Rooms.Policies.Vote}, nil // which records it by itself, as what it is
+	})
 	if err != nil {
 		return nil, err
-	}
-	b, err := a.ballot(c, r, in)
-	if err != nil {
-		return nil, err
-	}
-	if r, err = a.Rooms.Policies.Vote(c.Context(), b); err != nil {
-		return nil, a.unsigned(err, c.PathValue("id"))
 	}
 	return a.proposalWhole(c, r.ID, false)
 }
@@ -198,11 +189,8 @@ func (a *API) withdrawPolicy(c *Call) (any, error) {
 	if _, _, err := a.Rooms.Policies.Proposal(c.Context(), c.PathValue("id")); err != nil {
 		return nil, err
 	}
-	r, err := a.Rooms.Approvals.Withdraw(c.Context(), c.PathValue("id"), c.Permit.Who().Person)
+	r, err := a.Rooms.Approvals.Withdraw(c.Context(), c.PathValue("id"), c.Permit.Who().Person, a.noteWithdrawn(c))
 	if err != nil {
-		return nil, err
-	}
-	if err := a.note(c, sallyport.EventPolicyVoted, r.ID, map[string]string{"request": r.ID, "hash": r.Hash, "state": string(r.State)}); err != nil {
 		return nil, err
 	}
 	return a.proposalWhole(c, r.ID, false)

@@ -7,7 +7,6 @@ import (
 	"sallyport"
 	"sallyport/internal/authz/approval"
 	"sallyport/internal/authz/hold"
-	"sallyport/internal/web/api"
 )
 
 // topicUnlock is the topic of requests to lift a hold.
@@ -45,11 +44,8 @@ func (a *API) askUnlock(c *Call, h hold.Hold, why string) (any, error) {
 	}
 	r, err := a.Rooms.Approvals.Ask(c.Context(), approval.Request{Topic: topicUnlock, Asker: p.ID, AskerPerson: p.Person, Canonical: canonical, Need: 1,
 		Subject: "lift the hold " + h.ID + " on " + h.Target + ", placed by " + string(h.By), Approvers: "people who may " + string(sallyport.HoldLift) + " there and did not place it",
-		Expires: a.Guard.Clock().Add(unlockFor)})
+		Expires: a.Guard.Clock().Add(unlockFor)}, a.noteAsked(c, h.Target))
 	if err != nil {
-		return nil, err
-	}
-	if err := a.noteAsked(c, r, h.Target); err != nil {
 		return nil, err
 	}
 	out := holdOut(h)
@@ -83,41 +79,21 @@ func heldRef(target string) sallyport.Ref {
 
 // voteUnlock counts a vote on lifting a hold; with the last yes it is lifted, by whoever said it.
 func (a *API) voteUnlock(c *Call) (any, error) {
-	var in api.Vote
-	if err := c.decode(&in); err != nil {
-		return nil, err
-	}
-	r, err := a.Rooms.Approvals.Get(c.Context(), c.PathValue("id"))
+	var x lifting
+	r, err := a.castVote(c, func(r approval.Request) (v casting, err error) {
+		if x, err = liftingOf(r); err != nil {
+			return v, noRequest()
+		}
+		h, err := a.Rooms.Holds.Get(c.Context(), x.Hold)
+		if err != nil {
+			return v, err
+		}
+		if p := c.Permit.Who(); p.Person == h.ByPerson || p.Person == h.Held {
+			return v, sallyport.E("unlock", sallyport.Conflict, "who placed a hold, or is held, does not lift it", "ask another person to look at "+r.ID)
+		}
+		return casting{on: x.Target, vote: a.Rooms.Approvals.Vote}, nil
+	})
 	if err != nil {
-		return nil, err
-	}
-	x, err := liftingOf(r)
-	if err != nil {
-		return nil, noRequest()
-	}
-	if on, ok := a.Facts.Snapshot().Resolve(heldRef(x.Target)); !ok || on != c.Permit.Resource() {
-		return nil, noRequest()
-	}
-	h, err := a.Rooms.Holds.Get(c.Context(), x.Hold)
-	if err != nil {
-		return nil, err
-	}
-	p := c.Permit.Who()
-	if p.Person == h.ByPerson || p.Person == h.Held {
-		return nil, sallyport.E("unlock", sallyport.Conflict, "who placed a hold, or is held, does not lift it", "ask another person to look at "+r.ID)
-	}
-	b, err := a.ballot(c, r, in)
-	if err != nil {
-		return nil, err
-	}
-	if r, err = a.Rooms.Approvals.Vote(c.Context(), b); err != nil {
-		return nil, a.unsigned(err, c.PathValue("id"))
-	}
-	detail, err := votedDetail(r, b)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.note(c, sallyport.EventGrantVoted, x.Target, detail); err != nil {
 		return nil, err
 	}
 	if r.State != approval.Approved {
@@ -126,7 +102,7 @@ func (a *API) voteUnlock(c *Call) (any, error) {
 	return a.lift(c, r, x)
 }
 
-// lift spends an approved request, once, and lifts its hold.
+// lift spends an approved request, once, and lifts its hold. The record comes between the two: without it nothing is lifted.
 func (a *API) lift(c *Call, r approval.Request, x lifting) (any, error) {
 	if err := a.Rooms.Approvals.Verify(c.Context(), r); err != nil {
 		return nil, err
@@ -134,12 +110,11 @@ func (a *API) lift(c *Call, r approval.Request, x lifting) (any, error) {
 	if _, err := a.Rooms.Approvals.Use(c.Context(), r.ID, r.Hash); err != nil {
 		return nil, err
 	}
-	p := c.Permit.Who()
-	h, err := a.Rooms.Holds.Lift(c.Context(), x.Hold, x.Why, hold.Actor{ID: p.ID, Person: p.Person})
-	if err != nil {
+	if err := a.note(c, sallyport.EventHoldLifted, x.Target, map[string]string{"hold": x.Hold, "why": x.Why, "request": r.ID}); err != nil {
 		return nil, err
 	}
-	if err := a.note(c, sallyport.EventHoldLifted, h.Target, map[string]string{"hold": h.ID, "why": x.Why, "request": r.ID}); err != nil {
+	p := c.Permit.Who()
+	if _, err := a.Rooms.Holds.Lift(c.Context(), x.Hold, x.Why, hold.Actor{ID: p.ID, Person: p.Person}); err != nil {
 		return nil, err
 	}
 	if _, err := a.enforce(c); err != nil {
