@@ -198,7 +198,8 @@ func (a *API) noteWithdrawn(c *Call) approval.Note {
 	}
 }
 
-// vote counts the caller's vote. The record of the last yes names the grant that begins with it.
+// vote counts the caller's vote. The permit is for the resource named in the query, which
+// must be the request's own.
 func (a *API) vote(c *Call) (any, error) {
 	r, err := a.castVote(c, func(r approval.Request) (casting, error) {
 		return casting{more: begun, vote: func(ctx context.Context, b approval.Ballot) (approval.Request, error) {

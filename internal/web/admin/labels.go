@@ -74,7 +74,8 @@ func loweringOut(r approval.Request, x label.Change) api.Lowering {
 		Hash: r.Hash, Need: r.Need, Yes: len(r.Votes), State: string(r.State), Expires: r.Expires}
 }
 
-// voteLower counts the caller's vote.
+// voteLower counts the caller's vote. The permit is for the resource named in the query, which
+// must be the request's own.
 func (a *API) voteLower(c *Call) (any, error) {
 	var (
 		x    label.Change
