@@ -20,6 +20,10 @@ type Group struct {
 	Name    string   // "acme/risk-team"
 	Parents []string // names of groups of the same organisation, sorted
 	Guests  bool     // takes guests, of whatever organisation; its parents take them too, or it has none
+	// Source is the provider that made the group and says who is in it, and External its name for the group; both are
+	// empty for those that are kept here. They never change.
+	Source   string
+	External string
 }
 
 // admits tells whether a member may be in the group: one of its organisation, or a guest where it takes guests.
@@ -58,10 +62,36 @@ func CheckGroupName(op, name string) error {
 	return sallyport.CheckName(op, rest)
 }
 
-// DefineGroup adds a group or replaces its parents. Circles and chains longer than MaxDepth are refused.
+// DefineGroup adds a group or replaces its parents. Circles and chains longer than MaxDepth are refused. A group stays its
+// source's, whoever gives it parents.
 func (s *Service) DefineGroup(ctx context.Context, g Group) error {
 	g.Parents = slices.Compact(slices.Sorted(slices.Values(g.Parents)))
-	return s.Store.DefineGroup(ctx, func(all []Group) (Group, error) { return g, g.check(all) })
+	return s.Store.DefineGroup(ctx, func(all []Group) (Group, error) {
+		if i := slices.IndexFunc(all, func(o Group) bool { return o.Name == g.Name }); i >= 0 {
+			g.Source, g.External = all[i].Source, all[i].External
+		}
+		return g, g.check(all)
+	})
+}
+
+// ProvideGroup adds a group that a source keeps. One that is there already is a Conflict, unless the same source made it under
+// the same name of its own.
+func (s *Service) ProvideGroup(ctx context.Context, name, source, external string) error {
+	const op = "provide group"
+	if source == "" || external == "" || len(source) > maxSource || len(external) > maxSource {
+		return sallyport.E(op, sallyport.Invalid, "a source and its name for the group are needed", "")
+	}
+	g := Group{Name: name, Source: source, External: external}
+	return s.Store.DefineGroup(ctx, func(all []Group) (Group, error) {
+		i := slices.IndexFunc(all, func(o Group) bool { return o.Name == name })
+		if i < 0 {
+			return g, g.check(all)
+		}
+		if all[i].Source != source || all[i].External != external {
+			return g, sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%.130q is kept by somebody else", name), "choose another name")
+		}
+		return all[i], nil
+	})
 }
 
 // check refuses a group that cannot stand among all the others.

@@ -79,6 +79,36 @@ func TestGuestsStayOutside(t *testing.T) {
 	}
 }
 
+// A group is its source's or the house's, and stays so: neither takes over the other's.
+func TestGroupsStayTheirKeepers(t *testing.T) {
+	s := newService(t)
+	for _, x := range []struct {
+		name, source, external string
+		want                   sallyport.Kind
+	}{{"acme/okta", "okta", "1", 0}, {"acme/okta", "okta", "1", 0}, {"acme/okta", "okta", "2", sallyport.Conflict}, {"acme/okta", "entra", "1", sallyport.Conflict},
+		{"acme/all", "okta", "3", sallyport.Conflict}, {"acme/no", "", "", sallyport.Invalid}, {"acme/no", "okta", "", sallyport.Invalid}, {"no", "okta", "4", sallyport.Invalid}} {
+		err := s.ProvideGroup(t.Context(), x.name, x.source, x.external)
+		if (err == nil) != (x.want == 0) || err != nil && sallyport.KindOf(err) != x.want {
+			t.Errorf("%s of %s: %v", x.name, x.source, err)
+		}
+	}
+	if err := s.DefineGroup(t.Context(), directory.Group{Name: "acme/okta", Parents: []string{"acme/all"}, Source: "entra", External: "9"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ProvideGroup(t.Context(), "acme/okta", "okta", "1"); err != nil {
+		t.Error(err)
+	}
+	d, err := s.Dump(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range d.Groups {
+		if g.Name == "acme/okta" && (g.Source != "okta" || g.External != "1" || len(g.Parents) != 1) {
+			t.Errorf("the group is %+v", g)
+		}
+	}
+}
+
 func TestExtendAndSponsor(t *testing.T) {
 	s := newService(t)
 	mustCreate(t, s, trainer)

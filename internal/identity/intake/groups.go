@@ -31,9 +31,33 @@ func (s *Service) CreateGroup(ctx context.Context, o Order, in resource.Record) 
 		return "", err
 	}
 	if err := s.defineGroup(ctx, o, r); err != nil {
-		return "", s.abandon(ctx, r, err)
+		return "", s.abandonGroup(ctx, r, err)
 	}
 	return r.ID, s.setMembers(ctx, o, r, membership{want: members})
+}
+
+// abandonGroup abandons a record, unless another attempt made its group meanwhile.
+func (s *Service) abandonGroup(ctx context.Context, r provision.Record, because error) error {
+	made, err := s.made(ctx, r)
+	switch {
+	case err != nil:
+		return because // whoever comes next goes on with the record
+	case made:
+		return taken(because)
+	}
+	return s.abandon(ctx, r, because)
+}
+
+// made reports whether a group was made of a record. One of the same name that was made otherwise is none of the source's
+// business.
+func (s *Service) made(ctx context.Context, r provision.Record) (bool, error) {
+	dump, err := s.Directory.Dump(ctx)
+	return slices.ContainsFunc(dump.Groups, func(g directory.Group) bool { return keeps(r, g) }), err
+}
+
+// keeps is standsFor for a group.
+func keeps(r provision.Record, g directory.Group) bool {
+	return g.Name == r.Target && g.Source == r.Source && g.External == r.ID
 }
 
 // defineGroup makes a group that was not there: one that somebody else keeps is
@@ -49,7 +73,7 @@ func (s *Service) defineGroup(ctx context.Context, o Order, r provision.Record) 
 	if err := s.note(ctx, o, sallyport.EventChanged, "group:"+r.Target, map[string]string{"what": "group defined"}); err != nil {
 		return err
 	}
-	return s.Directory.DefineGroup(ctx, directory.Group{Name: r.Target})
+	return s.Directory.ProvideGroup(ctx, r.Target, r.Source, r.ID)
 }
 
 // people returns the accounts of ids, sorted, each once. One that is not a user of the source is not
@@ -110,6 +134,9 @@ func (s *Service) ChangeGroup(ctx context.Context, o Order, id string, match int
 	k, v, err := s.changed(ctx, o, asked{provision.Group, id, match, change})
 	if err != nil {
 		return err
+	}
+	if _, made := v.byTarget[k.Target]; !made {
+		return sallyport.E("provision", sallyport.NotFound, "the group was never made", "send it again with POST")
 	}
 	if err := s.groupMayBeCalled(ctx, o, k.Record, k.want.Text("displayName", "")); err != nil {
 		return err
@@ -172,6 +199,13 @@ func (s *Service) DeleteGroup(ctx context.Context, o Order, id string, match int
 	r, err := s.toRemove(ctx, o, provision.Group, id, match)
 	if err != nil {
 		return err
+	}
+	made, err := s.made(ctx, r)
+	if err != nil {
+		return err
+	}
+	if !made {
+		return s.Records.Remove(ctx, r, 0) // it never became a group
 	}
 	state, err := s.Roles.List(ctx)
 	if err != nil {

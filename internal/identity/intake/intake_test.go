@@ -149,6 +149,21 @@ func TestThePowerFailsAtEachStep(t *testing.T) {
 				}
 				return ""
 			}},
+		"a user who is enabled again": {
+			func(w *world, name string) string {
+				id := joins(w, name)
+				must(w.t, w.ChangeUser(w.t.Context(), okta, id, 0, becomes(user(name, false))))
+				return id
+			},
+			func(w *world, name, id string) error {
+				return w.ChangeUser(w.t.Context(), okta, id, 0, becomes(user(name, true)))
+			},
+			func(w *world, name string, done bool) string {
+				if m := w.member(name); done && m.State != directory.Active {
+					return "is " + string(m.State)
+				}
+				return ""
+			}},
 		"a user who is deleted": {joins,
 			func(w *world, name, id string) error {
 				err := w.DeleteUser(w.t.Context(), okta, id, 0)
@@ -254,6 +269,93 @@ func TestARecordIsNobodyElse(t *testing.T) {
 	must(t, w.DeleteUser(ctx, okta, id, 0))
 	if m := w.member("bob"); m.State != directory.Active || m.Display != "ours" {
 		t.Errorf("bob is %+v", m)
+	}
+}
+
+// A source brings back whom it disabled itself. Whom the house suspended stays so, whatever the source sends of them, until it
+// has disabled them too; and whom the house brought back stays, until the source says it again.
+func TestASourceTakesBackItsOwnWordOnly(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	house := func(do func(id sallyport.PrincipalID) error) func(string, string) {
+		return func(name, _ string) { must(t, do(sallyport.PrincipalID("user:"+name))) }
+	}
+	suspend := house(func(id sallyport.PrincipalID) error {
+		_, err := w.Leaver.Suspend(ctx, id, "user:root", "stolen")
+		return err
+	})
+	back := house(func(id sallyport.PrincipalID) error { return w.Leaver.Return(ctx, id) })
+	change := func(c func(name string) intake.Change) func(string, string) {
+		return func(name, id string) { must(t, w.ChangeUser(ctx, okta, id, 0, c(name))) }
+	}
+	says := func(active bool) func(string, string) {
+		return change(func(name string) intake.Change { return becomes(user(name, active)) })
+	}
+	titled := 0
+	describes := change(func(string) intake.Change { // as a PATCH of something else, or a PUT without "active"
+		return func(now resource.Record) (resource.Record, error) {
+			now = now.Clone()
+			now["title"] = fmt.Sprint(titled)
+			return now, nil
+		}
+	})
+	for i, x := range []struct {
+		name string
+		do   []func(string, string)
+		want directory.State
+	}{
+		{"its own", []func(string, string){says(false), says(true)}, directory.Active},
+		{"the house's", []func(string, string){suspend, says(true)}, directory.Suspended},
+		{"the house's, described", []func(string, string){suspend, describes, says(true), describes}, directory.Suspended},
+		{"the house's, twice", []func(string, string){suspend, says(true), says(true)}, directory.Suspended},
+		{"of both", []func(string, string){suspend, says(false), says(true)}, directory.Active},
+		{"the house brings back", []func(string, string){says(false), back, describes}, directory.Active},
+		{"the house brings back, in vain", []func(string, string){says(false), back, says(false)}, directory.Suspended},
+		{"described while disabled", []func(string, string){says(false), describes, says(true)}, directory.Active},
+		{"brought back, then suspended", []func(string, string){says(false), says(true), suspend, says(true)}, directory.Suspended},
+	} {
+		who := fmt.Sprint("own", i)
+		id := joins(w, who)
+		for _, do := range x.do {
+			titled++
+			do(who, id)
+		}
+		if m := w.member(who); m.State != x.want {
+			t.Errorf("%s: %s, want %s", x.name, m.State, x.want)
+		}
+		if r, err := w.Get(ctx, "okta", provision.User, id); err != nil || r["active"] != (x.want == directory.Active) {
+			t.Errorf("%s: the source sees %v, %v", x.name, r["active"], err)
+		}
+	}
+}
+
+// A record that never became a group does not become somebody else's, which has its name since: neither its members nor its
+// roles are the source's.
+func TestAGroupIsNobodyElses(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	id, err := w.CreateUser(ctx, okta, user("eve", true))
+	must(t, err, w.power.After(ctx, 1)) // the record is kept, and nothing after it
+	if _, err := w.CreateGroup(ctx, okta, group("risk", id)); err == nil {
+		t.Fatal("a group without power")
+	}
+	must(t, w.power.Mend(ctx))
+	all, err := w.List(ctx, provision.Query{Source: "okta", Kind: provision.Group})
+	must(t, err)
+	if len(all) != 1 {
+		t.Fatalf("the source has %v", all)
+	}
+	must(t, w.Directory.DefineGroup(ctx, directory.Group{Name: "acme/risk"})) // the operator's own
+	_, err = w.Directory.Create(ctx, directory.Member{ID: "user:bob", Org: "acme", Display: "ours"})
+	must(t, err, w.Directory.AddGroup(ctx, "user:bob", "acme/risk"))
+	record := all[0].Text("id", "")
+	if err := w.ChangeGroup(ctx, okta, record, 0, becomes(group("risk", id))); sallyport.KindOf(err) != sallyport.NotFound {
+		t.Errorf("a change of the group: %v", err)
+	}
+	if _, err := w.CreateGroup(ctx, okta, group("risk", id)); sallyport.ReasonOf(err) != "uniqueness" {
+		t.Errorf("the group again: %v", err)
+	}
+	must(t, w.DeleteGroup(ctx, okta, record, 0))
+	if eve, bob := w.member("eve"), w.member("bob"); len(eve.Groups) > 0 || len(bob.Groups) != 1 {
+		t.Errorf("eve is in %v, bob in %v", eve.Groups, bob.Groups)
 	}
 }
 

@@ -55,13 +55,14 @@ func standsFor(r provision.Record, m directory.Member) bool {
 
 // reserve adds a record for a target.
 func (s *Service) reserve(ctx context.Context, o Order, in resource.Record, kind provision.Kind, target string) (provision.Record, error) {
-	body, err := stored(in)
-	if err != nil {
-		return provision.Record{}, err
-	}
 	name := in.Text("userName", "")
+	body, err := storedUser(in, in["active"] != false)
 	if kind == provision.Group {
 		name = in.Text("displayName", "")
+		body, err = stored(in)
+	}
+	if err != nil {
+		return provision.Record{}, err
 	}
 	add := provision.Record{Source: o.Source.Name, Kind: kind, Name: name, Target: target, External: in.Text("externalId", ""), Body: body}
 	r, err := s.Records.Add(ctx, add)
@@ -131,7 +132,32 @@ func (s *Service) ChangeUser(ctx context.Context, o Order, id string, match int6
 	if err := s.mayBeCalled(o, v, k.Record, k.want.Text("userName", "")); err != nil {
 		return err
 	}
-	return s.writeUser(ctx, o, k)
+	w, err := k.word(change)
+	if err != nil {
+		return err
+	}
+	return s.writeUser(ctx, o, k, w)
+}
+
+// A word is what a source said before, and says now, of whether a user may act.
+type word struct{ before, now bool }
+
+// word finds out what a change says of "active", by making it of a user of whom the contrary is true as well: what comes out
+// alike was said, and otherwise nothing was.
+func (k kept) word(change Change) (w word, err error) {
+	if w.before, err = said(k.Record); err != nil {
+		return w, err
+	}
+	other := k.now.Clone()
+	other["active"] = k.now["active"] != true
+	again, err := change(other)
+	if err != nil {
+		return w, err
+	}
+	if w.now = w.before; again["active"] == k.want["active"] {
+		w.now = k.want["active"] == true
+	}
+	return w, nil
 }
 
 // asked is a change that a source asks for.
@@ -183,20 +209,22 @@ func (s *Service) mayBeCalled(o Order, v *view, r provision.Record, userName str
 }
 
 // writeUser writes what changed. Where the account is disabled, that is what the
-// call is for: it ends everything before the answer.
-func (s *Service) writeUser(ctx context.Context, o Order, k kept) error {
+// call is for: it ends everything before the answer. A source brings back whom it had
+// disabled itself, and nobody whom others suspended.
+func (s *Service) writeUser(ctx context.Context, o Order, k kept, w word) error {
 	r, now, want := k.Record, k.now, k.want
-	before, err := stored(now)
+	active, _ := want["active"].(bool)
+	returns := now["active"] == false && active && !w.before && w.now
+	before, err := storedUser(now, w.before)
 	if err != nil {
 		return err
 	}
-	body, err := stored(want)
+	body, err := storedUser(want, w.now && !returns) // whose return fails half-way returns when the source says it again
 	if err != nil {
 		return err
 	}
 	id := sallyport.PrincipalID(r.Target)
-	active, _ := want["active"].(bool)
-	if string(before) == string(body) && now["active"] == active && k.match == 0 {
+	if string(before) == string(body) && !returns && (active || now["active"] == active) && k.match == 0 {
 		return nil
 	}
 	r, err = s.Records.Change(ctx, r, k.match, func(x *provision.Record) error {
@@ -212,7 +240,6 @@ func (s *Service) writeUser(ctx context.Context, o Order, k kept) error {
 			return err
 		}
 	}
-	returns := now["active"] == false && active
 	detail := map[string]string{"what": "described", "version": Tag(r.Version)}
 	if returns {
 		detail = map[string]string{"what": "state", "to": string(directory.Active)}
@@ -223,7 +250,14 @@ func (s *Service) writeUser(ctx context.Context, o Order, k kept) error {
 	if err := s.Directory.Describe(ctx, id, display(want), want.Email()); err != nil || !returns {
 		return err
 	}
-	return s.Leaver.Return(ctx, id)
+	if err := s.Leaver.Return(ctx, id); err != nil {
+		return err
+	}
+	if body, err = storedUser(want, true); err != nil {
+		return err
+	}
+	_, err = s.Records.Change(ctx, r, 0, func(x *provision.Record) error { x.Body = body; return nil })
+	return err
 }
 
 // alarm tells operators of a leaver whom only they can let go: nobody else would

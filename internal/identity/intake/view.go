@@ -28,14 +28,18 @@ func (s *Service) view(ctx context.Context, source string) (*view, error) {
 	for _, m := range dump.Members {
 		v.members[string(m.ID)] = m
 	}
+	groups := make(map[string]directory.Group, len(dump.Groups))
+	for _, g := range dump.Groups {
+		groups[g.Name] = g
+	}
 	for _, kind := range []provision.Kind{provision.Group, provision.User} {
 		all, err := s.Records.Find(ctx, provision.Query{Source: source, Kind: kind})
 		if err != nil {
 			return nil, err
 		}
 		for _, r := range all {
-			if kind == provision.User && !standsFor(r, v.members[r.Target]) {
-				continue // nobody yet, or somebody of the same name, who is not the source's
+			if kind == provision.User && !standsFor(r, v.members[r.Target]) || kind == provision.Group && !keeps(r, groups[r.Target]) {
+				continue // nothing yet, or somebody or a group of the same name, which is not the source's
 			}
 			v.byTarget[r.Target] = r
 			if kind == provision.User {
@@ -59,6 +63,9 @@ func (v *view) record(r provision.Record) (resource.Record, error) {
 		"location": v.location(r), "version": Tag(r.Version)}
 	var listed []any
 	if r.Kind == provision.Group {
+		if _, made := v.byTarget[r.Target]; !made {
+			return out, nil
+		}
 		for _, u := range v.in[r.Target] {
 			listed = append(listed, map[string]any{"value": u.ID, "$ref": v.location(u), "type": "User"})
 		}
@@ -91,13 +98,32 @@ func (v *view) location(r provision.Record) string {
 	return v.places + "/" + string(r.Kind) + "s/" + r.ID
 }
 
+// said is what a source said last of whether a user may act. The directory may know better: others can suspend somebody, and
+// the source does not take that back. Where it never said, it said yes.
+func said(r provision.Record) (bool, error) {
+	body, err := resource.Unmarshal(r.Body)
+	if err != nil {
+		return false, sallyport.Wrap("read record", sallyport.Other, "the record "+r.ID+" cannot be read", err)
+	}
+	return body["active"] != false, nil
+}
+
+// storedUser is stored, with the word of the source on whether the user may act.
+func storedUser(r resource.Record, active bool) ([]byte, error) {
+	keep := own(r)
+	keep["active"] = active
+	return resource.Marshal(keep)
+}
+
 // stored is what of a record is kept: the rest is the server's, or the directory's.
-func stored(r resource.Record) ([]byte, error) {
+func stored(r resource.Record) ([]byte, error) { return resource.Marshal(own(r)) }
+
+func own(r resource.Record) resource.Record {
 	keep := r.Clone()
 	for _, name := range []string{"id", "meta", "active", "groups", "members"} {
 		delete(keep, name)
 	}
-	return resource.Marshal(keep)
+	return keep
 }
 
 // display is what people read of a user.

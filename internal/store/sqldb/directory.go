@@ -130,8 +130,9 @@ func (s directoryStore) DefineGroup(ctx context.Context, change func([]directory
 		if err != nil {
 			return err
 		}
-		_, err = exec(ctx, tx, "INSERT INTO member_group (name, guests) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET guests = excluded.guests",
-			g.Name, toFlag(g.Guests))
+		_, err = exec(ctx, tx, "INSERT INTO member_group (name, guests, source, external) VALUES ($1, $2, $3, $4) "+
+			"ON CONFLICT (name) DO UPDATE SET guests = excluded.guests, source = excluded.source, external = excluded.external",
+			g.Name, toFlag(g.Guests), g.Source, g.External)
 		if err == nil {
 			_, err = exec(ctx, tx, "DELETE FROM group_parent WHERE name = $1", g.Name)
 		}
@@ -183,12 +184,12 @@ func readMembers(ctx context.Context, q querier, where string, args ...any) ([]d
 }
 
 func readGroups(ctx context.Context, q querier) ([]directory.Group, error) {
-	rows, err := queryAll(ctx, q, scanStrings(3), `SELECT g.name, coalesce(p.parent, ''), CAST(g.guests AS TEXT) FROM member_group g
+	rows, err := queryAll(ctx, q, scanStrings(5), `SELECT g.name, coalesce(p.parent, ''), CAST(g.guests AS TEXT), g.source, g.external FROM member_group g
 		LEFT JOIN group_parent p ON p.name = g.name ORDER BY 1, 2`)
 	var all []directory.Group
 	for _, row := range rows {
 		if len(all) == 0 || all[len(all)-1].Name != row[0] {
-			all = append(all, directory.Group{Name: row[0], Guests: row[2] == "1"})
+			all = append(all, directory.Group{Name: row[0], Guests: row[2] == "1", Source: row[3], External: row[4]})
 		}
 		if row[1] != "" {
 			all[len(all)-1].Parents = append(all[len(all)-1].Parents, row[1])

@@ -38,7 +38,7 @@ func testDirectory(t *testing.T, open func() *sqldb.DB) {
 	group := func(db *sqldb.DB, g directory.Group) error {
 		return db.Directory().DefineGroup(t.Context(), func([]directory.Group) (directory.Group, error) { return g, nil })
 	}
-	for _, g := range []directory.Group{{Name: "acme/b", Guests: true}, {Name: "acme/a", Parents: []string{"acme/b"}}, {Name: "acme/a"}} {
+	for _, g := range []directory.Group{{Name: "acme/b", Guests: true, Source: "okta", External: "g-1"}, {Name: "acme/a", Parents: []string{"acme/b"}}, {Name: "acme/a"}} {
 		if err := group(a, g); err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +71,7 @@ func testDirectory(t *testing.T, open func() *sqldb.DB) {
 	if err != nil || len(d.Members) != 1 || fmt.Sprint(d.Members[0].Groups) != "[acme/a acme/b]" || d.Members[0].Display != member.Display {
 		t.Errorf("Dump = %+v, %v", d, err)
 	}
-	if want := []directory.Group{{Name: "acme/a"}, {Name: "acme/b", Guests: true}}; fmt.Sprint(d.Groups) != fmt.Sprint(want) {
+	if want := []directory.Group{{Name: "acme/a"}, {Name: "acme/b", Guests: true, Source: "okta", External: "g-1"}}; fmt.Sprint(d.Groups) != fmt.Sprint(want) {
 		t.Errorf("groups %v, want %v", d.Groups, want)
 	}
 	changed := d.Members[0]
