@@ -214,10 +214,12 @@ func (s *Server) holdFor(ctx context.Context, target, why string, lasts time.Dur
 	if err != nil {
 		return "", err
 	}
+	var h hold.Hold
 	if i := slices.IndexFunc(before, func(h hold.Hold) bool { return h.Why == why && h.By == system().ID }); i >= 0 {
-		return before[i].ID + " on " + target + " until " + before[i].Until.Format(time.RFC3339), nil // before a crash: why names the finding
+		h = before[i] // before a crash: why names the finding; whether it was recorded is not known
+	} else {
+		h, err = s.rooms.holds.PlaceFor(ctx, target, why, system(), lasts)
 	}
-	h, err := s.rooms.holds.PlaceFor(ctx, target, why, system(), lasts)
 	if sallyport.KindOf(err) == sallyport.NotFound {
 		return "it is gone already", nil
 	}

@@ -108,6 +108,47 @@ func TestRespondAfterAFailure(t *testing.T) {
 	})
 }
 
+// What fails again and again does not count as done: when it can be done it is.
+func TestBreakerCountsWhatWasDone(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		d := newDesk(t, open(), map[string][]string{detect.SharedCredential: {"hold=1h", "end"}})
+		d.find(t, 1, detect.SharedCredential, "session:S-1", "user:ana")
+		for _, d.fail = range []string{"hold", "end"} {
+			for range 12 {
+				if d.Answer(t.Context()) == nil {
+					t.Fatal("no error")
+				}
+			}
+		}
+		d.fail = ""
+		must(t, d.Answer(t.Context()))
+		if want := []string{"hold session:S-1 1h0m0s", "end session:S-1"}; !slices.Equal(d.did, want) {
+			t.Errorf("did %q, want %q", d.did, want)
+		}
+	})
+}
+
+// A finding that cannot be answered keeps none of the others waiting.
+func TestRespondToTheOthers(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		d := newDesk(t, open(), nil)
+		d.find(t, 1, detect.ClonedPasskey, "user:ana", "user:ana")
+		d.find(t, 2, detect.DenialBurst, "network:x", "")
+		d.fail = "raise"
+		if err := d.Answer(t.Context()); err == nil || !strings.Contains(err.Error(), "F-1") {
+			t.Errorf("of the first: %v", err)
+		}
+		if !slices.Equal(d.did, []string{"alert F-2"}) {
+			t.Errorf("did %q", d.did)
+		}
+		d.fail = ""
+		must(t, d.Answer(t.Context()))
+		if len(d.did) != 4 {
+			t.Errorf("did %q", d.did)
+		}
+	})
+}
+
 // More than ten holds and ended sessions in ten minutes are left to a person, who is told; later they are done again.
 func TestBreaker(t *testing.T) {
 	Run(t, func(t *testing.T, open func() *sqldb.DB) {

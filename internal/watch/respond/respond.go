@@ -11,6 +11,7 @@ package respond
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -218,18 +219,20 @@ func (s *Service) Run(ctx context.Context) {
 	}
 }
 
-// Answer does what is due for every finding that waits, the oldest first.
+// Answer does what is due for every finding that waits, the oldest first. One that cannot be answered now keeps none of the
+// others waiting: it might be made to fail by whom the next one is about.
 func (s *Service) Answer(ctx context.Context) error {
 	waiting, err := s.Findings.Findings(ctx, detect.Filter{State: detect.New, Oldest: true})
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, f := range waiting {
 		if err := s.answer(ctx, f); err != nil {
-			return fmt.Errorf("%s: %w", f.ID, err)
+			errs = append(errs, fmt.Errorf("%s: %w", f.ID, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // answer takes the steps of one finding. Each is kept when it is done, so that after a failure it is not taken again.
@@ -289,8 +292,8 @@ func (s *Service) force(ctx context.Context, f detect.Finding, step Step, why st
 		return "left to a person: too many in a short time", nil
 	}
 	if step.Verb == End {
-		s.forced = append(s.forced, now)
-		return s.Means.End(ctx, f)
+		did, err := s.Means.End(ctx, f)
+		return s.counted(now, did, err)
 	}
 	if s.Protected != nil && f.Who != "" {
 		if protected, err := s.Protected(ctx, f.Who); err != nil {
@@ -303,8 +306,16 @@ func (s *Service) force(ctx context.Context, f detect.Finding, step Step, why st
 	if target == "" {
 		return "nothing that could be held is known", nil
 	}
-	s.forced = append(s.forced, now)
-	return s.Means.Hold(ctx, target, why, step.For)
+	did, err := s.Means.Hold(ctx, target, why, step.For)
+	return s.counted(now, did, err)
+}
+
+// counted counts what was done, and not what failed: that is tried again each second.
+func (s *Service) counted(now time.Time, did string, err error) (string, error) {
+	if err == nil {
+		s.forced = append(s.forced, now)
+	}
+	return did, err
 }
 
 // raisable is whose risk is raised: the device that a finding is about, else the person.
