@@ -71,6 +71,10 @@ const (
 	// EventPolicyActivated is an epoch: the set in On is in force from here on, for the reason and by the request in Detail.
 	EventPolicyActivated EventType = "policy.activated"
 	EventChanged         EventType = "changed"            // directory, role, catalog or label, named in Detail
+	EventDriftDeclared   EventType = "drift.declared"     // what is meant to be has changed; On is its hash
+	EventDriftFound      EventType = "drift.found"        // the item in On is not what it is meant to be; Who and Decision are of whoever changed it, where a record says so
+	EventDriftEnded      EventType = "drift.ended"        // it is again
+	EventDriftFixed      EventType = "drift.fixed"        // an approved request put the item in On right, one way or the other
 	EventAdmission       EventType = "admission.reviewed" // a cluster was told whether an object may be let in, named in Detail
 )
 

@@ -9,7 +9,7 @@ import (
 	"sallyport"
 	"sallyport/internal/audit/history"
 	"sallyport/internal/audit/past"
-	"sallyport/internal/govern/drift"
+	"sallyport/internal/govern/usage"
 	"sallyport/internal/web/api"
 )
 
@@ -114,8 +114,8 @@ func (a *API) audit(c *Call) (any, error) {
 		return nil, sallyport.E("audit", sallyport.Invalid, "no days are asked for", fmt.Sprintf("ask for 1 to %d", maxAuditDays))
 	}
 	now := a.Guard.Clock().UTC()
-	x, err := drift.Look(c.Context(), a.Rooms.History.Find, a.Facts.Snapshot(),
-		drift.Question{Who: id, Since: now.Add(-time.Duration(days) * 24 * time.Hour), Now: now})
+	x, err := usage.Look(c.Context(), a.Rooms.History.Find, a.Facts.Snapshot(),
+		usage.Question{Who: id, Since: now.Add(-time.Duration(days) * 24 * time.Hour), Now: now})
 	if err != nil {
 		return nil, err
 	}

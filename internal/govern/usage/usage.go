@@ -1,8 +1,8 @@
-// Package drift owns the distance between what somebody may do and what they did (least privilege over time, NIST SP
+// Package usage owns the distance between what somebody may do and what they did (least privilege over time, NIST SP
 // 800-53 AC-6(7)): which rights were used, which were not, and the smaller right that would have been enough.
 //
 // It reads the index of the log and the facts of today, changes nothing, and leaves it to people to act on what it says.
-package drift
+package usage
 
 import (
 	"cmp"

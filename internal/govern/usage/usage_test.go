@@ -1,4 +1,4 @@
-package drift_test
+package usage_test
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"sallyport"
 	"sallyport/internal/audit/history"
 	"sallyport/internal/enforce/guard/guardtest"
-	"sallyport/internal/govern/drift"
+	"sallyport/internal/govern/usage"
 	"sallyport/internal/identity/directory"
 )
 
@@ -50,7 +50,7 @@ func TestLook(t *testing.T) {
 	did("service:trainer", sallyport.ModelRead, "acme/open@v1", "allow", time.Hour)
 	did("service:trainer", sallyport.ModelPush, "acme/secret@v1", "deny", time.Hour)
 	did("user:ana", sallyport.ModelInfer, "acme/secret@v1", "allow", time.Hour)
-	a, err := drift.Look(t.Context(), l.find, w.Facts.Snapshot(), drift.Question{Who: "service:trainer", Since: now.Add(-30 * 24 * time.Hour), Now: now})
+	a, err := usage.Look(t.Context(), l.find, w.Facts.Snapshot(), usage.Question{Who: "service:trainer", Since: now.Add(-30 * 24 * time.Hour), Now: now})
 	if err != nil || !a.Complete {
 		t.Fatalf("%+v, %v", a, err)
 	}
@@ -58,7 +58,7 @@ func TestLook(t *testing.T) {
 		t.Errorf("used %+v", a.Used)
 	}
 	has := func(action sallyport.Action, on string) bool {
-		return slices.Contains(a.Unused, drift.Right{Action: action, Resource: on})
+		return slices.Contains(a.Unused, usage.Right{Action: action, Resource: on})
 	}
 	if !has(sallyport.ModelPush, "acme/secret") || !has(sallyport.ModelInfer, "acme/open") || has(sallyport.ModelPush, "acme/open") || has(sallyport.ModelPull, "acme/open") {
 		t.Errorf("unused %+v", a.Unused)
@@ -79,12 +79,12 @@ func TestProposalIsEnough(t *testing.T) {
 	now := w.Clock.Now()
 	l := log{{Seq: 1, At: now, Type: sallyport.EventDecided, Who: "service:trainer", Action: sallyport.ModelPush, On: "acme/open@v1", Outcome: "allow"},
 		{Seq: 2, At: now, Type: sallyport.EventDecided, Who: "service:trainer", Action: sallyport.ServerRead, On: "system", Outcome: "allow"}}
-	a, err := drift.Look(t.Context(), l.find, w.Facts.Snapshot(), drift.Question{Who: "service:trainer", Since: now.Add(-time.Hour), Now: now.Add(time.Second)})
+	a, err := usage.Look(t.Context(), l.find, w.Facts.Snapshot(), usage.Question{Who: "service:trainer", Since: now.Add(-time.Hour), Now: now.Add(time.Second)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.Rules(a.Policy)
-	again, err := drift.Look(t.Context(), l.find, w.Facts.Snapshot(), drift.Question{Who: "service:trainer", Since: now.Add(-time.Hour), Now: now.Add(time.Second)})
+	again, err := usage.Look(t.Context(), l.find, w.Facts.Snapshot(), usage.Question{Who: "service:trainer", Since: now.Add(-time.Hour), Now: now.Add(time.Second)})
 	if err != nil || len(again.Unused) != 0 || len(again.Used) != 2 {
 		t.Errorf("under the proposal: unused %v, used %v, %v\n%s", again.Unused, again.Used, err, a.Policy)
 	}
@@ -96,11 +96,11 @@ func TestProposalIsEnough(t *testing.T) {
 func TestNothingUsed(t *testing.T) {
 	w := world(t)
 	now := w.Clock.Now()
-	a, err := drift.Look(t.Context(), log{}.find, w.Facts.Snapshot(), drift.Question{Who: "service:trainer", Since: now.Add(-time.Hour), Now: now})
+	a, err := usage.Look(t.Context(), log{}.find, w.Facts.Snapshot(), usage.Question{Who: "service:trainer", Since: now.Add(-time.Hour), Now: now})
 	if err != nil || len(a.Used) != 0 || a.Policy != "" || len(a.Advice) != 2 || !a.Advice[0].Unused || !a.Advice[1].Unused {
 		t.Errorf("%+v, %v", a, err)
 	}
-	if _, err := drift.Look(t.Context(), log{}.find, w.Facts.Snapshot(), drift.Question{Who: "service:none", Since: now, Now: now}); sallyport.KindOf(err) != sallyport.NotFound {
+	if _, err := usage.Look(t.Context(), log{}.find, w.Facts.Snapshot(), usage.Question{Who: "service:none", Since: now, Now: now}); sallyport.KindOf(err) != sallyport.NotFound {
 		t.Errorf("nobody: %v", err)
 	}
 }
@@ -113,14 +113,14 @@ func TestMuchIsReadInParts(t *testing.T) {
 	for i := range 2*history.MaxRows + 1 {
 		l = append(l, history.Row{Seq: uint64(i + 1), At: now, Type: sallyport.EventDecided, Who: "service:trainer", Action: sallyport.ModelRead, On: "acme/open@v1", Outcome: "allow"})
 	}
-	a, err := drift.Look(t.Context(), l.find, w.Facts.Snapshot(), drift.Question{Who: "service:trainer", Since: now.Add(-time.Hour), Now: now})
+	a, err := usage.Look(t.Context(), l.find, w.Facts.Snapshot(), usage.Question{Who: "service:trainer", Since: now.Add(-time.Hour), Now: now})
 	if err != nil || !a.Complete || a.Used[0].Times != 2*history.MaxRows+1 {
 		t.Errorf("%d times, complete %v, %v", a.Used[0].Times, a.Complete, err)
 	}
 	endless := func(_ context.Context, q history.Query) ([]history.Row, error) {
 		return slices.Repeat(l[:1], q.Most), nil
 	}
-	if a, err = drift.Look(t.Context(), endless, w.Facts.Snapshot(), drift.Question{Who: "service:trainer", Since: now.Add(-time.Hour), Now: now}); err != nil || a.Complete {
+	if a, err = usage.Look(t.Context(), endless, w.Facts.Snapshot(), usage.Question{Who: "service:trainer", Since: now.Add(-time.Hour), Now: now}); err != nil || a.Complete {
 		t.Errorf("an endless log: complete %v, %v", a.Complete, err)
 	}
 }
