@@ -21,7 +21,7 @@ func Sentence(a Answer, c Call) string {
 	}
 	b.WriteString(".")
 	if len(a.Remedies) > 0 {
-		b.WriteString(" " + together(a.Remedies))
+		b.WriteString(" Next: " + together(a.Remedies))
 	}
 	for i, way := range a.Otherwise {
 		if i == waysTold {
