@@ -163,6 +163,9 @@ func (a Action) Group() string {
 	return g
 }
 
+// Enters reports whether the action brings what it is about into an environment, so that whoever asks has to say which.
+func (a Action) Enters() bool { return a == ModelPromote || a == ModelDeploy }
+
 // clip shortens s for an error message, so that hostile input cannot flood one.
 func clip(s string) string {
 	const most = 80

@@ -123,6 +123,7 @@ type Asked struct {
 
 	Working  bool   `json:"wk,omitempty"` // inside the calendar's working hours
 	Country  string `json:"co,omitempty"` // ISO 3166-1 of the address
+	To       string `json:"to,omitempty"` // the environment that the action brings it into, "-" where nobody said; "" for actions that bring nothing anywhere, and in logs from before it was asked
 	Carries  string `json:"ca,omitempty"` // kinds of obligations that the door can carry out, one space between, "none"; only where one was asked for
 	Opinions string `json:"op,omitempty"` // of decision points elsewhere: their names with + or - behind, one space between
 	History  string `json:"h,omitempty"`  // bytes, denials, models and exports in 10 minutes, 24 hours and 30 days: twelve numbers, one space between

@@ -63,6 +63,7 @@ func (a *Asked) append(dst []byte) []byte {
 		o.buf = append(o.buf, "true"...)
 	}
 	o.text("co", a.Country)
+	o.text("to", a.To)
 	o.text("ca", a.Carries)
 	o.text("op", a.Opinions)
 	o.text("h", a.History)

@@ -166,6 +166,15 @@ func ParseEnvironment(s string) (Environment, error) {
 	return "", E("parse environment", Invalid, fmt.Sprintf("no environment is called %q", clip(s)), "use development, staging or production")
 }
 
+// Next is where what stands here goes when it is promoted; production is the last. What stands nowhere yet begins in
+// development.
+func (e Environment) Next() Environment {
+	if e == Staging || e == Production {
+		return Production
+	}
+	return Staging
+}
+
 // A Resource is what a Ref resolved to: one thing, pinned. Decisions are made on
 // resources only.
 type Resource struct {
@@ -186,6 +195,20 @@ func (x Resource) Ref() Ref {
 		r.Kind, r.Revision = ModelKind, x.Version
 	}
 	return r
+}
+
+// Toward is the environment that an action which Enters one brings x into where nobody says another: the next one for a
+// promotion, its own for a deployment. It is "" for every other action.
+func (x Resource) Toward(a Action) Environment {
+	switch {
+	case a == ModelPromote:
+		return x.Environment.Next()
+	case !a.Enters():
+		return ""
+	case x.Environment == "":
+		return Development
+	}
+	return x.Environment
 }
 
 // String returns the pinned name: "acme/fraud@v3".

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 	"strings"
@@ -115,7 +116,8 @@ func (c *Client) Purposes(ctx context.Context, t api.Thing) (api.Thing, error) {
 
 // Promote moves the version that t.Resource names to t.Environment, and the names in t.Aliases to it.
 func (c *Client) Promote(ctx context.Context, t api.Thing) (api.Thing, error) {
-	return post[api.Thing](ctx, c, request{op: "promote " + t.Resource, path: "/catalog/promote", query: on(t.Resource)}, t)
+	query := url.Values{"resource": {t.Resource}, "to": {cmp.Or(string(t.Environment), "here")}}
+	return post[api.Thing](ctx, c, request{op: "promote " + t.Resource, path: "/catalog/promote", query: query}, t)
 }
 
 // Retire destroys the key of the version that ref names: there is no way back.

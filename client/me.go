@@ -49,6 +49,8 @@ type Can struct {
 	Resource  string
 	As        string              // a principal; "" = the caller
 	Assurance sallyport.Assurance // with As: as if proved at this level; zero: multi-factor
+	// To is where a promotion would go, or a deployment run; "" = the next environment, or its own.
+	To sallyport.Environment
 }
 
 // Can asks without doing. That the answer is no is no error.
@@ -59,6 +61,9 @@ func (c *Client) Can(ctx context.Context, q Can) (api.Answer, error) {
 	}
 	if q.Assurance != sallyport.NoAssurance {
 		query.Set("assurance", q.Assurance.String())
+	}
+	if q.To != "" {
+		query.Set("to", string(q.To))
 	}
 	return get[api.Answer](ctx, c, "can", "/can", query)
 }

@@ -112,7 +112,9 @@ type Call struct {
 	Resource sallyport.Ref
 	File     string // path inside a version, "" for the whole
 	IP       string // of who asks, textual; "" when unknown
-	Who      sallyport.PrincipalID
+	// To is the environment that a promotion goes to, or a deployment runs in; "" for every other action.
+	To  sallyport.Environment
+	Who sallyport.PrincipalID
 	// Token is Who's own access token for the audience SERVER/access, which proves them. It may be empty only where Sallyport
 	// believes this server (authzen.points.believed); then Assurance is how strongly they were proved here, at most what the
 	// registration says.
@@ -195,7 +197,11 @@ func question(c Call) ([]byte, error) {
 	if c.File != "" {
 		resource.Properties = map[string]any{"file": c.File}
 	}
-	return json.Marshal(wire.Request{Subject: subject, Action: &wire.Action{Name: string(c.Action)}, Resource: resource, Context: context})
+	action := &wire.Action{Name: string(c.Action)}
+	if c.To != "" {
+		action.Properties = map[string]any{"environment": string(c.To)}
+	}
+	return json.Marshal(wire.Request{Subject: subject, Action: action, Resource: resource, Context: context})
 }
 
 // prefix is what stands before the name in the spelling of a Ref.

@@ -53,7 +53,7 @@ func newSite(t *testing.T, edit func(*embed.Config)) *site {
 
 // call is a case of the corpus as the embedding server asks it.
 func (s *site) call(c doortest.Case) embed.Call {
-	return embed.Call{Action: c.Action, Resource: c.Ref(s.t), Who: c.Who, Token: s.Issue(s.Principal(c, external+authzen.Audience)), IP: "127.0.0.1"}
+	return embed.Call{Action: c.Action, Resource: c.Ref(s.t), To: c.To, Who: c.Who, Token: s.Issue(s.Principal(c, external+authzen.Audience)), IP: "127.0.0.1"}
 }
 
 func eva() doortest.Case {

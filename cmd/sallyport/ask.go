@@ -15,11 +15,12 @@ import (
 )
 
 func (a *app) can() *cobra.Command {
-	var as, level string
+	var as, level, to string
 	c := &cobra.Command{
 		Use: "can ACTION RESOURCE", Short: "Ask whether you, or somebody, may do something, without doing it", Args: arguments("ACTION", "RESOURCE"),
 		Long: "Ask without doing. The exit code is the answer: 0 yes, 2 no, 3 after a step-up, 4 held.",
 		Example: `  sallyport can model.pull acme/fraud
+  sallyport can model.promote acme/fraud@v3 --to production
   sallyport can model.deploy acme/fraud@v3 --as dina --assurance aal1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q, err := question(args[0], args[1])
@@ -38,6 +39,11 @@ func (a *app) can() *cobra.Command {
 					return err
 				}
 			}
+			if to != "" {
+				if q.To, err = sallyport.ParseEnvironment(to); err != nil {
+					return err
+				}
+			}
 			c, err := a.connect()
 			if err != nil {
 				return err
@@ -51,7 +57,9 @@ func (a *app) can() *cobra.Command {
 	}
 	c.Flags().StringVar(&as, "as", "", "ask for this `PRINCIPAL`; needs the right to read the policy")
 	c.Flags().StringVar(&level, "assurance", "", "with --as: as if proved at this `LEVEL`")
+	c.Flags().StringVar(&to, "to", "", "of a promotion or deployment, the `ENVIRONMENT` that it would go to; the next one, and its own, otherwise")
 	complete(c, "assurance", levels()...)
+	complete(c, "to", "development", "staging", "production")
 	c.ValidArgsFunction = actionThenNothing
 	return c
 }

@@ -106,6 +106,7 @@ type evalRequest struct {
 	Purpose   string           `json:"purpose"`
 	Network   string           `json:"network"`
 	Risk      int              `json:"risk"`
+	To        string           `json:"to"` // of a promotion or deployment; "" = the next environment, or its own
 	Device    *evalDevice      `json:"device"`
 }
 
@@ -161,6 +162,9 @@ func (a *app) evaluate(e policy.Engine, q evalRequest, all []cedarEntity) (api.A
 	if err != nil {
 		return api.Answer{}, err
 	}
+	if asked.To == "" {
+		asked.To = resource.Toward(q.Action)
+	}
 	d := decision.Decide(e, decision.Facts{Basis: p, Question: asked})
 	x := api.Answer{Who: who, Action: q.Action, Resource: resource.String(), Outcome: d.Outcome.String(), Reasons: d.Reasons, Remedies: d.Remedies, Policy: d.Policy}
 	if d.Outcome == sallyport.StepUp {
@@ -175,7 +179,7 @@ func (q evalRequest) question(now time.Time) (decision.Question, error) {
 		at = now
 	}
 	d := decision.Question{Action: q.Action, At: at.UTC(), Door: q.Door, IP: q.IP, File: q.File, Session: q.Session, Assurance: sallyport.SingleFactor, AuthTime: at.UTC(), Scope: sallyport.Scope{"*"},
-		Bound: q.Bound, Client: q.Client, Purpose: q.Purpose, Network: q.Network, Risk: q.Risk}
+		Bound: q.Bound, Client: q.Client, Purpose: q.Purpose, Network: q.Network, Risk: q.Risk, To: sallyport.Environment(q.To)}
 	var err error
 	if d.Device, err = q.Device.device(); err != nil {
 		return d, err

@@ -54,7 +54,7 @@ func (a *app) explainDecision(w api.Why, l sallyport.Logged) {
 	a.line("  what       %s on %s", cmp.Or(l.Action, "(no action)"), cmp.Or(l.On, "(nothing)"))
 	a.line("  when       %s, entry %d of %s", a.when(l.Time()), l.Seq, l.Log)
 	if q := l.Asked; q != nil {
-		a.line("  where      door %s, from %s%s", cmp.Or(q.Door, "-"), cmp.Or(q.IP, "an unknown address"), prefixed(", file ", q.File))
+		a.line("  where      door %s, from %s%s", cmp.Or(q.Door, "-"), cmp.Or(q.IP, "an unknown address"), prefixed(", file ", q.File)+prefixed(", into ", strings.TrimPrefix(q.To, "-")))
 		a.line("  proof      %s%s, token for %s", sallyport.Assurance(q.Assurance), prefixed(", session ", q.Session), cmp.Or(q.Scope, "nothing"))
 		a.circumstances(q)
 	}

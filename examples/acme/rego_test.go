@@ -90,6 +90,9 @@ func (r *requester) question() (who sallyport.PrincipalID, on string, granted bo
 		Network: pick(r, "", "office", "staging"), Risk: pick(r, 0, 0, 0, 49, 50, 59, 60, 89, 90, 100), Working: r.IntN(2) == 0, Country: pick(r, "", "DE"),
 		History: policy.History{Day: policy.Window{Bytes: int64(r.IntN(1 << 30)), Denials: int64(r.IntN(40)), Models: int64(r.IntN(9))}},
 	}
+	if q.Action.Enters() {
+		q.To = pick(r, "", sallyport.Development, sallyport.Staging, sallyport.Production)
+	}
 	if r.IntN(3) == 0 {
 		q.Device = decision.Device{ID: "DV-1", Class: pick(r, "standard", "admin"), Level: 1 + r.IntN(3), Posture: time.Duration(pick(r, -1, 0, 3600, 86401, 604801)) * time.Second,
 			OS: "linux 6.1", Encrypted: r.IntN(2) == 0, Locked: r.IntN(2) == 0, Patched: r.IntN(2) == 0}

@@ -3,6 +3,7 @@ package server_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"sallyport"
 	"sallyport/client"
 	"sallyport/internal/audit/trail"
+	"sallyport/internal/authz/decision"
 	"sallyport/internal/web/api"
 )
 
@@ -81,6 +83,16 @@ func TestAZ9OneWayThroughTheEnvironments(t *testing.T) {
 	promote(sallyport.Production, http.StatusConflict)
 	promote(sallyport.Staging, http.StatusOK)
 	promote(sallyport.Development, http.StatusConflict)
+	r.As("oto").Send(request{door: client.API, method: http.MethodPost, path: "/api/v1/catalog/promote?resource=" + url.QueryEscape(before.Ref()),
+		body: `{"environment":"production"}`})
+	r.Want(denied, decision.TargetMissing)
+	r.As("oto").Send(request{door: client.API, method: http.MethodPost, path: "/api/v1/catalog/promote?to=staging&resource=" + url.QueryEscape(before.Ref()),
+		body: `{"environment":"production"}`})
+	r.WantStatus(http.StatusBadRequest)
+	r.Until(21) // entering production is a change of production
+	promote(sallyport.Production, http.StatusForbidden)
+	r.Want(denied, "production.office-hours")
+	r.Until(6)
 	promote(sallyport.Production, http.StatusOK)
 	promote(sallyport.Staging, http.StatusConflict)
 	now, err := r.As("ana").who.client.Manifest(t.Context(), before.Ref())

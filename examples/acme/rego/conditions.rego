@@ -103,9 +103,22 @@ maker if input.principal.attrs.person in input.resource.attrs.makers
 
 maker if input.principal.attrs.owner in input.resource.attrs.makers
 
-hold("production.proof") if not proved(2)
+hold("production.no-developers") if production
 
-hold("production.office-hours") if not open
+hold("production.proof") if {
+	production
+	not proved(2)
+}
+
+hold("production.office-hours") if {
+	production
+	not open
+}
+
+# What stands in production, or is brought there.
+production if input.resource["in"].Environment.production
+
+production if input.context.to == "production"
 
 open if input.context.granted
 

@@ -235,6 +235,9 @@ func TestRecordedQuestion(t *testing.T) {
 				*n = rapid.OneOf(rapid.Just(int64(0)), rapid.Int64Min(0)).Draw(t, "count")
 			}
 		}
+		if q.Action.Enters() {
+			q.To = rapid.SampledFrom([]sallyport.Environment{"", sallyport.Staging, sallyport.Production}).Draw(t, "to")
+		}
 		q.Carries = rapid.SampledFrom([]string{"", decision.Carries(nil), decision.Carries(sallyport.ObligationKinds())}).Draw(t, "carries")
 		for range rapid.IntRange(0, 3).Draw(t, "actors") {
 			q.Actors = append(q.Actors, sallyport.PrincipalID("agent:a"+word.Draw(t, "actor")))

@@ -19,6 +19,7 @@ const (
 	PrincipalInactive = "principal.inactive"
 	AgentAlone        = "agent.alone"
 	PolicyVersion     = "policy.version"
+	TargetMissing     = "target.missing"
 	FactsStale        = "facts.stale"
 	TokenScope        = "token.scope"
 	ForbidError       = "forbid.error"

@@ -112,6 +112,8 @@ func waysOut(engine policy.Engine, f Facts, d sallyport.Decision) ([]sallyport.R
 		return ask("a hold stands until somebody else lifts it; ask a security reviewer")
 	case slices.ContainsFunc(early.Reasons, func(r sallyport.Reason) bool { return r.ID == PrincipalInactive }):
 		return ask("an administrator can say why this account may not act")
+	case early.Reasons[0].ID == TargetMissing:
+		return ask("say into which environment it goes: development, staging or production")
 	case early.Reasons[0].ID == AgentAlone:
 		return ask("exchange the agent's own proof and a person's token for a token on their behalf")
 	}
@@ -137,6 +139,9 @@ func (f *Facts) settle(engine policy.Engine) (netip.Addr, sallyport.Decision) {
 	}
 	if d := f.barred(engine, f.Basis); len(d.Reasons) > 0 {
 		return ip, d
+	}
+	if f.Action.Enters() && f.To == "" && !f.former {
+		return ip, refuse(engine, sallyport.Deny, TargetMissing)
 	}
 	for _, b := range f.Acting {
 		if d := f.barred(engine, b); len(d.Reasons) > 0 {
@@ -219,7 +224,7 @@ func (f *Facts) wellFormed() (netip.Addr, bool) {
 		f.Assurance >= sallyport.NoAssurance && f.Assurance <= sallyport.Hardware &&
 		len(f.Door) <= maxDoor && len(f.File) <= maxFile && len(f.Session) <= maxProof && len(f.Family) <= maxProof &&
 		utf8.ValidString(f.Door) && utf8.ValidString(f.File) &&
-		f.Risk >= 0 && f.Risk <= 100 && f.wellNamed() && f.wellCounted() && f.wellSaid() && len(f.Carries) <= maxProof
+		f.Risk >= 0 && f.Risk <= 100 && f.wellNamed() && f.wellCounted() && f.wellSaid() && f.wellAimed() && len(f.Carries) <= maxProof
 	if !ok || f.IP == "" {
 		return netip.Addr{}, ok
 	}
@@ -241,6 +246,20 @@ func (q *Question) wellNamed() bool {
 		}
 	}
 	return len(q.Actors) <= maxActors
+}
+
+// wellAimed checks where it goes.
+func (q *Question) wellAimed() bool {
+	_, err := sallyport.ParseEnvironment(q.target())
+	return q.target() == "" || err == nil
+}
+
+// target is the environment that the action brings the resource into, "" for one that brings it into none.
+func (q *Question) target() string {
+	if !q.Action.Enters() {
+		return ""
+	}
+	return string(q.To)
 }
 
 // wellCounted checks what was found out of an address and of the past.
@@ -308,7 +327,7 @@ func (f *Facts) query(ip netip.Addr) policy.Query {
 			Now: f.At, Assurance: f.Assurance, AuthAge: f.authAge(), IP: ip,
 			Door: f.Door, File: f.File, Granted: f.Basis.granted(&f.Question), Session: f.Session != "",
 			Bound: f.Bound, Client: f.Client, Actor: f.actor(), Purpose: f.Purpose, Network: f.Network, Risk: int64(f.Risk),
-			Device: device, Working: f.Working, Country: f.Country, History: f.History,
+			Device: device, Working: f.Working, Country: f.Country, To: f.target(), History: f.History,
 		},
 	}
 }

@@ -107,7 +107,7 @@ func basis() *decision.Basis {
 
 func question(a sallyport.Action) decision.Question {
 	return decision.Question{Action: a, At: noon, Door: "test", IP: "127.0.0.1", Scope: sallyport.Scope{"*"}, Assurance: sallyport.SingleFactor,
-		AuthTime: noon.Add(-time.Minute), Session: "s1", Family: "f1"}
+		AuthTime: noon.Add(-time.Minute), Session: "s1", Family: "f1", To: sallyport.Resource{}.Toward(a)}
 }
 
 func prepare(t testing.TB, e policy.Engine, b *decision.Basis) *decision.Basis {

@@ -17,6 +17,7 @@
 //	principal.inactive  suspended, or never active
 //	hold:ID             a hold bears on the call: outcome Hold
 //	policy.version      the facts were gathered for another policy set
+//	target.missing      an action that brings something into an environment, and nobody said which
 //	facts.stale         older than the resource's class allows; a door answers 503
 //	token.scope         the token is not for this action on this resource
 //	data.scope          the file is outside what was permitted (obligations of the kind files)

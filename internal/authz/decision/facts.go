@@ -81,9 +81,12 @@ type Question struct {
 	Device    Device                  // the zero value where no device was proved
 	Working   bool                    // inside the working hours of the organisation's calendar
 	Country   string                  // ISO 3166-1 of the address, "" where it is not known
+	To        sallyport.Environment   // where an action that Enters one brings the resource, "" where nobody said
 	History   policy.History          // of the person behind the principal, before this question
 	Opinions  []Opinion               // of decision points elsewhere, where they were asked
 	Carries   string                  // kinds of obligations that the door can carry out, see Carries; "" where it was not asked for
+
+	former bool // it was recorded before questions had a target: none is asked for
 }
 
 // A Device is what was known of the caller's device when the question was asked.

@@ -1,6 +1,7 @@
 package decision
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -9,6 +10,9 @@ import (
 	"sallyport"
 	"sallyport/internal/authz/policy"
 )
+
+// unsaid is what is recorded as the target where nobody said one.
+const unsaid = "-"
 
 // QuestionOf returns the question that a decided event recorded, for a replay.
 func QuestionOf(e sallyport.Event) (Question, error) {
@@ -25,6 +29,9 @@ func QuestionOf(e sallyport.Event) (Question, error) {
 		Staleness: time.Duration(e.Asked.Staleness) * time.Millisecond,
 		Client:    e.Asked.Client, Bound: e.Asked.Bound, Purpose: e.Asked.Purpose, Network: e.Asked.Network, Risk: e.Asked.Risk,
 		Working: e.Asked.Working, Country: e.Asked.Country, Carries: e.Asked.Carries,
+	}
+	if q.Action.Enters() {
+		q.To, q.former = sallyport.Environment(strings.TrimPrefix(e.Asked.To, unsaid)), e.Asked.To == ""
 	}
 	if q.History, err = parseHistory(e.Asked.History); err != nil {
 		return Question{}, err
@@ -115,6 +122,9 @@ func (q *Question) Recorded() *sallyport.Asked {
 		Working: q.Working, Country: q.Country, History: historyText(q.History), Opinions: opinionsText(q.Opinions), Carries: q.Carries}
 	if !q.AuthTime.IsZero() {
 		a.AuthTime = q.AuthTime.Unix()
+	}
+	if q.Action.Enters() && !q.former {
+		a.To = cmp.Or(string(q.To), unsaid)
 	}
 	for i, id := range q.Actors {
 		a.Actors += " "[:min(i, 1)] + string(id)

@@ -274,7 +274,7 @@ func (s *search) mayAsk(engine policy.Engine) bool {
 		return false
 	}
 	q, _ := s.query(way{})
-	q.Action.ID, q.Context.Session, q.Context.Actor = string(sallyport.GrantRequest), true, ""
+	q.Action.ID, q.Context.Session, q.Context.Actor, q.Context.To = string(sallyport.GrantRequest), true, "", ""
 	s.tries++
 	o := Combine(engine, engine.Evaluate(q, s.facts.loaded)).Outcome
 	return o == sallyport.Allow || o == sallyport.StepUp

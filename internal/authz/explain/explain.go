@@ -159,6 +159,8 @@ func (g *gatherer) context(in *policy.Input, path string) {
 		set("request", 0, c.Door)
 	case "file":
 		set("request", 0, c.File)
+	case "to":
+		set("request", 0, c.To)
 	case "granted":
 		set("grants"+with(g.grants()), in.Age, c.Granted)
 	case "bound", "client", "actor", "purpose":

@@ -42,6 +42,7 @@ func Withhold(engine policy.Engine, e sallyport.Event) sallyport.Event {
 		"context.device":    func() { asked.Device = none.Device },
 		"context.working":   func() { asked.Working = none.Working },
 		"context.country":   func() { asked.Country = none.Country },
+		"context.to":        func() { asked.To = none.To },
 		"context.history":   func() { asked.History = none.History },
 	} {
 		if x.Withheld(name) {

@@ -116,7 +116,7 @@ func CheckID(id string) error {
 		return fault(fmt.Sprintf("use 1 to %d characters of a-z, 0-9, '.' and '-'", maxID), "%.80q is not a policy id", id)
 	}
 	first, _, _ := strings.Cut(id, ".")
-	if slices.Contains([]string{"action", "agent", "default", "engine", "facts", "forbid", "policy", "principal", "question", "token"}, first) {
+	if slices.Contains([]string{"action", "agent", "default", "engine", "facts", "forbid", "policy", "principal", "question", "target", "token"}, first) {
 		return fault("choose another first word", "the policy id %q begins with %q, which is kept for the decision point", id, first)
 	}
 	return nil

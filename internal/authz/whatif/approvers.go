@@ -17,7 +17,7 @@ func Approvers(s *facts.Snapshot, who Asker, a sallyport.Action, x sallyport.Res
 	if err != nil {
 		return nil, err
 	}
-	f.Action, f.Door = a, "whatif"
+	ask(&f, who, a)
 	engine := s.Engine()
 	all := approversOf(engine, decision.Decide(engine, f), nil)
 	with := *f.Basis

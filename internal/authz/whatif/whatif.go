@@ -6,6 +6,7 @@
 package whatif
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -19,6 +20,8 @@ type Asker struct {
 	Principal sallyport.Principal
 	At        time.Time
 	IP        string
+	// To is where an action that Enters an environment brings it; "" = as sallyport.Resource.Toward says.
+	To sallyport.Environment
 }
 
 // Everything is the scope of questions about a person rather than about a token.
@@ -37,8 +40,13 @@ func can(s *facts.Snapshot, who Asker, a sallyport.Action, x sallyport.Resource)
 	if err != nil {
 		return sallyport.Decision{}, err
 	}
-	f.Action, f.Door = a, "whatif"
+	ask(&f, who, a)
 	return decision.Decide(s.Engine(), f), nil
+}
+
+// ask makes of facts the question whether the asker may do a.
+func ask(f *decision.Facts, who Asker, a sallyport.Action) {
+	f.Action, f.Door, f.To = a, "whatif", cmp.Or(who.To, f.Resource.Toward(a))
 }
 
 // Told is an answer of Can as the asker themselves may be told it: without policies for auditors, and about what they

@@ -29,7 +29,7 @@ func WithGrant(s *facts.Snapshot, who Asker, actions []sallyport.Action, x sally
 	}
 	var changes []Gain
 	for _, a := range ActionsOn(x.Kind) {
-		f.Action, f.Door = a, "whatif"
+		ask(&f, who, a)
 		before := cellOf(decision.Decide(s.Engine(), f))
 		g := f
 		g.Basis = granted

@@ -147,7 +147,7 @@ func (d *Door) ask(ctx context.Context, x *inquiry, q question) error {
 	if err != nil {
 		return err
 	}
-	c := guard.Call{Door: "admission", Action: q.action, Target: q.target, Environment: x.env}
+	c := guard.Call{Door: "admission", Action: q.action, Target: q.target, Environment: x.env, To: x.env}
 	if may.Permit == nil {
 		may.Hidden = true // whether it is there is not the cluster's to tell
 		x.deny(may, c, q)

@@ -65,7 +65,11 @@ func corpus(t *testing.T) *doortest.World {
 
 func request(t testing.TB, c doortest.Case) wire.Request {
 	e := dictionary.OwnEntity(c.Ref(t))
-	return wire.Request{Subject: &wire.Entity{Type: string(c.Who.Kind()), ID: c.Who.Name()}, Action: &wire.Action{Name: string(c.Action)}, Resource: &e}
+	r := wire.Request{Subject: &wire.Entity{Type: string(c.Who.Kind()), ID: c.Who.Name()}, Action: &wire.Action{Name: string(c.Action)}, Resource: &e}
+	if c.To != "" {
+		r.Action.Properties = map[string]any{"environment": string(c.To)}
+	}
+	return r
 }
 
 func said(d wire.Decision) doortest.Said {

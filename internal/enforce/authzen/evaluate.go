@@ -1,6 +1,7 @@
 package authzen
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -113,7 +114,8 @@ func nothing(id string) wire.Decision {
 		Error: &wire.Problem{Status: http.StatusNotFound, Message: "nothing is known of this subject, action or resource that you may ask about"}}}
 }
 
-// about is the call that a question is about: from where and on which file, as far as the point says it.
+// about is the call that a question is about: from where, on which file and into which environment, as far as the point
+// says it.
 func (a *asking) about(q question, r wire.Request) guard.Call {
 	c := guard.Call{Door: Name, Action: q.action, Target: q.on, CarryOut: a.carries(r.Context)}
 	if ip, err := netip.ParseAddr(text(r.Context, "ip")); err == nil {
@@ -122,7 +124,20 @@ func (a *asking) about(q question, r wire.Request) guard.Call {
 	if r.Resource != nil {
 		c.File = text(r.Resource.Properties, "file")
 	}
+	c.To = into(q.action, r)
 	return c
+}
+
+// into is the environment that an action which enters one goes to: its own property "environment", or that of the context.
+func into(a sallyport.Action, r wire.Request) sallyport.Environment {
+	if !a.Enters() {
+		return ""
+	}
+	said := text(r.Context, "environment")
+	if r.Action != nil {
+		said = cmp.Or(text(r.Action.Properties, "environment"), said)
+	}
+	return sallyport.Environment(said)
 }
 
 // carries is what the point carries out: what it is registered with, unless it says that it cannot now.

@@ -81,7 +81,7 @@ func (a *asking) resources(body []byte) (any, error) {
 	if err != nil || why != "" {
 		return wire.Results[wire.Entity]{Results: []wire.Entity{}}, a.unproven(err, why, subject)
 	}
-	c := a.about(question{action: action}, wire.Request{Context: s.Context})
+	c := a.about(question{action: action}, wire.Request{Context: s.Context, Action: s.Action})
 	return results(a, by, page, a.point.Words.ResourcesOf(s.Resource.Type, *s.Subject, refs(a.door.Facts.Snapshot().Catalog())),
 		func(x dictionary.Named[sallyport.Ref]) (wire.Entity, bool) {
 			c.Target = x.Is
@@ -134,7 +134,7 @@ func (a *asking) actions(body []byte) (any, error) {
 		all = append(all, dictionary.Named[sallyport.Action]{Entity: wire.Entity{ID: name}, Is: names[name]})
 	}
 	return results(a, by, page, all, func(x dictionary.Named[sallyport.Action]) (wire.Action, bool) {
-		c.Action = x.Is
+		c.Action, c.To = x.Is, into(x.Is, s.Request)
 		return wire.Action{Name: x.Entity.ID}, a.door.Guard.Would(by, who, c)
 	})
 }

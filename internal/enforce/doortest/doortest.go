@@ -10,6 +10,7 @@
 package doortest
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"path"
@@ -37,10 +38,11 @@ type Case struct {
 	Action    sallyport.Action
 	Resource  string // as sallyport.ParseRef reads it
 	Scope     sallyport.Scope
-	Purpose   string // what the token was asked for
-	Risk      int    // of the session
-	Granted   bool   // a grant covers the action on the resource
-	Hold      string // the target of a hold, "" = none
+	Purpose   string                // what the token was asked for
+	To        sallyport.Environment // where it is promoted to or deployed; "" = as sallyport.Resource.Toward says
+	Risk      int                   // of the session
+	Granted   bool                  // a grant covers the action on the resource
+	Hold      string                // the target of a hold, "" = none
 	Outcome   sallyport.Outcome
 	Hidden    bool // who asks may not know that the resource exists
 }
@@ -95,6 +97,7 @@ func New(t testing.TB, files fs.FS) *World {
 	}
 	w.Cases = append(w.Cases, more()...)
 	for i := range w.Cases {
+		w.Cases[i].To = w.toward(t, w.Cases[i])
 		w.Arrange(w.Cases[i])
 		w.Cases[i].Hidden = w.Answer(t, w.Cases[i]).Hidden
 	}
@@ -148,6 +151,8 @@ func caseOf(r table.Row) (c Case, ok bool) {
 			c.Proved, err = time.ParseDuration(value)
 		case "for":
 			c.Purpose = value
+		case "to":
+			c.To = sallyport.Environment(value)
 		case "by":
 			c.Actors = append(c.Actors, sallyport.PrincipalID(value))
 		default:
@@ -185,6 +190,12 @@ func more() []Case {
 	return all
 }
 
+// toward is where a case goes.
+func (w *World) toward(t testing.TB, c Case) sallyport.Environment {
+	x, _ := w.Facts.Snapshot().Resolve(c.Ref(t))
+	return cmp.Or(c.To, x.Toward(c.Action))
+}
+
 // Arrange brings about the circumstances of a case, and ends those of any other.
 func (w *World) Arrange(c Case) {
 	var grants []grant.Grant
@@ -210,7 +221,7 @@ func (w *World) Principal(c Case, audience string) sallyport.Principal {
 // Answer is the reference: what the guard says of a case that was arranged, to who proves everything.
 func (w *World) Answer(t testing.TB, c Case) guard.Answer {
 	t.Helper()
-	call := guard.Call{Door: "doortest", Action: c.Action, Target: c.Ref(t), IP: "127.0.0.1", Proof: guard.Proof{IP: "127.0.0.1"}}
+	call := guard.Call{Door: "doortest", Action: c.Action, Target: c.Ref(t), To: w.toward(t, c), IP: "127.0.0.1", Proof: guard.Proof{IP: "127.0.0.1"}}
 	call.Proof.Bearer = bearer(w.Issue(w.Principal(c, "doortest")))
 	call.CarryOut = sallyport.ObligationKinds()
 	a, err := w.Guard.Check(t.Context(), call)

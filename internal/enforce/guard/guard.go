@@ -55,12 +55,18 @@ type Call struct {
 	File   string // path inside a version, "" for the whole
 	// Environment is where the target has to stand: what stands elsewhere is not there. "" = anywhere.
 	Environment sallyport.Environment
-	Proof       Proof
-	IP          string                     // textual address of the peer
-	CarryOut    []sallyport.ObligationKind // what the door is able to carry out
+	// To is where an action that Enters an environment brings the target; Here = where it stands. Without it such an
+	// action is refused.
+	To       sallyport.Environment
+	Proof    Proof
+	IP       string                     // textual address of the peer
+	CarryOut []sallyport.ObligationKind // what the door is able to carry out
 
 	who *sallyport.Principal // whom Identify has proved
 }
+
+// Here is Call.To of what moves nothing to another environment, such as another name for a version.
+const Here sallyport.Environment = "here"
 
 // An Answer is what Check found. A refusal is an answer, not an error.
 type Answer struct {
@@ -226,7 +232,10 @@ func (g *Guard) gather(p *Permit, snap *facts.Snapshot) (decision.Facts, error) 
 	if err != nil {
 		return decision.Facts{}, sallyport.Wrap("gather facts", sallyport.Unavailable, "the facts for this decision cannot be had", err)
 	}
-	f.Action, f.Door, f.File = p.call.Action, p.call.Door, p.call.File
+	f.Action, f.Door, f.File, f.To = p.call.Action, p.call.Door, p.call.File, p.call.To
+	if f.To == Here {
+		f.To = f.Resource.Environment
+	}
 	return f, nil
 }
 

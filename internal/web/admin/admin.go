@@ -196,6 +196,10 @@ func (a *API) handler(route Route) http.Handler {
 			a.fail(w, r, err)
 			return
 		}
+		if c.To, err = toward(r, route.Action); err != nil {
+			a.fail(w, r, err)
+			return
+		}
 		answer, err := a.Guard.Check(r.Context(), c)
 		if err != nil {
 			a.fail(w, r, err)
@@ -337,6 +341,16 @@ func inQuery(r *http.Request) (sallyport.Ref, error) {
 		return sallyport.ParseRef(s)
 	}
 	return system(r)
+}
+
+// toward is where an action that enters an environment goes: it stands in the query, because it is decided on before the
+// body is read.
+func toward(r *http.Request, a sallyport.Action) (sallyport.Environment, error) {
+	to := sallyport.Environment(r.URL.Query().Get("to"))
+	if !a.Enters() || to == "" || to == guard.Here {
+		return to, nil
+	}
+	return sallyport.ParseEnvironment(string(to))
 }
 
 // note records a change that a permitted call made.

@@ -93,6 +93,11 @@ func (a *API) can(c *Call) (any, error) {
 			return nil, err
 		}
 	}
+	if to := q.Get("to"); to != "" {
+		if who.To, err = sallyport.ParseEnvironment(to); err != nil {
+			return nil, err
+		}
+	}
 	d, x, err := whatif.Can(snap, who, action, ref)
 	if err != nil {
 		return nil, err

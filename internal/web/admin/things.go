@@ -5,6 +5,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/artifact/catalog"
+	"sallyport/internal/enforce/guard"
 	"sallyport/internal/web/api"
 )
 
@@ -148,7 +149,8 @@ func (a *API) label(c *Call) (any, error) {
 	return in, a.changed(c, ref.String(), map[string]string{"what": "label", "class": string(in.Class), "why": in.Why})
 }
 
-// promote moves a version to an environment, an alias to a version, or both.
+// promote moves a version to an environment, an alias to a version, or both. Where to was decided on: "to" is the body's
+// environment, or "here" where only a name moves.
 func (a *API) promote(c *Call) (any, error) {
 	var in api.Thing
 	if err := c.decode(&in); err != nil {
@@ -157,6 +159,10 @@ func (a *API) promote(c *Call) (any, error) {
 	x := c.Permit.Resource()
 	if x.Kind != sallyport.VersionKind {
 		return nil, sallyport.E("promote", sallyport.NotFound, "the model has no version yet", "push one with 'sallyport push'")
+	}
+	to := sallyport.Environment(c.URL.Query().Get("to"))
+	if to != in.Environment && (to != guard.Here || in.Environment != "" || len(in.Aliases) == 0) {
+		return nil, sallyport.E("promote", sallyport.Invalid, `"to" must be the environment in the body`, `write "here" and no environment where only a name moves`)
 	}
 	if in.Environment != "" {
 		env, err := sallyport.ParseEnvironment(string(in.Environment))

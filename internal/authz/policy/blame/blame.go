@@ -360,7 +360,7 @@ func call(before, after state) []string {
 		name     string
 		was, now any
 	}{{"door", a.Door, b.Door}, {"file", a.File, b.File}, {"address", a.IP, b.IP}, {"scope", a.Scope.String(), b.Scope.String()}, {"client", a.Client, b.Client},
-		{"purpose", a.Purpose, b.Purpose}, {"network", a.Network, b.Network}, {"risk", a.Risk, b.Risk}, {"country", a.Country, b.Country},
+		{"purpose", a.Purpose, b.Purpose}, {"network", a.Network, b.Network}, {"risk", a.Risk, b.Risk}, {"country", a.Country, b.Country}, {"target", a.To, b.To},
 		{"working hours", a.Working, b.Working}, {"history", a.History, b.History}, {"acting", fmt.Sprint(a.Actors), fmt.Sprint(b.Actors)}} {
 		if !reflect.DeepEqual(x.was, x.now) {
 			out = append(out, fmt.Sprintf("%s is %v, was %v", x.name, x.now, x.was))

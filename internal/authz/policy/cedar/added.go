@@ -13,6 +13,7 @@ import (
 // facts of before do not say, so that both load and decide as their authors meant.
 type added struct {
 	past  bool // the context has working, country or history
+	to    bool // the context has to
 	attrs map[types.EntityType]map[types.String]change
 	// placed says whether a dataset may stand in an environment.
 	placed bool
@@ -54,9 +55,9 @@ func (e *Engine) readAdded() {
 	}
 	e.added.placed = slices.Contains(e.schema.Entities["Dataset"].ParentTypes, "Environment")
 	for _, a := range e.schema.Actions {
-		if a.AppliesTo != nil && declaresAny(a.AppliesTo.Context, "working", "country", "history") {
-			e.added.past = true
-			break
+		if a.AppliesTo != nil {
+			e.added.past = e.added.past || declaresAny(a.AppliesTo.Context, "working", "country", "history")
+			e.added.to = e.added.to || declaresAny(a.AppliesTo.Context, "to")
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"sallyport"
@@ -125,6 +126,34 @@ func TestSchemasOfOtherVersions(t *testing.T) {
 		got := e.Evaluate(policy.Query{Principal: test.who, Action: policy.UID{Type: "Action", ID: string(test.action)}, Resource: test.on, Context: test.context}, loaded)
 		if text := fmt.Sprint(got.Allowed, " ", got.Reasons); text != test.want || len(got.Errors) > 0 {
 			t.Errorf("%s set, facts of %s: %v %s: %s, errors %q; want %s", test.set, test.facts, test.who, test.action, text, got.Errors, test.want)
+		}
+	}
+}
+
+// TestTheTargetJoined: a set that was written before questions had a target is not told one, and today's is.
+func TestTheTargetJoined(t *testing.T) {
+	start, end := strings.Index(cedar.Schema, "  to: String,"), strings.Index(cedar.Schema, `  @audience("auditor")`+"\n  history:")
+	if start < 0 || end < start {
+		t.Fatal("the schema has no target")
+	}
+	former := cedar.Schema[:start] + cedar.Schema[end:]
+	const night = `@id("night") @owner("x") @requirement("AZ-9") forbid(principal, action == Action::"model.promote", resource) when { context.to == "production" };`
+	for schema, want := range map[string]string{former: "true [use]", cedar.Schema: "false [night]"} {
+		text := schemaPolicies
+		if schema == cedar.Schema {
+			text += night
+		} else if _, err := cedar.Compile(policy.Source{Schema: former, Policies: map[string]string{"a.cedar": night}}); err == nil {
+			t.Error("the former schema knows the target")
+		}
+		e := compileWith(t, schema, text)
+		loaded, err := e.Load(whole())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := e.Evaluate(policy.Query{Principal: policy.UID{Type: "User", ID: "ana"}, Action: policy.UID{Type: "Action", ID: "model.promote"},
+			Resource: policy.UID{Type: "Version", ID: "acme/fraud@v1"}, Context: policy.Context{To: "production"}}, loaded)
+		if said := fmt.Sprint(got.Allowed, " ", got.Reasons); said != want || len(got.Errors) > 0 {
+			t.Errorf("%s, errors %q; want %s", said, got.Errors, want)
 		}
 	}
 }

@@ -159,7 +159,7 @@ func uidOf(u policy.UID) types.EntityUID {
 }
 
 // contextNames is how many names a context has at most.
-const contextNames = 18
+const contextNames = 19
 
 // contextOf writes the context under the names of the schema.
 func (e *Engine) contextOf(c *policy.Context) types.Record {
@@ -185,6 +185,9 @@ func (e *Engine) contextOf(c *policy.Context) types.Record {
 		m["working"] = types.Boolean(c.Working)
 		m["country"] = types.String(c.Country)
 		m["history"] = e.history(&c.History)
+	}
+	if e.added.to {
+		m["to"] = types.String(c.To)
 	}
 	return types.NewRecord(m)
 }

@@ -68,7 +68,7 @@ func (f *finder) may(who somebody, a sallyport.Action, resource string) (bool, e
 	}
 	at := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 	x := decision.Facts{Basis: b, Question: decision.Question{Action: a, At: at, Door: "paths", Scope: sallyport.Scope{"*"}, Assurance: sallyport.Hardware, AuthTime: at,
-		Session: "s", Family: "f", Bound: true, Working: true, Purpose: purpose(b),
+		Session: "s", Family: "f", Bound: true, Working: true, Purpose: purpose(b), To: b.Resource.Toward(a),
 		Device: decision.Device{ID: "DV-1", Class: "admin", Level: 3, OS: "linux 6.1", Encrypted: true, Locked: true, Patched: true}}}
 	if who.kind != "User" {
 		x.Session = ""
@@ -294,7 +294,7 @@ func (f *finder) named(u policy.UID, p policy.Info) (bool, error) {
 		return false, err
 	}
 	at := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
-	d := decision.Decide(f.engine, decision.Facts{Basis: b, Question: decision.Question{Action: f.action, At: at, Door: "paths", Scope: sallyport.Scope{"*"}, Assurance: sallyport.Hardware, AuthTime: at, Session: "s", Bound: true, Working: true}})
+	d := decision.Decide(f.engine, decision.Facts{Basis: b, Question: decision.Question{Action: f.action, At: at, Door: "paths", Scope: sallyport.Scope{"*"}, Assurance: sallyport.Hardware, AuthTime: at, Session: "s", Bound: true, Working: true, To: b.Resource.Toward(f.action)}})
 	return d.Outcome == sallyport.Allow && slices.Contains(d.ReasonIDs(), p.ID), nil
 }
 

@@ -68,7 +68,7 @@ func members() []rule {
 		add(strings.ToLower(name), "context."+name+" > 1", "input.context."+name+" > 1")
 	}
 	add("posture", "context.device.postureAge < 100 && context.device.postureAge > 1", "input.context.device.postureAge < 100\n\tinput.context.device.postureAge > 1")
-	for _, name := range []string{"door", "file", "client", "actor", "purpose", "network", "country", "device.class", "device.os"} {
+	for _, name := range []string{"door", "file", "client", "actor", "purpose", "network", "country", "to", "device.class", "device.os"} {
 		add(strings.ToLower(name), "context."+name+` != ""`, "input.context."+class(name)+` != ""`)
 	}
 	for _, name := range []string{"granted", "session", "bound", "working", "device.encrypted", "device.locked", "device.patched"} {

@@ -25,6 +25,7 @@
 //	risk NUMBER                 0 to 100
 //	proved DURATION             since the last proof; a minute otherwise
 //	device CLASS LEVEL AGE      "admin" or "standard", 1 to 3, "never" or since its report; "open" behind where its disk is not encrypted
+//	to ENVIRONMENT              where it is promoted to or deployed; the next one, and its own, otherwise
 //	by PRINCIPAL                who acts on behalf of who
 package table
 
@@ -173,6 +174,10 @@ func apply(given string, b *decision.Basis, q *decision.Question) error {
 		q.Network = value
 	case "country":
 		q.Country = value
+	case "to":
+		to, err := sallyport.ParseEnvironment(value)
+		q.To = to
+		return err
 	case "working":
 		q.Working = true
 	case "history":
@@ -247,6 +252,7 @@ func (r Row) Facts(e policy.Engine, c *cast.Cast) (decision.Facts, error) {
 	}
 	q := decision.Question{Action: sallyport.Action(r.Action), At: noon(), Door: "test", IP: "127.0.0.1", Scope: sallyport.Scope{"*"},
 		Assurance: r.Assurance, AuthTime: noon().Add(-time.Minute), Session: "s1", Family: "f1"}
+	q.To = b.Resource.Toward(q.Action)
 	if b.Principal.Type != "User" {
 		q.Session = ""
 	}

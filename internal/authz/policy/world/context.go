@@ -37,12 +37,15 @@ func (p *pair) context(at []int) policy.Context {
 }
 
 // contexts are the dimensions that policies read.
-func contexts(pools map[string]policy.Pool, report *Report) []dimension {
+func contexts(action sallyport.Action, pools map[string]policy.Pool, report *Report) []dimension {
 	var out []dimension
 	for _, path := range slices.Sorted(maps.Keys(pools)) {
 		name, ok := strings.CutPrefix(path, "context.")
 		if !ok {
 			continue
+		}
+		if name == "to" && !action.Enters() {
+			continue // it is "" in every question there is
 		}
 		d, ok := field(name, pools[path])
 		if !ok {
@@ -84,6 +87,12 @@ func field(name string, pool policy.Pool) (dimension, bool) {
 		d := dimension{read: func(c policy.Context) string { return c.Assurance.String() }}
 		for a := sallyport.Assurance(0); a <= sallyport.Hardware; a++ {
 			d.values = append(d.values, func(c *policy.Context) { c.Assurance = a })
+		}
+		return d, true
+	case "to":
+		d := dimension{read: func(c policy.Context) string { return c.To }}
+		for _, to := range []sallyport.Environment{sallyport.Development, sallyport.Staging, sallyport.Production} {
+			d.values = append(d.values, func(c *policy.Context) { c.To = string(to) })
 		}
 		return d, true
 	case "now":

@@ -204,7 +204,7 @@ func (s *search) pair(ctx context.Context, p *pair) (more bool, err error) {
 			both[fmt.Sprint(i, " ", id)] = y
 		}
 	}
-	p.varied = contexts(both.pools(), &s.report)
+	p.varied = contexts(sallyport.Action(p.action), both.pools(), &s.report)
 	loaded := make([]policy.Entities, len(s.engines))
 	for i, e := range s.engines {
 		if loaded[i], err = e.Load(p.entities); err != nil {

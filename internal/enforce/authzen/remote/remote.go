@@ -80,7 +80,11 @@ func request(f decision.Facts) wire.Request {
 	if len(f.Actors) > 0 {
 		who.Properties["act"] = f.Actors
 	}
-	r := wire.Request{Subject: &who, Action: &wire.Action{Name: string(f.Action)}, Resource: &on,
+	does := wire.Action{Name: string(f.Action)}
+	if f.To != "" && f.Action.Enters() {
+		does.Properties = map[string]any{"environment": string(f.To)}
+	}
+	r := wire.Request{Subject: &who, Action: &does, Resource: &on,
 		Context: map[string]any{"time": f.At.Format(time.RFC3339), "supported_obligations": []string{}}}
 	for name, text := range map[string]string{"ip": f.IP, "purpose": f.Purpose} {
 		if text != "" {
