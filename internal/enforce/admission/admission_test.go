@@ -488,6 +488,8 @@ func (s *site) cannot(c doortest.Case) string {
 		return "no act of an orchestrator"
 	case c.Action == sallyport.ModelDeploy && (!there || x.Digest == ""), c.Action != sallyport.ModelDeploy && x.Kind != sallyport.EndpointKind:
 		return "names no version and no endpoint"
+	case c.To != "" && c.To != x.Environment:
+		return "where the cluster finds no such version"
 	case c.Who.Kind() == sallyport.Service && c.Assurance != sallyport.NoAssurance:
 		return "a service that proves more than being one"
 	}

@@ -183,6 +183,9 @@ func TestBodiesAreStrict(t *testing.T) {
 		if slices.Contains([]sallyport.Action{sallyport.ModelPromote, sallyport.ModelRetire, sallyport.LabelChange}, route.Action) {
 			path = api.Version + route.Pattern + "?resource=" + url.QueryEscape("acme/open")
 		}
+		if route.Action.Enters() {
+			path += "&to=staging"
+		}
 		if route.Action == sallyport.ModelRegister {
 			path = api.Version + route.Pattern + "?resource=project:acme/lab"
 		}
