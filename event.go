@@ -67,6 +67,7 @@ const (
 	EventHoldPlaced     EventType = "hold.placed"
 	EventHoldLifted     EventType = "hold.lifted"
 	EventPolicyProposed EventType = "policy.proposed"
+	EventPolicySigned   EventType = "policy.signed" // its author's signature over a proposal, which counts as nobody's vote
 	EventPolicyVoted    EventType = "policy.voted"
 	// EventPolicyActivated is an epoch: the set in On is in force from here on, for the reason and by the request in Detail.
 	EventPolicyActivated EventType = "policy.activated"

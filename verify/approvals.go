@@ -15,7 +15,8 @@ import (
 const MaxProblems = 100
 
 // Approvals verifies, from the events of a log alone, every approval that it records: the chain of approvers' keys, each
-// signed vote, and that each request that was approved had as many good votes of the right people as it asked for. Its
+// signed vote, that each request that was approved had as many good votes of the right people as it asked for, and that
+// each policy set in force was approved in that way, signed by its author, and in the place of the one before. Its
 // Each is for Options.Each. The zero value trusts the first key that the log records. It is for one goroutine.
 type Approvals struct {
 	// Pins are the first approvers' keys, known from elsewhere, as ParseApprovers reads them. With them the log cannot
@@ -31,6 +32,7 @@ type Approvals struct {
 	questions map[string]string        // request: hash
 	approved  map[string]bool          // "G-…": by a good approval
 	bases     map[string][]string      // content hash of facts: the grants in them
+	policies  policies
 	report    ApprovalReport
 }
 
@@ -41,6 +43,8 @@ type ApprovalReport struct {
 	Session  int               `json:"bySession"` // votes that nobody signed, from before there were keys
 	Approved int               `json:"approved"`  // requests that were approved, and rightly
 	Used     int               `json:"used"`      // permitted calls that had a grant
+	Authors  int               `json:"authors"`   // proposals of policy that their authors signed
+	Policies int               `json:"policies"`  // policy sets that were put in force, and rightly
 	Problems []ApprovalProblem `json:"problems"`
 	More     int               `json:"moreProblems"` // that are not listed
 }
@@ -48,7 +52,7 @@ type ApprovalReport struct {
 // ApprovalProblem is one approval that is not what it claims to be.
 type ApprovalProblem struct {
 	Index   uint64 `json:"index"` // of the entry
-	About   string `json:"about"` // "R-…", "G-…" or "AK-…"
+	About   string `json:"about"` // "R-…", "G-…", "AK-…", "epoch N" or "policy"
 	Problem string `json:"problem"`
 }
 
@@ -65,6 +69,7 @@ func (a *Approvals) Each(index uint64, leaf []byte) error {
 		}
 		a.keys, a.walked = keys, true
 		a.votes, a.questions, a.approved, a.bases = map[string][]signed.Vote{}, map[string]string{}, map[string]bool{}, map[string][]string{}
+		a.policies = newPolicies()
 		a.report.Keys = len(keys)
 	}
 	var e sallyport.Event
@@ -74,12 +79,16 @@ func (a *Approvals) Each(index uint64, leaf []byte) error {
 	switch e.Type {
 	case sallyport.EventApprover:
 		a.entry(index, e)
-	case sallyport.EventGrantRequested:
+	case sallyport.EventGrantRequested, sallyport.EventPolicyProposed:
 		a.requested(index, e)
 	case sallyport.EventGrantVoted, sallyport.EventPolicyVoted:
 		a.voted(index, e)
+	case sallyport.EventPolicySigned:
+		a.signedBy(index, e)
+	case sallyport.EventPolicyActivated:
+		a.activated(index, e)
 	case sallyport.EventFacts:
-		a.facts(e)
+		a.facts(index, e)
 	case sallyport.EventDecided:
 		a.decided(index, e)
 	}
@@ -146,21 +155,35 @@ func question(e sallyport.Event) (q signed.Question, ok bool) {
 	return q, err == nil && e.Detail["question"] != ""
 }
 
+// onQuestion reads a vote with the question that it is on, which is the one that was asked.
+func (a *Approvals) onQuestion(index uint64, e sallyport.Event) (q signed.Question, v signed.Vote, ok bool) {
+	id := e.Detail["request"]
+	q, ok = question(e)
+	if !ok || json.Unmarshal([]byte(e.Detail["vote"]), &v) != nil {
+		a.bad(index, id, "the vote cannot be read")
+		return q, v, false
+	}
+	if q.ID != id || q.Hash() != e.Detail["hash"] || a.questions[id] != "" && a.questions[id] != q.Hash() {
+		a.bad(index, id, "the vote is on another question than the one that was asked")
+		return q, v, false
+	}
+	a.questions[id] = q.Hash()
+	return q, v, true
+}
+
 // voted counts a vote, and holds the request to its votes when it was approved.
 func (a *Approvals) voted(index uint64, e sallyport.Event) {
-	q, ok := question(e)
-	var v signed.Vote
-	if !ok || json.Unmarshal([]byte(e.Detail["vote"]), &v) != nil {
+	if _, whole := question(e); !whole {
 		if e.Detail["state"] != "withdrawn" {
 			a.unsigned(index, e)
 		}
 		return
 	}
-	id := e.Detail["request"]
-	if q.ID != id || q.Hash() != e.Detail["hash"] || a.questions[id] != "" && a.questions[id] != q.Hash() {
-		a.bad(index, id, "the vote is on another question than the one that was asked")
+	q, v, ok := a.onQuestion(index, e)
+	if !ok {
 		return
 	}
+	id := q.ID
 	if v.Signature != nil {
 		if err := signed.VerifyVote(q, v, a.keys); err != nil {
 			a.bad(index, id, err.Error())
@@ -176,7 +199,7 @@ func (a *Approvals) voted(index uint64, e sallyport.Event) {
 		return
 	}
 	check := signed.Count
-	if a.Signed || len(a.keys) > 0 {
+	if a.mustSign() {
 		check = func(q signed.Question, votes []signed.Vote) error { return signed.Verify(q, votes, a.keys) }
 	}
 	if err := check(q, a.votes[id]); err != nil {
@@ -184,6 +207,14 @@ func (a *Approvals) voted(index uint64, e sallyport.Event) {
 		return
 	}
 	a.report.Approved++
+	if q.Topic == topicPolicy {
+		p, err := a.policies.of(q)
+		if err != nil {
+			a.bad(index, id, err.Error())
+			return
+		}
+		p.approved = true
+	}
 	a.approve(index, e, q, signed.Decided(a.votes[id]))
 }
 
@@ -207,7 +238,7 @@ func (a *Approvals) approve(index uint64, e sallyport.Event, q signed.Question, 
 // unsigned is a vote as it was recorded before votes were signed.
 func (a *Approvals) unsigned(index uint64, e sallyport.Event) {
 	a.report.Session++
-	if a.Signed || len(a.keys) > 0 {
+	if a.mustSign() {
 		a.bad(index, e.Detail["request"], "a vote without a signature, where signatures were asked for")
 		return
 	}
@@ -218,8 +249,9 @@ func (a *Approvals) unsigned(index uint64, e sallyport.Event) {
 }
 
 // facts remembers the grants of a basis.
-func (a *Approvals) facts(e sallyport.Event) {
+func (a *Approvals) facts(index uint64, e sallyport.Event) {
 	var basis struct {
+		Policy string `json:"policy"`
 		Grants []struct {
 			ID string `json:"id"`
 		} `json:"grants"`
@@ -227,6 +259,7 @@ func (a *Approvals) facts(e sallyport.Event) {
 	if json.Unmarshal(e.Basis, &basis) != nil {
 		return
 	}
+	a.decidedBy(index, basis.Policy)
 	for _, g := range basis.Grants {
 		a.bases[e.Facts] = append(a.bases[e.Facts], g.ID)
 	}

@@ -222,7 +222,10 @@ func (a *app) ask(ctx context.Context, c *client.Client, ask api.Ask, wait bool)
 	return ended(client.ExitDenied)
 }
 
-const pending = "pending"
+const (
+	pending  = "pending"
+	approved = "approved"
+)
 
 func (a *app) asked(r api.Request) {
 	switch {

@@ -21,7 +21,7 @@ import (
 
 func (a *app) policy() *cobra.Command {
 	return noun(&cobra.Command{Use: "policy", Short: "Policies: check and try offline, propose, approve, put in force"},
-		a.policyLint(), a.policyTest(), a.policyCheck(), a.policyDiff(), a.policySimulate(), a.policyBlame(), a.policyEval(), a.policyShow(), a.policyPropose(), a.policyProposals(), a.policyVote(true), a.policyVote(false), a.policyWithdraw(),
+		a.policyLint(), a.policyTest(), a.policyCheck(), a.policyDiff(), a.policySimulate(), a.policyBlame(), a.policyEval(), a.policyShow(), a.policyPropose(), a.policyProposals(), a.policyVote(true), a.policyVote(false), a.policySign(), a.policyWithdraw(),
 		a.policyActivate(), a.policyRollback(), a.policyStatus())
 }
 

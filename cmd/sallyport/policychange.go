@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -108,10 +109,16 @@ func (a *app) proposal(p api.Proposal) {
 	if p.More > 0 {
 		a.line("  and %d more rows of the matrix", p.More)
 	}
+	if p.Sign && p.Authored {
+		a.line("  signed    by whoever answers for it")
+	}
+	if p.Sign && !p.Authored && (p.State == pending || p.State == approved) {
+		a.line("  next      its author signs it: sallyport policy sign %s", p.Request)
+	}
 	switch p.State {
-	case "pending":
+	case pending:
 		a.line("  next      somebody else: sallyport policy approve %s", p.Request)
-	case "approved":
+	case approved:
 		a.line("  next      sallyport policy activate %s", p.Request)
 	}
 }
@@ -176,6 +183,48 @@ func (a *app) policySigned(cmd *cobra.Command, id string, yes bool) (bool, error
 		return false, err
 	}
 	return true, a.sign(cmd.Context(), c, r, true)
+}
+
+func (a *app) policySign() *cobra.Command {
+	return &cobra.Command{
+		Use: "sign R-…", Short: "Sign a policy set that you proposed, as its author", Args: arguments("R-…"),
+		Long: `Say with your approver's key that this text is yours: where approvals are signed, a set is put in force only with its author's
+signature beside the others'. A proposal of a service is signed by the person who answers for it. Exit code 4: not signed yet.`,
+		Example: "  sallyport policy sign R-7m2k9x",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			p, err := c.Proposal(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			r, err := c.Request(cmd.Context(), p.Request)
+			if err != nil {
+				return err
+			}
+			if !a.terminal || a.json {
+				a.note("sign it at %s", clean(r.Page))
+			} else if err := a.browsePage(cmd.Context(), r.Page); err != nil {
+				return err
+			}
+			done := a.waiting("waiting for your signature on " + p.Request)
+			for err == nil && a.terminal && !p.Authored && (p.State == pending || p.State == approved) {
+				if err = sleep(cmd.Context(), 2*time.Second); err == nil {
+					p, err = c.Proposal(cmd.Context(), p.Request)
+				}
+			}
+			done()
+			if err == nil {
+				err = a.answer(p, func() { a.proposal(p) })
+			}
+			if err != nil || p.Authored {
+				return err
+			}
+			return ended(client.ExitPending)
+		},
+	}
 }
 
 func (a *app) policyWithdraw() *cobra.Command {

@@ -105,6 +105,7 @@ policy rollback --why x
 policy show
 policy simulate $DIR/set
 policy status
+policy sign R-1
 policy withdraw R-1
 pull acme/fraud@v1 $DIR/in
 push $DIR/out acme/fraud

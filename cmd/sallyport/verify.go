@@ -219,6 +219,9 @@ func (a *app) reportLog(ctx context.Context, c *client.Client, dir string, o ver
 		if p := out.Approvals; p.Keys+p.Signed+p.Session > 0 {
 			a.line("  approvals: %d requests approved; %d votes signed by %d keys, %d by session alone; %d calls had a grant", p.Approved, p.Signed, p.Keys, p.Session, p.Used)
 		}
+		if p := out.Approvals; p.Policies > 0 {
+			a.line("  policies: %d sets put in force as they must be; %d proposals signed by their authors", p.Policies, p.Authors)
+		}
 		for _, p := range out.Approvals.Problems {
 			a.line("  entry %d, %s: %s", p.Index, p.About, p.Problem)
 		}

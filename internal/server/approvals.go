@@ -190,7 +190,8 @@ func (s *Server) adminApprovers() admin.Approvers {
 
 // pageScope is what the session of a browser may do on the pages of approvals, and no more.
 func pageScope() sallyport.Scope {
-	return sallyport.Scope{string(sallyport.ServerRead), string(sallyport.GrantRequest), string(sallyport.GrantApprove), string(sallyport.SystemConfigure), string(sallyport.AuditRead)}
+	return sallyport.Scope{string(sallyport.ServerRead), string(sallyport.GrantRequest), string(sallyport.GrantApprove), string(sallyport.PolicyApprove),
+		string(sallyport.LabelChange), string(sallyport.HoldLift), string(sallyport.SystemConfigure), string(sallyport.AuditRead)}
 }
 
 // onPages is who a browser's session stands for on our own pages.

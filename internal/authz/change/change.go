@@ -204,12 +204,20 @@ func (s *Service) Activate(ctx context.Context, keeper *facts.Keeper, request st
 	if r.State != approval.Approved {
 		return Epoch{}, sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s is %s", request, r.State), s.whatNext(r))
 	}
+	if !s.now().Before(r.Expires) {
+		return Epoch{}, sallyport.E(op, sallyport.Conflict, "the time of "+request+" is over: its approvers spoke of another day", "propose it again")
+	}
 	if err := s.Approvals.Verify(ctx, r); err != nil {
 		return Epoch{}, err
 	}
 	signatures, err := s.signatures(ctx)
 	if err != nil {
 		return Epoch{}, err
+	}
+	if signatures {
+		if err := s.hasAuthor(ctx, r); err != nil {
+			return Epoch{}, err
+		}
 	}
 	engine, set, err := s.prepare(p.Source, by, p.Why)
 	if err != nil {
@@ -224,7 +232,7 @@ func (s *Service) Activate(ctx context.Context, keeper *facts.Keeper, request st
 	if err := s.governable(keeper, engine); err != nil {
 		return Epoch{}, err
 	}
-	e, err := s.advance(ctx, keeper, engine, set, Epoch{Kind: Approved, Request: r.ID, Hash: r.Hash, Signed: signatures, By: by, Why: p.Why})
+	e, err := s.advance(ctx, keeper, engine, set, Epoch{Kind: Approved, Request: r.ID, Hash: r.Hash, Signed: signatures, Authored: signatures, By: by, Why: p.Why})
 	if err != nil {
 		return Epoch{}, err
 	}

@@ -31,17 +31,19 @@ const (
 
 // An Epoch is one time that a set was put in force. It never changes.
 type Epoch struct {
-	Number  int64                 `json:"number"` // 1, 2, 3, …
-	Version string                `json:"version"`
-	Before  string                `json:"before"` // version that was in force, "" before the first
-	Kind    Kind                  `json:"kind"`
-	Request string                `json:"request"` // with Approved: what was approved, and its hash
-	Hash    string                `json:"hash"`
-	Signed  bool                  `json:"signed"` // its votes had to be signed
-	By      sallyport.PrincipalID `json:"by"`
-	Why     string                `json:"why"`
-	At      time.Time             `json:"at"`
-	Seal    []byte                `json:"-"` // of this installation over all other fields
+	Number  int64  `json:"number"` // 1, 2, 3, …
+	Version string `json:"version"`
+	Before  string `json:"before"` // version that was in force, "" before the first
+	Kind    Kind   `json:"kind"`
+	Request string `json:"request"` // with Approved: what was approved, and its hash
+	Hash    string `json:"hash"`
+	Signed  bool   `json:"signed"` // its votes had to be signed
+	// Authored: its author had to sign it, too. Sealed rows of before have no such member.
+	Authored bool                  `json:"authored,omitempty"`
+	By       sallyport.PrincipalID `json:"by"`
+	Why      string                `json:"why"`
+	At       time.Time             `json:"at"`
+	Seal     []byte                `json:"-"` // of this installation over all other fields
 }
 
 // epochLabel is what the seals of epochs are for.
@@ -183,9 +185,12 @@ func (s *Service) approved(ctx context.Context, r approval.Request, e Epoch) err
 	if q.Version != e.Version || r.Hash != e.Hash {
 		return sallyport.E(op, sallyport.Conflict, r.ID+" is about another set", "propose this one")
 	}
-	var keys signed.Keys
-	if s.Approvals.Keys != nil {
-		if keys, err = s.Approvals.Keys(ctx); err != nil {
+	keys, err := s.keys(ctx)
+	if err != nil {
+		return err
+	}
+	if e.Authored {
+		if err := s.authored(ctx, r, keys); err != nil {
 			return err
 		}
 	}

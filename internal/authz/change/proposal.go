@@ -37,6 +37,7 @@ type Proposal struct {
 	Commit     string // of the repository where the set comes from; may be empty
 	Repository string
 	At         time.Time
+	Author     *approval.Vote // the signature of the person behind By over the request; nil: not yet
 }
 
 // Proposals keep them for ever. Writes are durable when they return.
@@ -47,6 +48,8 @@ type Proposals interface {
 	Get(ctx context.Context, request string) (Proposal, error)
 	// List returns the newest proposals, newest first, without their sources.
 	List(ctx context.Context, most int) ([]Proposal, error)
+	// Sign keeps the author's signature of a proposal, in the place of an earlier one; NotFound.
+	Sign(ctx context.Context, request string, author approval.Vote) error
 }
 
 // A question is the canonical form of a proposal: what voters vote on. The version is the content hash of all its text.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 
 	"sallyport"
+	"sallyport/internal/authz/approval"
 	"sallyport/internal/authz/change"
 )
 
@@ -33,8 +34,8 @@ func (s policyStore) Activate(ctx context.Context, set change.Set, e change.Epoc
 			set.Version, string(source), string(set.By), set.Why, toMicros(set.Activated)); err != nil {
 			return err
 		}
-		if err := execOne(ctx, tx, "INSERT INTO policy_epoch ("+epochColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-			e.Number, e.Version, e.Before, string(e.Kind), e.Request, e.Hash, toFlag(e.Signed), string(e.By), e.Why, toMicros(e.At), e.Seal); err != nil {
+		if err := execOne(ctx, tx, "INSERT INTO policy_epoch ("+epochColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+			e.Number, e.Version, e.Before, string(e.Kind), e.Request, e.Hash, toFlag(e.Signed), string(e.By), e.Why, toMicros(e.At), e.Seal, toFlag(e.Authored)); err != nil {
 			return err
 		}
 		return execOne(ctx, tx, "INSERT INTO policy_active (one, version) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET version = excluded.version", set.Version)
@@ -43,8 +44,8 @@ func (s policyStore) Activate(ctx context.Context, set change.Set, e change.Epoc
 
 const (
 	policyColumns   = "version, source, by_whom, why, activated"
-	epochColumns    = "number, version, before, kind, request, hash, signed, by_whom, why, at, seal"
-	proposalColumns = "request, version, base, source, by_whom, why, origin, repository, at"
+	epochColumns    = "number, version, before, kind, request, hash, signed, by_whom, why, at, seal, authored"
+	proposalColumns = "request, version, base, source, by_whom, why, origin, repository, at, author"
 )
 
 // Active implements change.Store.
@@ -105,9 +106,10 @@ func scanPolicy(row scanner) (set change.Set, err error) {
 }
 
 func scanEpoch(row scanner) (e change.Epoch, err error) {
-	var at, signed int64
-	err = row.Scan(&e.Number, &e.Version, &e.Before, &e.Kind, &e.Request, &e.Hash, &signed, &e.By, &e.Why, &at, &e.Seal)
+	var at, signed, authored int64
+	err = row.Scan(&e.Number, &e.Version, &e.Before, &e.Kind, &e.Request, &e.Hash, &signed, &e.By, &e.Why, &at, &e.Seal, &authored)
 	e.At, e.Signed = fromMicros(at), signed == 1
+	e.Authored = authored == 1
 	return e, err
 }
 
@@ -123,7 +125,7 @@ func (s proposalStore) Insert(ctx context.Context, p change.Proposal) error {
 		return err
 	}
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
-		return execOne(ctx, tx, "INSERT INTO policy_proposal ("+proposalColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+		return execOne(ctx, tx, "INSERT INTO policy_proposal ("+proposalColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, '')",
 			p.Request, p.Version, p.Base, string(source), string(p.By), p.Why, p.Commit, p.Repository, toMicros(p.At))
 	})
 }
@@ -135,15 +137,31 @@ func (s proposalStore) Get(ctx context.Context, request string) (change.Proposal
 
 // List implements change.Proposals.
 func (s proposalStore) List(ctx context.Context, most int) ([]change.Proposal, error) {
-	return queryAll(ctx, s.db.reader, scanProposal, "SELECT request, version, base, '{}', by_whom, why, origin, repository, at FROM policy_proposal ORDER BY at DESC, request LIMIT $1", most)
+	return queryAll(ctx, s.db.reader, scanProposal, "SELECT request, version, base, '{}', by_whom, why, origin, repository, at, author FROM policy_proposal ORDER BY at DESC, request LIMIT $1", most)
 }
 
 func scanProposal(row scanner) (p change.Proposal, err error) {
-	var source string
+	var source, author string
 	var at int64
-	if err = row.Scan(&p.Request, &p.Version, &p.Base, &source, &p.By, &p.Why, &p.Commit, &p.Repository, &at); err != nil {
+	if err = row.Scan(&p.Request, &p.Version, &p.Base, &source, &p.By, &p.Why, &p.Commit, &p.Repository, &at, &author); err != nil {
 		return p, err
 	}
 	p.At = fromMicros(at)
+	if author != "" {
+		if err := json.Unmarshal([]byte(author), &p.Author); err != nil {
+			return p, err
+		}
+	}
 	return p, json.Unmarshal([]byte(source), &p.Source)
+}
+
+// Sign implements change.Proposals.
+func (s proposalStore) Sign(ctx context.Context, request string, author approval.Vote) error {
+	text, err := json.Marshal(author)
+	if err != nil {
+		return err
+	}
+	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
+		return execOne(ctx, tx, "UPDATE policy_proposal SET author = $1 WHERE request = $2", string(text), request)
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sallyport"
+	"sallyport/internal/authz/approval"
 	"sallyport/internal/authz/change"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/store/sqldb"
@@ -104,6 +105,14 @@ func TestPolicyProposalsAndAcks(t *testing.T) {
 		got, err := open().Proposals().Get(t.Context(), "R-1")
 		if diff := cmp.Diff(p, got); diff != "" || err != nil {
 			t.Errorf("%v\n%s", err, diff)
+		}
+		author := approval.Vote{Voter: "user:adam", Person: "user:adam", Yes: true, At: time.Unix(6, 0).UTC(), Signature: &approval.Signature{Credential: []byte("c")}}
+		must(t, db.Proposals().Sign(t.Context(), "R-1", author))
+		if got, err := open().Proposals().Get(t.Context(), "R-1"); err != nil || cmp.Diff(&author, got.Author) != "" {
+			t.Errorf("signed: %+v, %v", got.Author, err)
+		}
+		if err := db.Proposals().Sign(t.Context(), "R-3", author); sallyport.KindOf(err) != sallyport.NotFound {
+			t.Errorf("signed what never was: %v", err)
 		}
 		later := p
 		later.Request, later.At = "R-2", time.Unix(6, 0).UTC()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"slices"
 	"time"
 
@@ -302,6 +303,9 @@ func (a *API) requestOut(c *Call, r approval.Request) (api.Request, error) {
 	}
 	if g, ok := a.groundOf(c, r); ok {
 		out.Resource, out.VotePath = g.on.String(), g.path
+	}
+	if isAuthor(c, r) {
+		out.VotePath = "/policy/proposals/" + url.PathEscape(r.ID) + "/sign"
 	}
 	switch r.Topic {
 	case signed.Topic:

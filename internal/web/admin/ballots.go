@@ -125,7 +125,7 @@ func (a *API) statement(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !a.mayVote(c, r) {
+	if author := isAuthor(c, r); author && (!in.Yes || in.Reason != "") || !author && !a.mayVote(c, r) {
 		return nil, noRequest()
 	}
 	if in.Hash != r.Hash || !r.Intact() {
@@ -144,7 +144,9 @@ func (a *API) statement(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	groups = counted(groups, own[0])
+	if groups = counted(groups, own[0]); isAuthor(c, r) {
+		groups = nil // it counts for nobody
+	}
 	v := signed.Vote{Voter: p.ID, Person: p.Person, Yes: in.Yes, Reason: in.Reason, At: now, Groups: groups}
 	options, err := requestOptions(signed.Challenge(r.Question(), v), own)
 	return api.Statement{Text: string(signed.Statement(r.Question(), v)), Groups: append([]string{}, groups...), At: now, Options: options}, err

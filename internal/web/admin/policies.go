@@ -7,6 +7,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/authz/approval"
+	"sallyport/internal/authz/approval/signed"
 	"sallyport/internal/authz/change"
 	"sallyport/internal/authz/policy"
 	"sallyport/internal/authz/whatif"
@@ -24,6 +25,7 @@ func policyRoutes() []Route {
 		{"GET", "/policy/proposals", sallyport.PolicyRead, system, (*API).proposals},
 		{"GET", "/policy/proposals/{id}", sallyport.PolicyRead, system, (*API).proposal},
 		{"POST", "/policy/proposals/{id}/vote", sallyport.PolicyApprove, system, (*API).votePolicy},
+		{"POST", "/policy/proposals/{id}/sign", sallyport.ServerRead, system, (*API).signProposal},
 		{"POST", "/policy/proposals/{id}/withdraw", sallyport.PolicyPropose, system, (*API).withdrawPolicy},
 		{"POST", "/policy", sallyport.PolicyActivate, system, (*API).activateAlone},
 		{"POST", "/policy/activate", sallyport.PolicyActivate, system, (*API).activate},
@@ -110,7 +112,7 @@ func (a *API) proposals(c *Call) (any, error) {
 
 func proposalOut(p change.Proposal, r approval.Request) api.Proposal {
 	out := api.Proposal{Request: p.Request, Version: p.Version, Base: p.Base, Schema: p.Source.Schema, Policies: p.Source.Policies, By: p.By, Why: p.Why,
-		Commit: p.Commit, Repository: p.Repository, At: p.At, Hash: r.Hash, Subject: r.Subject, Need: r.Need, Approvers: r.Approvers, State: string(r.State), Expires: r.Expires}
+		Commit: p.Commit, Repository: p.Repository, At: p.At, Hash: r.Hash, Subject: r.Subject, Need: r.Need, Approvers: r.Approvers, State: string(r.State), Expires: r.Expires, Authored: p.Author != nil}
 	var q struct{ Added, Removed, Changed []string }
 	if json.Unmarshal(r.Canonical, &q) == nil { // what cannot be read is not shown, and is not activated either
 		out.Added, out.Removed, out.Changed = q.Added, q.Removed, q.Changed
@@ -180,6 +182,38 @@ func (a *API) votePolicy(c *Call) (any, error) {
 		return casting{vote: a.Rooms.Policies.Vote}, nil // which records it by itself, as what it is
 	})
 	if err != nil {
+		return nil, err
+	}
+	return a.proposalWhole(c, r.ID, false)
+}
+
+// isAuthor reports whether the caller answers for a proposed set, and could still sign it.
+func isAuthor(c *Call, r approval.Request) bool {
+	return r.Topic == change.Topic && r.AskerPerson == c.Permit.Who().Person && (r.State == approval.Pending || r.State == approval.Approved)
+}
+
+// signProposal keeps the signature of whoever answers for a proposed set.
+func (a *API) signProposal(c *Call) (any, error) {
+	var in api.Vote
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	r, err := a.Rooms.Approvals.Get(c.Context(), c.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	if !isAuthor(c, r) {
+		return nil, noRequest()
+	}
+	if in.Signature == nil || !in.Yes || in.Reason != "" || len(in.Groups) > 0 {
+		return nil, a.unsigned(sallyport.E("sign proposal", sallyport.Conflict, "nobody has signed it", "").Because(signed.ReasonUnsigned), r.ID)
+	}
+	p := c.Permit.Who()
+	b := approval.Ballot{Request: r.ID, Voter: p.ID, Person: p.Person, Yes: true, Hash: in.Hash, At: in.At}
+	if b.Signature, err = signatureIn(*in.Signature); err != nil {
+		return nil, err
+	}
+	if r, err = a.Rooms.Policies.Sign(c.Context(), b); err != nil {
 		return nil, err
 	}
 	return a.proposalWhole(c, r.ID, false)
@@ -263,6 +297,7 @@ func (a *API) reviewPolicy(c *Call, r approval.Request, out *api.Review) error {
 			out.Gains = append(out.Gains, text)
 		}
 	}
+	out.Author = out.Sign && isAuthor(c, r) && !p.Authored
 	if p.More > 0 {
 		out.Changes = append(out.Changes, fmt.Sprintf("and %d more cells of the matrix", p.More))
 	}

@@ -86,6 +86,7 @@ type Review struct {
 	Similar  []Similar `json:"similar"`
 	MayVote  bool      `json:"mayVote"`
 	Sign     bool      `json:"sign"`             // a yes must be signed
+	Author   bool      `json:"author,omitempty"` // the caller answers for it, and has still to sign it as its author
 	Why      string    `json:"whyNot,omitempty"` // why the caller cannot vote
 }
 

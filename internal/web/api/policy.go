@@ -26,7 +26,8 @@ type Proposal struct {
 	Need       int                   `json:"need,omitempty"`
 	Approvers  string                `json:"approvers,omitempty"`
 	State      string                `json:"state,omitempty"`
-	Sign       bool                  `json:"sign,omitempty"` // a yes must be signed
+	Sign       bool                  `json:"sign,omitempty"`     // a yes must be signed
+	Authored   bool                  `json:"authored,omitempty"` // whoever answers for it has signed it
 	Expires    time.Time             `json:"expires,omitzero"`
 	Votes      []Vote                `json:"votes,omitempty"`
 	// Rows are the rows of the access matrix that it would change, of the people and resources of today.

@@ -87,7 +87,7 @@ func (d *Door) show(v visit) error {
 	for _, o := range x.Similar {
 		s.Similar = append(s.Similar, shownSimilar{o, o.At.UTC().Format("2 January 2006")})
 	}
-	return d.write(v, "request", s, x.Sign && x.MayVote)
+	return d.write(v, "request", s, x.Sign && (x.MayVote || x.Author))
 }
 
 // cast counts a vote on the request of the page.

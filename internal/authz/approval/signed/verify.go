@@ -65,7 +65,26 @@ func VerifyVote(q Question, v Vote, keys Keys) error {
 		return sallyport.E(op, sallyport.Conflict, "only a person votes", "").Because(ReasonKey)
 	case v.Person == q.AskerPerson || v.Voter == q.Asker || v.Voter == q.AskerPerson || v.Person == q.Asker:
 		return sallyport.E(op, sallyport.Conflict, "nobody approves their own request, through any identity", "ask somebody else to look at it").Because(ReasonQuorum)
-	case v.At.Before(q.Created) || !v.At.Before(q.Expires):
+	}
+	return verifySigned(op, q, v, keys)
+}
+
+// VerifyAuthor reports what is wrong with the signature of the person who asks, over their own question: that it is theirs,
+// to the byte. It counts as nobody's approval, and its statement is not that of one.
+func VerifyAuthor(q Question, v Vote, keys Keys) error {
+	const op = "verify author"
+	switch {
+	case v.Signature == nil || q.Nonce == "":
+		return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s is not signed by %s, who answers for it", q.ID, q.AskerPerson), "sign it with your approver's key on its page").Because(ReasonUnsigned)
+	case v.Person != q.AskerPerson || v.Voter.Kind() != sallyport.User || !v.Yes || len(v.Groups) > 0:
+		return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("%s is signed by %s, and %s answers for it", q.ID, v.Person, q.AskerPerson), "sign it yourself").Because(ReasonKey)
+	}
+	return verifySigned(op, q, v, keys)
+}
+
+// verifySigned reports what is wrong with the time, the key and the signature of a vote.
+func verifySigned(op string, q Question, v Vote, keys Keys) error {
+	if v.At.Before(q.Created) || !v.At.Before(q.Expires) {
 		return sallyport.E(op, sallyport.Conflict, fmt.Sprintf("the vote of %s on %s was not cast in its time", v.Person, q.ID), "ask again").Because(ReasonSignature)
 	}
 	key, ok := keys.At(v.Signature.Credential, v.At)

@@ -49,7 +49,10 @@ func (s Signature) Fits() error {
 // stand in a fixed order.
 func Statement(q Question, v Vote) []byte {
 	answer := "no"
-	if v.Yes {
+	switch {
+	case v.Yes && v.Person == q.AskerPerson:
+		answer = "mine" // the author's word that this is what they ask; see VerifyAuthor
+	case v.Yes:
 		answer = "yes"
 	}
 	var out bytes.Buffer

@@ -1,0 +1,2 @@
+ALTER TABLE policy_proposal ADD COLUMN author TEXT NOT NULL DEFAULT '';
+ALTER TABLE policy_epoch ADD COLUMN authored BIGINT NOT NULL DEFAULT 0;
