@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 	"sallyport/internal/plumbing/httpsafe"
 )
 
-// Limits for one address on the endpoints that keep a row for whoever asks.
+// Limits for one address (of IPv6, one /64) on the endpoints that keep a row for whoever asks.
 const (
 	rateEvery = 2 * time.Second
 	rateBurst = 60
@@ -28,10 +29,19 @@ type rates struct {
 
 func newRates(now func() time.Time) *rates { return &rates{now: now, at: map[string]*rate.Limiter{}} }
 
+// network is whom an address counts as: of IPv6 everybody has the whole of a /64.
+func network(ip string) string {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil || !addr.Is6() {
+		return ip
+	}
+	return netip.PrefixFrom(addr, 64).Masked().String()
+}
+
 func (l *rates) check(r *http.Request) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	address := httpsafe.PeerIP(r)
+	address := network(httpsafe.PeerIP(r))
 	one, ok := l.at[address]
 	if !ok {
 		if len(l.at) >= rateMost {
