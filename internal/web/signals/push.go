@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"sallyport"
@@ -22,8 +24,11 @@ const (
 	mostPause  = time.Hour
 )
 
-// Run pushes what waits and polls partners, until ctx ends.
+// Run pushes what waits and polls partners, until ctx ends. Each stream and each partner is served by itself: one that is
+// slow, or whose answers have no end, keeps nobody else waiting.
 func (d *Doors) Run(ctx context.Context) {
+	work := errands{under: map[string]bool{}}
+	defer work.all.Wait()
 	tick := time.NewTicker(pushEvery)
 	defer tick.Stop()
 	for {
@@ -32,33 +37,66 @@ func (d *Doors) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := d.PushAll(ctx); err != nil && ctx.Err() == nil {
+		streams, err := d.pushed(ctx)
+		if err != nil && ctx.Err() == nil {
 			d.Logger.WarnContext(ctx, "events could not be pushed", "err", err)
 		}
+		for _, s := range streams {
+			work.start("stream "+s.ID, func() {
+				if err := d.pushStream(ctx, s); err != nil && ctx.Err() == nil {
+					d.Logger.WarnContext(ctx, "events could not be pushed", "stream", s.ID, "err", err)
+				}
+			})
+		}
 		for _, p := range d.partners {
-			if err := d.pollPartner(ctx, p); err != nil && ctx.Err() == nil {
-				d.Logger.WarnContext(ctx, "a partner could not be polled", "partner", p.Name, "err", err)
-			}
+			work.start("partner "+p.Name, func() {
+				if err := d.pollPartner(ctx, p); err != nil && ctx.Err() == nil {
+					d.Logger.WarnContext(ctx, "a partner could not be polled", "partner", p.Name, "err", err)
+				}
+			})
 		}
 	}
+}
+
+// errands are done at once, of one name one at a time.
+type errands struct {
+	all   sync.WaitGroup
+	mu    sync.Mutex
+	under map[string]bool // way
+}
+
+// start begins an errand, unless one of its name is under way.
+func (e *errands) start(name string, do func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.under[name] {
+		return
+	}
+	e.under[name] = true
+	e.all.Go(func() {
+		do()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.under, name)
+	})
 }
 
 // PushAll pushes what is due on every stream, in order. A stream whose receiver
 // does not answer waits, longer each time; the others do not.
 func (d *Doors) PushAll(ctx context.Context) error {
-	streams, err := d.Streams.Streams.Streams(ctx)
-	if err != nil {
-		return err
-	}
+	streams, err := d.pushed(ctx)
 	for _, s := range streams {
-		if s.Method != signals.Push || s.Status != signals.Enabled {
-			continue
-		}
-		if err := d.pushStream(ctx, s); err != nil {
-			return err
+		if err == nil {
+			err = d.pushStream(ctx, s)
 		}
 	}
-	return nil
+	return err
+}
+
+// pushed are the streams whose events are pushed.
+func (d *Doors) pushed(ctx context.Context) ([]signals.Stream, error) {
+	all, err := d.Streams.Streams.Streams(ctx)
+	return slices.DeleteFunc(all, func(s signals.Stream) bool { return s.Method != signals.Push || s.Status != signals.Enabled }), err
 }
 
 func (d *Doors) pushStream(ctx context.Context, s signals.Stream) error {

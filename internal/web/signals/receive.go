@@ -56,6 +56,7 @@ const (
 	actWithin   = time.Minute      // after which another may act on an event whose taker died
 	maxToken    = 64 << 10
 	maxPolled   = 100
+	maxRounds   = 20 // of polling, before there is a pause whatever the partner says
 	polledEvery = 10 * time.Second
 )
 
@@ -233,13 +234,13 @@ func fetchKeys(ctx context.Context, client *http.Client, from string) (*jose.Set
 }
 
 // pollPartner fetches the events of a partner that does not push, until there are
-// none, and acknowledges those of the time before.
+// none or it was asked maxRounds times, and acknowledges those of the time before.
 func (d *Doors) pollPartner(ctx context.Context, p *partner) error {
 	if p.PollURL == "" || d.Now().Sub(p.polled) < p.PollEvery {
 		return nil
 	}
 	p.polled = d.Now()
-	for more := true; more && ctx.Err() == nil; {
+	for more, round := true, 0; more && round < maxRounds && ctx.Err() == nil; round++ {
 		sets, again, err := d.pollOnce(ctx, p)
 		if err != nil {
 			return err

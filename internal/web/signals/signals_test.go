@@ -425,6 +425,59 @@ func TestPollingAPartner(t *testing.T) {
 	}
 }
 
+// A receiver that never answers and a partner whose events have no end keep nobody else waiting, and the latter is asked so
+// often and no more.
+func TestSlowOnesAreAlone(t *testing.T) {
+	t.Parallel()
+	a := newSite(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	asked, told := make(chan struct{}, 1000), make(chan struct{}, 1000)
+	others := http.NewServeMux()
+	others.HandleFunc("/slow", func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-ctx.Done():
+		case <-r.Context().Done():
+		}
+	})
+	others.HandleFunc("/endless", func(w http.ResponseWriter, _ *http.Request) {
+		asked <- struct{}{}
+		fmt.Fprint(w, `{"sets":{},"moreAvailable":true}`)
+	})
+	others.HandleFunc("/good", func(w http.ResponseWriter, _ *http.Request) {
+		told <- struct{}{}
+		w.WriteHeader(http.StatusAccepted)
+	})
+	outside := httptest.NewServer(others)
+	defer outside.Close()
+	a.config.Partners = []websignals.Partner{{Partner: heed.Partner{Name: "endless", Issuer: outside.URL}, KeysURL: outside.URL + "/keys", PollURL: outside.URL + "/endless", PollEvery: time.Hour}}
+	for _, path := range []string{"/slow", "/good"} {
+		a.do("POST", "/signals/streams", `{"delivery":{"method":"urn:ietf:rfc:8935","endpoint_url":"`+outside.URL+path+`"},`+events+`}`, 201)
+	}
+	a.happens(1, left("ana"))
+	done := make(chan struct{})
+	go func() { defer close(done); a.open().Run(ctx) }()
+	late := time.After(time.Minute)
+	for name, heard := range map[string]chan struct{}{"the partner is not asked": asked, "the good receiver is not told": told} {
+		select {
+		case <-heard:
+		case <-late:
+			t.Error(name)
+		}
+	}
+	for n := 1; n < 20; n++ {
+		select {
+		case <-asked:
+		case <-late:
+			t.Fatalf("asked %d times", n)
+		}
+	}
+	cancel()
+	<-done
+	if n := len(asked); n > 0 {
+		t.Errorf("asked %d times more", n)
+	}
+}
+
 // What comes in is proved, recorded, and counts once.
 func TestReceiverRefuses(t *testing.T) {
 	t.Parallel()
