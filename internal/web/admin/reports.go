@@ -38,8 +38,8 @@ func (a *API) report(c *Call) (any, error) {
 	}
 	in.About = sallyport.OneLine(in.About)
 	p := c.Permit.Who()
-	if p.ID.Kind() != sallyport.User {
-		return nil, sallyport.E(op, sallyport.Invalid, "only a person reports", "sign in as yourself")
+	if p.ID.Kind() != sallyport.User || len(p.Actors) > 0 {
+		return nil, sallyport.E(op, sallyport.Invalid, "only a person reports, and nobody for them", "sign in as yourself")
 	}
 	var ids []string
 	var gone device.Device
