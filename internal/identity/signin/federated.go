@@ -2,11 +2,17 @@ package signin
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"maps"
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
 
 	"sallyport"
 	"sallyport/internal/identity/directory"
@@ -61,7 +67,7 @@ func (s *Service) Bind(ctx context.Context, c Client, b Bind) (Step, error) {
 	if p.Check == nil {
 		return Step{}, sallyport.E("sign in", sallyport.Invalid, p.Title+" takes no passwords here", "use its own page")
 	}
-	key := "password:" + p.Name + ":" + string(memberID(b.Name))
+	key := "password:" + p.Name + ":" + spelling(b.Name)
 	if err := s.Credentials.Throttle.Try(ctx, key); err != nil {
 		return Step{}, s.refused(ctx, c, b.Provider, err)
 	}
@@ -77,6 +83,19 @@ func (s *Service) Bind(ctx context.Context, c Client, b Bind) (Step, error) {
 		return Step{}, err
 	}
 	return s.arrived(ctx, c, person, b.Return)
+}
+
+// spelling stands for every way to type a name that a directory may take for the same: it overlooks case, width, accents,
+// spaces and what shows nothing (RFC 4518), and so does the count of guesses.
+func spelling(name string) string {
+	plain := strings.Map(func(r rune) rune {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, norm.NFKD.String(cases.Fold().String(name)))
+	sum := sha256.Sum256([]byte(plain))
+	return hex.EncodeToString(sum[:8])
 }
 
 // FederatedCode takes the code of ours that a provider's weaker proof needs on top. With a wrong code comes the Step for the

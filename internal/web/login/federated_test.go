@@ -359,6 +359,22 @@ func TestDirectoryAccount(t *testing.T) {
 	b.wants(b.post("/login/with/people", "username", "dora", "password", "x"), 400, "")
 }
 
+// A directory takes many spellings for one name: together they have as many guesses as one.
+func TestLDAPGuessesCountWhateverTheSpelling(t *testing.T) {
+	s := newFederated(t, joining)
+	b := s.browser()
+	last := 0
+	for _, name := range []string{"dora", "DORA", " dora ", "d ora", "\uff44\uff4f\uff52\uff41", "do\u00adra", "d\u00f3ra", "dora\u200b"} {
+		last = b.post("/login/with/people", "username", name, "password", "wrong", "return", "/x").StatusCode
+	}
+	if last != 429 {
+		t.Errorf("the last guess: %d", last)
+	}
+	if a := b.post("/login/with/people", "username", "dara", "password", "wrong", "return", "/x"); a.StatusCode != 401 {
+		t.Errorf("another name: %d", a.StatusCode)
+	}
+}
+
 // RS-2: a provider that is down says so; sessions live on, and every other way stays open.
 func TestProviderDown(t *testing.T) {
 	s := newFederated(t)
