@@ -27,6 +27,7 @@ type plan struct {
 	people map[sallyport.PrincipalID]api.Member
 	roles  api.Roles
 	things map[string]api.Thing
+	duties map[string]api.Duties
 	steps  []step
 }
 
@@ -64,7 +65,7 @@ is made: where the server has something else, it is told. Running it again chang
 
 // newPlan compares the file with what is there.
 func newPlan(ctx context.Context, c *client.Client, o organisation) (*plan, error) {
-	p := &plan{file: o, people: map[sallyport.PrincipalID]api.Member{}, things: map[string]api.Thing{}}
+	p := &plan{file: o, people: map[sallyport.PrincipalID]api.Member{}, things: map[string]api.Thing{}, duties: map[string]api.Duties{}}
 	members, err := c.People(ctx)
 	if err != nil {
 		return nil, err
@@ -82,6 +83,13 @@ func newPlan(ctx context.Context, c *client.Client, o organisation) (*plan, erro
 	for _, t := range things {
 		p.things[t.Resource] = t
 	}
+	duties, err := c.Duties(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range duties {
+		p.duties[d.Resource] = d
+	}
 	if err := p.groups(); err != nil {
 		return nil, err
 	}
@@ -90,6 +98,7 @@ func newPlan(ctx context.Context, c *client.Client, o organisation) (*plan, erro
 		return nil, err
 	}
 	p.catalog()
+	p.charters()
 	p.assignments()
 	return p, nil
 }

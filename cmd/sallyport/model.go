@@ -188,8 +188,8 @@ func (a *app) catalog() *cobra.Command {
 	list := &cobra.Command{
 		Use: "ls", Short: "List what you may know of", Args: arguments("[PREFIX]"), RunE: a.ls().RunE,
 	}
-	return noun(&cobra.Command{Use: "catalog", Short: "What is protected: add, purposes, label, promote, retire"},
-		list, a.catalogAdd(), a.catalogPurposes(), a.catalogLabel(), a.catalogLowerings(), a.catalogVote(true), a.catalogVote(false), a.catalogPromote(), a.catalogRetire())
+	return noun(&cobra.Command{Use: "catalog", Short: "What is protected: add, own, purposes, label, promote, retire"},
+		list, a.catalogAdd(), a.catalogOwn(), a.catalogPurposes(), a.catalogLabel(), a.catalogLowerings(), a.catalogVote(true), a.catalogVote(false), a.catalogPromote(), a.catalogRetire())
 }
 
 func (a *app) catalogAdd() *cobra.Command {

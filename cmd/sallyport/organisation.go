@@ -25,6 +25,7 @@ type organisation struct {
 	Models       []orgModel    `yaml:"models"`
 	Datasets     []orgDataset  `yaml:"datasets"`
 	Endpoints    []orgEndpoint `yaml:"endpoints"`
+	Duties       []orgDuties   `yaml:"duties"`
 }
 
 type orgGroup struct {
@@ -91,6 +92,14 @@ type orgEndpoint struct {
 	orgItem     `yaml:",inline"`
 	Model       string `yaml:"model"`
 	Environment string `yaml:"environment"`
+}
+
+type orgDuties struct {
+	On        string   `yaml:"on"`
+	Owner     []string `yaml:"owner"`
+	Approver  []string `yaml:"approver"`
+	Monitor   []string `yaml:"monitor"`
+	Responder []string `yaml:"responder"`
 }
 
 // maxOrganisation bounds the file, in bytes.

@@ -44,6 +44,7 @@ can model.pull acme/fraud
 catalog add acme/other --class internal
 catalog label acme/fraud public --why x
 catalog ls
+catalog own acme/fraud --approver rita
 catalog promote acme/fraud@v1 --to production --why x
 catalog retire acme/fraud@v1 --why x
 clients add mlflow --name MLflow --grant client_credentials

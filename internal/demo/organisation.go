@@ -114,6 +114,10 @@ func (o organisation) establish(ctx context.Context, c *client.Client) (int, err
 			return 0, err
 		}
 	}
+	if _, err := c.SetDuties(ctx, api.Duties{Resource: "org:acme", Owner: []string{"user:oto"}, Approver: []string{"user:rita"}, Monitor: []string{"user:rita"},
+		Responder: []string{"user:ravi"}}); err != nil {
+		return 0, err
+	}
 	for _, a := range o.assignments {
 		if _, err := c.Assign(ctx, a); err != nil {
 			return 0, fmt.Errorf("%s to %s on %s: %w", a.Role, a.Subject, a.Scope, err)

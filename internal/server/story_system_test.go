@@ -269,7 +269,9 @@ func establish(ctx context.Context, c *client.Client) error {
 			return err
 		}
 	}
-	return nil
+	_, err := c.SetDuties(ctx, api.Duties{Resource: "org:acme", Owner: []string{"user:oto"}, Approver: []string{"user:rita"}, Monitor: []string{"user:rita"},
+		Responder: []string{"user:ravi"}})
+	return err
 }
 
 // join adds somebody, with a role on each of scopes.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"sallyport"
+	"sallyport/internal/artifact/catalog"
 	"sallyport/internal/authz/breakglass"
 	"sallyport/internal/authz/hold"
 	"sallyport/internal/authz/role"
@@ -77,7 +78,7 @@ func (s *Server) openWatch(ctx context.Context) error {
 		return err
 	}
 	w.notices = &notify.Service{Store: s.db.Notice(), Channels: channels, External: s.config.External, Clock: s.clock, Logger: s.logger,
-		About: notify.About{Restricted: s.restricted, Owners: s.ownersOf, Administrators: s.administrators, Approvers: s.mayAnswer, Address: r.emails}}
+		About: notify.About{Restricted: s.restricted, Owners: s.ownersOf, Charged: s.charged, Administrators: s.administrators, Approvers: s.mayAnswer, Address: r.emails}}
 	w.teller = &tail.Follower{Name: "notices", Source: s.tailed, Types: notify.Types(), Next: w.notices.Store.Next, Handle: w.notices.Handle,
 		Skipped: s.skipped("notices"), Logger: s.logger}
 	table, err := respond.NewTable(s.config.Respond)
@@ -333,6 +334,15 @@ func (s *Server) ownersOf(on string) []sallyport.PrincipalID {
 		return nil
 	}
 	return s.facts.Snapshot().Catalog().Owners(x)
+}
+
+// charged are those who have a duty about what a name stands for.
+func (s *Server) charged(on, duty string) []sallyport.PrincipalID {
+	x, ok := s.resolved(on)
+	if !ok {
+		return nil
+	}
+	return s.facts.Snapshot().Charged(x, catalog.Duty(duty), s.clock())
 }
 
 // administrators are the active people who run the system or look after it.

@@ -113,4 +113,5 @@ type Dump struct {
 	Versions  []Version
 	Datasets  []Dataset
 	Endpoints []Endpoint
+	Charters  []Charter // sorted by reference
 }

@@ -24,12 +24,13 @@ type Index struct {
 	datasets  map[string]*Dataset
 	endpoints map[string]*Endpoint
 	flowed    map[*Version]sallyport.Class // with what each was made from
+	charters  map[sallyport.Ref]Charter
 }
 
 // NewIndex indexes d.
 func NewIndex(d Dump) *Index {
 	x := &Index{orgs: map[string]bool{}, projects: map[string]bool{}, models: map[string]*Model{},
-		versions: map[string][]*Version{}, datasets: map[string]*Dataset{}, endpoints: map[string]*Endpoint{}}
+		versions: map[string][]*Version{}, datasets: map[string]*Dataset{}, endpoints: map[string]*Endpoint{}, charters: map[sallyport.Ref]Charter{}}
 	for _, o := range d.Orgs {
 		x.orgs[o.Name] = true
 	}
@@ -48,6 +49,9 @@ func NewIndex(d Dump) *Index {
 	}
 	for i := range d.Endpoints {
 		x.endpoints[d.Endpoints[i].Org+"/"+d.Endpoints[i].Name] = &d.Endpoints[i]
+	}
+	for _, c := range d.Charters {
+		x.charters[c.Ref] = c
 	}
 	x.flow()
 	return x
@@ -137,19 +141,10 @@ func (x *Index) Model(org, name string) (Model, bool) {
 	return Model{}, false
 }
 
-// Owners returns who owns a resolved resource.
+// Owners returns who owns a resolved resource, itself or by what contains it.
 func (x *Index) Owners(r sallyport.Resource) []sallyport.PrincipalID {
-	switch r.Kind {
-	case sallyport.ModelKind, sallyport.VersionKind:
-		if m, ok := x.models[r.Org+"/"+r.Name]; ok {
-			return m.Owners
-		}
-	case sallyport.DatasetKind:
-		if d, ok := x.datasets[r.Org+"/"+r.Name]; ok {
-			return d.Owners
-		}
-	}
-	return nil
+	holders, _ := x.Holders(r, Owner)
+	return principals(holders)
 }
 
 // Commit is the form of a version's digest for protocols that want a commit hash.

@@ -13,6 +13,7 @@ type Item struct {
 	Model    *Model // its aliases are not written by Put
 	Dataset  *Dataset
 	Endpoint *Endpoint
+	Charter  *Charter // of what exists
 }
 
 // Standing is what the catalog holds about an item at the moment it is written.

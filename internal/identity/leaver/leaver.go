@@ -67,7 +67,7 @@ const (
 
 // A Charge is something that somebody who left had answered for.
 type Charge struct {
-	Thing   string                // "service:trainer", "agent:helper", or the reference of a model or dataset
+	Thing   string                // "service:trainer", "agent:helper", the reference of a model or dataset, or "approver:acme/fraud"
 	Org     string                // the organisation it belongs to
 	From    sallyport.PrincipalID // who left
 	Since   time.Time

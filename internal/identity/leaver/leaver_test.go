@@ -423,3 +423,50 @@ func TestASweepThatFailsIsRepeated(t *testing.T) {
 		}
 	}
 }
+
+// GV-9: a leaver's duties go to the queue, also those of a group of which they were the last; a duty that somebody else
+// has too does not, and whoever takes one has it.
+func TestGV9DutiesGoToTheQueue(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	model, org := sallyport.Ref{Kind: sallyport.ModelKind, Org: "acme", Name: "ana"}, sallyport.Ref{Kind: sallyport.OrganisationKind, Org: "acme"}
+	set := func(ref sallyport.Ref, duty catalog.Duty, holders ...string) {
+		t.Helper()
+		must(t, w.Rooms.Catalog.SetDuties(ctx, ref, func(now map[catalog.Duty][]string) error { now[duty] = holders; return nil }))
+	}
+	set(model, catalog.Approver, "user:ana.2")            // her second account
+	set(model, catalog.Monitor, "group:acme/risk")        // she is the only one in it
+	set(model, catalog.Responder, "user:ana", "user:bob") // bob stays
+	set(org, catalog.Owner, "user:ana")
+	_, err := w.Leave(ctx, "user:ana", "user:bob", "last day")
+	must(t, err)
+	queued := func() (all []string) {
+		q, err := w.Queue(ctx)
+		must(t, err)
+		for _, c := range q {
+			if c.Due.IsZero() {
+				all = append(all, c.Thing)
+			}
+		}
+		return all
+	}
+	if got, want := queued(), []string{"acme/ana", "approver:acme/ana", "dataset:acme/ana", "monitor:acme/ana", "owner:org:acme"}; !slices.Equal(got, want) {
+		t.Fatalf("queued: %v, want %v", got, want)
+	}
+	_, err = w.Assign(ctx, "monitor:acme/ana", "user:bob", "user:bob")
+	must(t, err)
+	must(t, w.Taken(ctx, catalog.Owner, model))
+	must(t, w.Taken(ctx, catalog.Owner, model)) // again
+	if got, want := queued(), []string{"approver:acme/ana", "dataset:acme/ana", "owner:org:acme"}; !slices.Equal(got, want) {
+		t.Errorf("queued: %v, want %v", got, want)
+	}
+	d, err := w.Rooms.Catalog.Dump(ctx)
+	must(t, err)
+	x := catalog.NewIndex(d)
+	r, _ := x.Resolve(model)
+	for duty, want := range map[catalog.Duty][]string{catalog.Monitor: {"group:acme/risk", "user:bob"}, catalog.Responder: {"user:bob"}, catalog.Approver: nil} {
+		if got, _ := x.Holders(r, duty); !slices.Equal(got, want) {
+			t.Errorf("the %s is %v, want %v", duty, got, want)
+		}
+	}
+}

@@ -192,6 +192,44 @@ func (w *leaving) charges(ctx context.Context) error {
 		}
 	}
 	w.report.Charges += len(all)
+	return w.duties(ctx, d)
+}
+
+// duties takes the person's accounts out of the charters of the catalog, and queues every duty that nobody active has
+// then: one of a group that the person was the last of, too.
+func (w *leaving) duties(ctx context.Context, d catalog.Dump) error {
+	people, err := w.Rooms.Directory.Dump(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range d.Charters {
+		var all []Charge
+		changed := false
+		for _, duty := range catalog.Duties() {
+			held := c.Holders[duty]
+			left := slices.DeleteFunc(slices.Clone(held), func(h string) bool { return slices.Contains(w.accounts, sallyport.PrincipalID(h)) })
+			changed = changed || len(left) < len(held)
+			if len(held) > 0 && !people.Acts(left, w.now()) {
+				all = append(all, Charge{Thing: chargeOf(duty, c.Ref), Org: c.Ref.Org, From: w.Who, Since: w.Begun})
+			}
+		}
+		w.report.Charges += len(all)
+		if err := w.Store.AddCharges(ctx, all); err != nil { // first the queue
+			return err
+		}
+		if !changed {
+			continue
+		}
+		err := w.Rooms.Catalog.SetDuties(ctx, c.Ref, func(now map[catalog.Duty][]string) error {
+			for duty, held := range now {
+				now[duty] = slices.DeleteFunc(slices.Clone(held), func(h string) bool { return slices.Contains(w.accounts, sallyport.PrincipalID(h)) })
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

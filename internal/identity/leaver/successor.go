@@ -94,8 +94,33 @@ func (s *Service) giveMember(ctx context.Context, c Charge, to sallyport.Princip
 	return errors.Join(errs...)
 }
 
-// giveThing makes somebody an owner of a model or a dataset.
+// Taken settles what waited for a successor to a duty about ref, where somebody was named for it in another way.
+func (s *Service) Taken(ctx context.Context, duty catalog.Duty, ref sallyport.Ref) error {
+	err := s.Store.Settle(ctx, chargeOf(duty, ref))
+	if sallyport.KindOf(err) == sallyport.NotFound {
+		return nil
+	}
+	return err
+}
+
+// chargeOf names a duty in the queue: that of the owner of a model or a dataset bears its name alone.
+func chargeOf(duty catalog.Duty, ref sallyport.Ref) string {
+	if duty == catalog.Owner && (ref.Kind == sallyport.ModelKind || ref.Kind == sallyport.DatasetKind) {
+		return ref.String()
+	}
+	return duty.Charge(ref)
+}
+
+// giveThing makes somebody an owner of a model or a dataset, or gives them the duty that was left.
 func (s *Service) giveThing(ctx context.Context, c Charge, to sallyport.PrincipalID) error {
+	if duty, ref, ok := catalog.ParseCharge(c.Thing); ok {
+		return s.Rooms.Catalog.SetDuties(ctx, ref, func(holders map[catalog.Duty][]string) error {
+			if !slices.Contains(holders[duty], string(to)) {
+				holders[duty] = append(holders[duty], string(to))
+			}
+			return nil
+		})
+	}
 	ref, err := sallyport.ParseRef(c.Thing)
 	if err != nil {
 		return err

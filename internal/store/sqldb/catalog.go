@@ -43,7 +43,10 @@ func (s catalogStore) Dump(ctx context.Context) (catalog.Dump, error) {
 		if d.Datasets, err = queryAll(ctx, tx, scanDataset, "SELECT "+datasetColumns+" FROM catalog_dataset ORDER BY org, name"); err != nil {
 			return err
 		}
-		d.Endpoints, err = queryAll(ctx, tx, scanEndpoint, "SELECT "+endpointColumns+" FROM catalog_endpoint ORDER BY org, name")
+		if d.Endpoints, err = queryAll(ctx, tx, scanEndpoint, "SELECT "+endpointColumns+" FROM catalog_endpoint ORDER BY org, name"); err != nil {
+			return err
+		}
+		d.Charters, err = queryAll(ctx, tx, scanCharter, "SELECT "+charterColumns+" FROM catalog_charter ORDER BY resource")
 		return err
 	})
 	return d, err
@@ -156,6 +159,9 @@ func standing(ctx context.Context, tx *sql.Tx, item catalog.Item) (now catalog.S
 	case item.Endpoint != nil:
 		org, project, model = item.Endpoint.Org, item.Endpoint.Project, item.Endpoint.Model
 		now.Old.Endpoint, err = old(ctx, tx, scanEndpoint, "SELECT "+endpointColumns+" FROM catalog_endpoint WHERE org = $1 AND name = $2", org, item.Endpoint.Name)
+	case item.Charter != nil:
+		org = item.Charter.Ref.Org
+		now.Old.Charter, err = old(ctx, tx, scanCharter, "SELECT "+charterColumns+" FROM catalog_charter WHERE resource = $1", item.Charter.Ref.String())
 	}
 	if err != nil {
 		return now, err
@@ -200,6 +206,8 @@ func writeItem(ctx context.Context, tx *sql.Tx, item catalog.Item) (err error) {
 		_, err = exec(ctx, tx, "INSERT INTO catalog_endpoint ("+endpointColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7)"+
 			" ON CONFLICT (org, name) DO UPDATE SET project = excluded.project, model = excluded.model, class = excluded.class, environment = excluded.environment",
 			e.Org, e.Name, e.Project, e.Model, string(e.Class), string(e.Environment), toMicros(e.Created))
+	case item.Charter != nil:
+		err = writeCharter(ctx, tx, item.Charter)
 	}
 	return err
 }

@@ -102,6 +102,12 @@ func (d *Detector) look(r *Rule, e *sallyport.Logged) (Finding, bool) {
 	if h.evidence == nil {
 		f.Evidence = []uint64{e.Seq}
 	}
+	if e.Type == sallyport.EventDecided && e.On != "" { // the asset, whose monitors are told
+		if f.Detail == nil {
+			f.Detail = map[string]string{}
+		}
+		f.Detail["on"] = e.On
+	}
 	f.Evidence = f.Evidence[max(0, len(f.Evidence)-maxEvidence):]
 	if h.anonymous {
 		f.Who = ""

@@ -1,9 +1,11 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"sallyport"
 )
@@ -23,9 +25,17 @@ func (s *Service) approval(ctx context.Context, e *sallyport.Logged) ([]Notice, 
 		if err != nil {
 			return nil, err
 		}
+		named := s.About.Charged(e.On, "approver")
+		slices.SortStableFunc(people, func(a, b sallyport.PrincipalID) int { // the approvers that the asset names come first
+			return cmp.Compare(rank(named, a), rank(named, b))
+		})
 		var all []Notice
 		for _, who := range people[:min(len(people), mostApprovers)] {
-			all = append(all, s.linked(s.one(e, who, "request.new", "Somebody asks for your approval: "+x["asks"]+".", id), id)...)
+			text := "Somebody asks for your approval: " + x["asks"] + "."
+			if slices.Contains(named, who) {
+				text += " You are named as the one who approves access to " + e.On + "."
+			}
+			all = append(all, s.linked(s.one(e, who, "request.new", text, id), id)...)
 		}
 		return all, nil
 	case sallyport.EventGrantVoted:
@@ -69,4 +79,28 @@ func askerOf(e *sallyport.Logged) sallyport.PrincipalID {
 		return ""
 	}
 	return q.Person
+}
+
+func rank(named []sallyport.PrincipalID, who sallyport.PrincipalID) int {
+	if slices.Contains(named, who) {
+		return 0
+	}
+	return 1
+}
+
+// found tells those who watch an asset, and those who answer when something happens to it, of a finding about it.
+func (s *Service) found(e *sallyport.Logged) []Notice {
+	on := e.Detail["on"]
+	if on == "" {
+		return nil
+	}
+	people := slices.Concat(s.About.Charged(on, "monitor"), s.About.Charged(on, "responder"))
+	slices.Sort(people)
+	var all []Notice
+	for _, who := range slices.Compact(people) {
+		if who.Kind() == sallyport.User && who != e.Who {
+			all = append(all, s.one(e, who, "finding", fmt.Sprintf("%s: %s It concerns %s, for which you answer: run 'sallyport findings show %s'.", e.Detail["rule"], e.Detail["text"], on, e.Detail["finding"]), e.Detail["finding"])...)
+		}
+	}
+	return all
 }

@@ -18,7 +18,7 @@ func Types() []sallyport.EventType {
 	return []sallyport.EventType{sallyport.EventSignedIn, sallyport.EventRiskChanged, sallyport.EventFactorChanged, sallyport.EventEnrolled, sallyport.EventCloned,
 		sallyport.EventRecovery, sallyport.EventDeviceEnrolled, sallyport.EventDeviceRemoved, sallyport.EventIdentityLinked, sallyport.EventDecided,
 		sallyport.EventLooked, sallyport.EventHoldPlaced, sallyport.EventBreakGlass, sallyport.EventReported,
-		sallyport.EventGrantRequested, sallyport.EventGrantVoted, sallyport.EventGrantEnded, sallyport.EventApprover}
+		sallyport.EventGrantRequested, sallyport.EventGrantVoted, sallyport.EventGrantEnded, sallyport.EventApprover, sallyport.EventFinding}
 }
 
 // compose makes the notices of one event, none for most.
@@ -26,6 +26,8 @@ func (s *Service) compose(ctx context.Context, e *sallyport.Logged) ([]Notice, e
 	switch e.Type {
 	case sallyport.EventDecided:
 		return s.decided(e), nil
+	case sallyport.EventFinding:
+		return s.found(e), nil
 	case sallyport.EventBreakGlass:
 		return s.everybody(ctx, e, "breakglass", fmt.Sprintf("Break-glass: %s %s %s.", person(e.Who), e.Detail["what"], e.Detail["name"]))
 	case sallyport.EventReported:

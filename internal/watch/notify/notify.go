@@ -85,6 +85,8 @@ type About struct {
 	// Restricted reports whether what a name stands for is restricted; Owners who owns it.
 	Restricted func(on string) bool
 	Owners     func(on string) []sallyport.PrincipalID
+	// Charged are those who have a duty about it: "approver", "monitor", "responder".
+	Charged func(on, duty string) []sallyport.PrincipalID
 	// Administrators are those who run the system.
 	Administrators func(ctx context.Context) ([]sallyport.PrincipalID, error)
 	// Approvers are the people who may answer a request for approval; nil: nobody is told.

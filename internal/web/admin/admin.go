@@ -142,7 +142,7 @@ func Routes() []Route {
 	var all []Route
 	for _, routes := range [][]Route{
 		meRoutes(), askRoutes(), approverRoutes(), holdRoutes(), unlockRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(),
-		onboardRoutes(), signalRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), labelRoutes(), policyRoutes(), matrixRoutes(),
+		onboardRoutes(), signalRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), dutyRoutes(), labelRoutes(), policyRoutes(), matrixRoutes(),
 		tokenRoutes(), deviceRoutes(), workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes(), documentRoutes(),
 	} {
 		all = append(all, routes...)

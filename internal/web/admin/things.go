@@ -28,16 +28,8 @@ func (a *API) things(c *Call) (any, error) {
 	snap := a.Facts.Snapshot()
 	out := []api.Thing{}
 	for _, x := range snap.Catalog().All() {
-		read := sallyport.ModelRead
-		switch x.Kind {
-		case sallyport.DatasetKind:
-			read = sallyport.DatasetRead
-		case sallyport.EndpointKind:
-			read = sallyport.EndpointUse
-		}
-		ref := x.Ref()
-		ref.Revision = ""
-		if len(a.Guard.Visible(c.Permit, read, []sallyport.Ref{ref})) == 0 {
+		ref := bare(x)
+		if len(a.Guard.Visible(c.Permit, reading(x), []sallyport.Ref{ref})) == 0 {
 			continue
 		}
 		t := api.Thing{Resource: ref.String(), Class: x.Class, Environment: x.Environment, Version: x.Version, Digest: x.Digest, Owners: snap.Catalog().Owners(x),
@@ -163,6 +155,9 @@ func (a *API) promote(c *Call) (any, error) {
 	to := sallyport.Environment(c.URL.Query().Get("to"))
 	if to != in.Environment && (to != guard.Here || in.Environment != "" || len(in.Aliases) == 0) {
 		return nil, sallyport.E("promote", sallyport.Invalid, `"to" must be the environment in the body`, `write "here" and no environment where only a name moves`)
+	}
+	if err := a.answeredFor(x, in.Environment); err != nil {
+		return nil, err
 	}
 	if in.Environment != "" {
 		env, err := sallyport.ParseEnvironment(string(in.Environment))

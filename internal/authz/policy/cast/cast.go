@@ -66,6 +66,10 @@ type Organisation struct {
 		Item               `yaml:",inline"`
 		Model, Environment string
 	}
+	Duties []struct {
+		On                                  string
+		Owner, Approver, Monitor, Responder []string
+	}
 }
 
 // An Account is a service or an agent.

@@ -163,6 +163,16 @@ func (c *Cast) check() error {
 			}
 		}
 	}
+	for _, d := range c.Organisation.Duties {
+		if _, ok := c.resources[d.On]; !ok {
+			return fmt.Errorf("duties are about %s, which is not declared", d.On)
+		}
+		for _, who := range slices.Concat(d.Owner, d.Approver, d.Monitor, d.Responder) {
+			if _, err := c.Principal(who); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
