@@ -97,8 +97,11 @@ type Service struct {
 	Random io.Reader
 }
 
+// A Note writes down what a request is about to become. It is called before, and its error leaves everything as it was.
+type Note func(Request) error
+
 // Ask makes a request for a person. One that is open already is returned as it is: asking again does not begin again.
-func (s *Service) Ask(ctx context.Context, member, asker sallyport.PrincipalID, why string) (Request, bool, error) {
+func (s *Service) Ask(ctx context.Context, member, asker sallyport.PrincipalID, why string, note Note) (Request, bool, error) {
 	const op = "ask for recovery"
 	if member.Kind() != sallyport.User || asker == "" {
 		return Request{}, false, sallyport.E(op, sallyport.Invalid, "only people get back into accounts", "name a user")
@@ -120,12 +123,15 @@ func (s *Service) Ask(ctx context.Context, member, asker sallyport.PrincipalID, 
 	why = sallyport.OneLine(why)
 	r := Request{ID: "R-" + base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(bits), Member: member, Asker: asker, Why: why[:min(len(why), maxWhy)],
 		State: Asked, Asked: now, Ends: now.Add(life), Version: 1}
+	if err := note(r); err != nil {
+		return Request{}, false, err
+	}
 	return r, true, s.Store.InsertRequest(ctx, r)
 }
 
 // Approve adds the word of another person that it is really them who ask. The person, whoever asked for them, and
 // whoever has approved already count for nothing, under whichever account. With the second approval the delay begins.
-func (s *Service) Approve(ctx context.Context, id string, by sallyport.PrincipalID) (Request, error) {
+func (s *Service) Approve(ctx context.Context, id string, by sallyport.PrincipalID, note Note) (Request, error) {
 	const op = "approve recovery"
 	r, err := s.open(ctx, op, id)
 	if err != nil {
@@ -147,15 +153,15 @@ func (s *Service) Approve(ctx context.Context, id string, by sallyport.Principal
 	if r.State != Asked || slices.Contains(r.Votes, voter) {
 		return Request{}, sallyport.E(op, sallyport.Conflict, "you have approved it already, or it needs no more approvals", "another person approves, or the delay runs")
 	}
-	r.Votes = append(r.Votes, voter)
+	r.Votes = append(slices.Clone(r.Votes), voter)
 	if len(r.Votes) >= Approvals {
 		r.State, r.Ready = Approved, s.now().Add(s.Delay)
 	}
-	return s.update(ctx, op, r)
+	return s.update(ctx, op, r, note)
 }
 
 // Vouch is Approve by somebody who was named for it. Whoever was not is told that there is no such request.
-func (s *Service) Vouch(ctx context.Context, id string, by sallyport.PrincipalID) (Request, error) {
+func (s *Service) Vouch(ctx context.Context, id string, by sallyport.PrincipalID, note Note) (Request, error) {
 	named, err := s.Recoverer(ctx, by)
 	if err == nil && !named {
 		err = none("approve recovery")
@@ -163,7 +169,7 @@ func (s *Service) Vouch(ctx context.Context, id string, by sallyport.PrincipalID
 	if err != nil {
 		return Request{}, err
 	}
-	return s.Approve(ctx, id, by)
+	return s.Approve(ctx, id, by, note)
 }
 
 // Recoverer reports whether a person was named to approve recoveries.
@@ -175,19 +181,19 @@ func (s *Service) Recoverer(ctx context.Context, id sallyport.PrincipalID) (bool
 }
 
 // Cancel ends a request: by its person at any time, or by whoever else may.
-func (s *Service) Cancel(ctx context.Context, id string, by sallyport.PrincipalID) (Request, error) {
+func (s *Service) Cancel(ctx context.Context, id string, by sallyport.PrincipalID, note Note) (Request, error) {
 	const op = "cancel recovery"
 	r, err := s.open(ctx, op, id)
 	if err != nil {
 		return Request{}, err
 	}
 	r.State, r.Closed = Cancelled, by
-	return s.update(ctx, op, r)
+	return s.update(ctx, op, r, note)
 }
 
 // Claim uses an approved request up, once, after its delay: the caller then makes one enrolment link. The one who claims
 // is another person than the one who gets back in.
-func (s *Service) Claim(ctx context.Context, id string, by sallyport.PrincipalID) (Request, error) {
+func (s *Service) Claim(ctx context.Context, id string, by sallyport.PrincipalID, note Note) (Request, error) {
 	const op = "claim recovery"
 	r, err := s.open(ctx, op, id)
 	if err != nil {
@@ -197,8 +203,12 @@ func (s *Service) Claim(ctx context.Context, id string, by sallyport.PrincipalID
 	if err != nil {
 		return Request{}, err
 	}
+	member, err := s.Person(ctx, r.Member)
+	if err != nil {
+		return Request{}, err
+	}
 	switch {
-	case person == r.Member:
+	case person == member:
 		return Request{}, sallyport.E(op, sallyport.Conflict, "the person cannot claim it", "one who approved it does, and hands the link over")
 	case r.State != Approved:
 		return Request{}, sallyport.E(op, sallyport.Conflict, "it is not approved by two people", "ask them")
@@ -206,7 +216,7 @@ func (s *Service) Claim(ctx context.Context, id string, by sallyport.PrincipalID
 		return Request{}, sallyport.E(op, sallyport.Conflict, "its delay runs until "+r.Ready.Format(time.RFC3339), "come back then; until then the person can cancel it")
 	}
 	r.State, r.Closed = Done, by
-	return s.update(ctx, op, r)
+	return s.update(ctx, op, r, note)
 }
 
 // Requests returns those that a person has open.
@@ -250,7 +260,10 @@ func (s *Service) open(ctx context.Context, op, id string) (Request, error) {
 	return r, err
 }
 
-func (s *Service) update(ctx context.Context, op string, r Request) (Request, error) {
+func (s *Service) update(ctx context.Context, op string, r Request, note Note) (Request, error) {
+	if err := note(r); err != nil {
+		return Request{}, err
+	}
 	r.Version++
 	if err := s.Store.UpdateRequest(ctx, r); err != nil {
 		if sallyport.KindOf(err) == sallyport.Conflict {

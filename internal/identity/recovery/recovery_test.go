@@ -127,15 +127,15 @@ func TestOneCodeOnce(t *testing.T) {
 // Two other people, a delay, one claim.
 func TestRequest(t *testing.T) {
 	d := newDesk(t)
-	r, fresh, err := d.Ask(t.Context(), "user:ana", "user:ana", "my phone\nfell into the sea")
+	r, fresh, err := d.Ask(t.Context(), "user:ana", "user:ana", "my phone\nfell into the sea", written)
 	if err != nil || !fresh || r.State != recovery.Asked || strings.Contains(r.Why, "\n") {
 		t.Fatalf("Ask = %+v, %v", r, err)
 	}
-	if again, fresh, err := d.Ask(t.Context(), "user:ana", "user:bo", "me too"); err != nil || fresh || again.ID != r.ID {
+	if again, fresh, err := d.Ask(t.Context(), "user:ana", "user:bo", "me too", written); err != nil || fresh || again.ID != r.ID {
 		t.Errorf("asking again = %+v, %v, %v", again, fresh, err)
 	}
-	approve := func(by sallyport.PrincipalID) error { _, err := d.Approve(t.Context(), r.ID, by); return err }
-	claim := func(by sallyport.PrincipalID) error { _, err := d.Claim(t.Context(), r.ID, by); return err }
+	approve := func(by sallyport.PrincipalID) error { _, err := d.Approve(t.Context(), r.ID, by, written); return err }
+	claim := func(by sallyport.PrincipalID) error { _, err := d.Claim(t.Context(), r.ID, by, written); return err }
 	wantKind(t, "approving one's own", approve("user:ana"), sallyport.Conflict)
 	wantKind(t, "approving one's own from a second account", approve("user:ana2"), sallyport.Conflict)
 	if err := approve("user:bo"); err != nil {
@@ -167,7 +167,7 @@ func TestRequest(t *testing.T) {
 	if open, err := d.Requests(t.Context(), "user:ana"); err != nil || len(open) != 0 {
 		t.Errorf("still open: %v, %v", open, err)
 	}
-	if _, fresh, err := d.Ask(t.Context(), "user:ana", "user:ana", ""); !fresh || err != nil {
+	if _, fresh, err := d.Ask(t.Context(), "user:ana", "user:ana", "", written); !fresh || err != nil {
 		t.Errorf("a new one after it: %v, %v", fresh, err)
 	}
 }
@@ -175,49 +175,49 @@ func TestRequest(t *testing.T) {
 // Whoever asks for somebody is not one of the two; a request ends by being cancelled, also in the delay, and by itself.
 func TestRequestEnds(t *testing.T) {
 	d := newDesk(t)
-	r, _, err := d.Ask(t.Context(), "user:ana", "user:bo", "")
+	r, _, err := d.Ask(t.Context(), "user:ana", "user:bo", "", written)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Approve(t.Context(), r.ID, "user:bo"); sallyport.KindOf(err) != sallyport.Conflict {
+	if _, err := d.Approve(t.Context(), r.ID, "user:bo", written); sallyport.KindOf(err) != sallyport.Conflict {
 		t.Errorf("the asker approves: %v", err)
 	}
 	for _, by := range []sallyport.PrincipalID{"user:eve", "user:dan"} {
-		if _, err := d.Approve(t.Context(), r.ID, by); err != nil {
+		if _, err := d.Approve(t.Context(), r.ID, by, written); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if all, err := d.All(t.Context()); err != nil || len(all) != 1 || all[0].State != recovery.Approved {
 		t.Errorf("open: %+v, %v", all, err)
 	}
-	if _, err := d.Cancel(t.Context(), r.ID, "user:ana"); err != nil {
+	if _, err := d.Cancel(t.Context(), r.ID, "user:ana", written); err != nil {
 		t.Fatal(err)
 	}
 	d.at = d.at.Add(25 * time.Hour)
-	_, err = d.Claim(t.Context(), r.ID, "user:eve")
+	_, err = d.Claim(t.Context(), r.ID, "user:eve", written)
 	wantKind(t, "claiming what was cancelled", err, sallyport.Conflict)
-	_, err = d.Cancel(t.Context(), r.ID, "user:ana")
+	_, err = d.Cancel(t.Context(), r.ID, "user:ana", written)
 	wantKind(t, "cancelling twice", err, sallyport.Conflict)
 
-	late, _, err := d.Ask(t.Context(), "user:ana", "user:ana", "")
+	late, _, err := d.Ask(t.Context(), "user:ana", "user:ana", "", written)
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.at = d.at.Add(7 * 24 * time.Hour)
-	_, err = d.Approve(t.Context(), late.ID, "user:eve")
+	_, err = d.Approve(t.Context(), late.ID, "user:eve", written)
 	wantKind(t, "approving after a week", err, sallyport.Conflict)
 	for _, id := range []string{"", "R-X"} {
-		_, err = d.Approve(t.Context(), id, "user:eve")
+		_, err = d.Approve(t.Context(), id, "user:eve", written)
 		wantKind(t, "approving "+id, err, sallyport.NotFound)
 	}
-	_, _, err = d.Ask(t.Context(), "service:trainer", "user:ana", "")
+	_, _, err = d.Ask(t.Context(), "service:trainer", "user:ana", "", written)
 	wantKind(t, "recovering a service", err, sallyport.Invalid)
 }
 
 // Votes that come at the same moment are two votes or one error, never one vote that is lost.
 func TestParallelVotes(t *testing.T) {
 	d := newDesk(t)
-	r, _, err := d.Ask(t.Context(), "user:ana", "user:ana", "")
+	r, _, err := d.Ask(t.Context(), "user:ana", "user:ana", "", written)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +225,7 @@ func TestParallelVotes(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, by := range []sallyport.PrincipalID{"user:bo", "user:eve", "user:dan", "user:fay"} {
 		wg.Go(func() {
-			if _, err := d.Approve(t.Context(), r.ID, by); err == nil {
+			if _, err := d.Approve(t.Context(), r.ID, by, written); err == nil {
 				good.Add(1)
 			}
 		})
@@ -239,6 +239,55 @@ func TestParallelVotes(t *testing.T) {
 
 // noted writes a use down.
 func noted(int) error { return nil }
+
+func written(recovery.Request) error { return nil }
+
+// What cannot be written down does not happen: the request stands where it stood, and the same again goes on from there.
+func TestRequestWithoutARecord(t *testing.T) {
+	d, full := newDesk(t), errors.New("disk full")
+	unwritten := func(recovery.Request) error { return full }
+	ctx := t.Context()
+	if _, _, err := d.Ask(ctx, "user:ana2", "user:bo", "", unwritten); !errors.Is(err, full) {
+		t.Fatalf("Ask = %v", err)
+	}
+	if all, err := d.All(ctx); err != nil || len(all) != 0 {
+		t.Errorf("asked: %v, %v", all, err)
+	}
+	r, fresh, err := d.Ask(ctx, "user:ana2", "user:bo", "", written)
+	if err != nil || !fresh {
+		t.Fatalf("Ask = %v, %v", fresh, err)
+	}
+	steps := []func(recovery.Note) error{
+		func(n recovery.Note) error { _, err := d.Approve(ctx, r.ID, "user:eve", n); return err },
+		func(n recovery.Note) error { _, err := d.Approve(ctx, r.ID, "user:dan", n); return err },
+		func(n recovery.Note) error { _, err := d.Claim(ctx, r.ID, "user:eve", n); return err },
+	}
+	for i, do := range steps {
+		if i == 2 {
+			d.at = d.at.Add(25 * time.Hour)
+			if _, err := d.Claim(ctx, r.ID, "user:ana", written); sallyport.KindOf(err) != sallyport.Conflict {
+				t.Errorf("claiming for one's own second account: %v", err)
+			}
+		}
+		before, err := d.Get(ctx, r.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := do(unwritten); !errors.Is(err, full) {
+			t.Errorf("step %d: %v", i, err)
+		}
+		if _, err := d.Cancel(ctx, r.ID, "user:ana", unwritten); !errors.Is(err, full) {
+			t.Errorf("cancelling before step %d: %v", i, err)
+		}
+		after, err := d.Get(ctx, r.ID)
+		if err != nil || after.Version != before.Version || after.State != before.State || len(after.Votes) != len(before.Votes) {
+			t.Errorf("step %d made %+v of %+v, %v", i, after, before, err)
+		}
+		if err := do(written); err != nil {
+			t.Errorf("step %d: %v", i, err)
+		}
+	}
+}
 
 // A code that cannot be written down is not used up.
 func TestCodeWithoutARecord(t *testing.T) {

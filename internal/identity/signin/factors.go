@@ -8,6 +8,7 @@ import (
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/directory"
 	"sallyport/internal/identity/passkey"
+	"sallyport/internal/identity/recovery"
 	"sallyport/internal/identity/session"
 	"sallyport/internal/plumbing/secret"
 )
@@ -207,16 +208,14 @@ func (s *Service) AskRecovery(ctx context.Context, c Client, name, why string) e
 }
 
 func (s *Service) recoveryAsked(ctx context.Context, c Client, member, asker sallyport.PrincipalID, why string) error {
-	r, fresh, err := s.Recovery.Ask(ctx, member, asker, why)
-	if err != nil || !fresh {
-		return err
-	}
-	e := s.event(c, sallyport.EventRecovery, member, "", map[string]string{"what": "asked", "request": r.ID, "by": string(asker), "why": r.Why})
-	if err := s.Note(ctx, e); err != nil {
-		_, _ = s.Recovery.Cancel(context.WithoutCancel(ctx), r.ID, asker) // nobody heard of it
-		return unrecorded(err)
-	}
-	return nil
+	_, _, err := s.Recovery.Ask(ctx, member, asker, why, func(r recovery.Request) error {
+		e := s.event(c, sallyport.EventRecovery, member, "", map[string]string{"what": "asked", "request": r.ID, "by": string(asker), "why": r.Why})
+		if err := s.Note(ctx, e); err != nil {
+			return unrecorded(err)
+		}
+		return nil
+	})
+	return err
 }
 
 // CancelRecovery ends a request for the client's own account: "that was not me".
@@ -229,10 +228,10 @@ func (s *Service) CancelRecovery(ctx context.Context, c Client, id string) error
 	if err != nil || r.Member != one.Principal {
 		return sallyport.E("cancel recovery", sallyport.NotFound, "there is no such request for your account", "")
 	}
-	if _, err := s.Recovery.Cancel(ctx, id, one.Principal); err != nil {
-		return err
-	}
-	return s.note(ctx, c, sallyport.EventRecovery, one, map[string]string{"what": "cancelled", "request": id})
+	_, err = s.Recovery.Cancel(ctx, id, one.Principal, func(recovery.Request) error {
+		return s.note(ctx, c, sallyport.EventRecovery, one, map[string]string{"what": "cancelled", "request": id})
+	})
+	return err
 }
 
 // event is what is recorded of somebody outside the beginning of a session.

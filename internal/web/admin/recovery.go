@@ -33,9 +33,11 @@ func (a *API) recoveries(c *Call) (any, error) {
 	return out, err
 }
 
-// recovered notes what became of a request. The person is the event's subject: whoever follows the trail tells them.
-func (a *API) recovered(c *Call, r recovery.Request, what string) (any, error) {
-	return recoveryOut(r), a.note(c, sallyport.EventRecovery, string(r.Member), map[string]string{"what": what, "request": r.ID, "by": string(c.Permit.Who().ID)})
+// recovering notes what becomes of a request. The person is the event's subject: whoever follows the trail tells them.
+func (a *API) recovering(c *Call, what string) recovery.Note {
+	return func(r recovery.Request) error {
+		return a.note(c, sallyport.EventRecovery, string(r.Member), map[string]string{"what": what, "request": r.ID, "by": string(c.Permit.Who().ID)})
+	}
 }
 
 func (a *API) askRecovery(c *Call) (any, error) {
@@ -50,22 +52,13 @@ func (a *API) askRecovery(c *Call) (any, error) {
 	if err := a.activePerson(c, id); err != nil {
 		return nil, err
 	}
-	r, fresh, err := a.Rooms.Recovery.Ask(c.Context(), id, c.Permit.Who().ID, in.Why)
-	if err != nil {
-		return nil, err
-	}
-	if !fresh {
-		return recoveryOut(r), nil
-	}
-	return a.recovered(c, r, "asked")
+	r, _, err := a.Rooms.Recovery.Ask(c.Context(), id, c.Permit.Who().ID, in.Why, a.recovering(c, "asked"))
+	return recoveryOut(r), err
 }
 
 func (a *API) approveRecovery(c *Call) (any, error) {
-	r, err := a.Rooms.Recovery.Approve(c.Context(), c.PathValue("id"), c.Permit.Who().ID)
-	if err != nil {
-		return nil, err
-	}
-	return a.recovered(c, r, "approved")
+	r, err := a.Rooms.Recovery.Approve(c.Context(), c.PathValue("id"), c.Permit.Who().ID, a.recovering(c, "approved"))
+	return recoveryOut(r), err
 }
 
 // vouchable is what somebody who was named for it may approve, nothing for anybody else.
@@ -84,28 +77,19 @@ func (a *API) vouchRecovery(c *Call) (any, error) {
 	if p.Assurance < sallyport.MultiFactor || len(p.Actors) > 0 {
 		return nil, sallyport.E("approve recovery", sallyport.Conflict, "this takes your own proof with two factors", "run 'sallyport login --assurance aal2'")
 	}
-	r, err := a.Rooms.Recovery.Vouch(c.Context(), c.PathValue("id"), p.ID)
-	if err != nil {
-		return nil, err
-	}
-	return a.recovered(c, r, "approved")
+	r, err := a.Rooms.Recovery.Vouch(c.Context(), c.PathValue("id"), p.ID, a.recovering(c, "approved"))
+	return recoveryOut(r), err
 }
 
 func (a *API) cancelRecovery(c *Call) (any, error) {
-	r, err := a.Rooms.Recovery.Cancel(c.Context(), c.PathValue("id"), c.Permit.Who().ID)
-	if err != nil {
-		return nil, err
-	}
-	return a.recovered(c, r, "cancelled")
+	r, err := a.Rooms.Recovery.Cancel(c.Context(), c.PathValue("id"), c.Permit.Who().ID, a.recovering(c, "cancelled"))
+	return recoveryOut(r), err
 }
 
 // claimRecovery uses an approved request up and makes its one link.
 func (a *API) claimRecovery(c *Call) (any, error) {
-	r, err := a.Rooms.Recovery.Claim(c.Context(), c.PathValue("id"), c.Permit.Who().ID)
+	r, err := a.Rooms.Recovery.Claim(c.Context(), c.PathValue("id"), c.Permit.Who().ID, a.recovering(c, "link issued"))
 	if err != nil {
-		return nil, err
-	}
-	if _, err := a.recovered(c, r, "link issued"); err != nil {
 		return nil, err
 	}
 	return a.enrolment(c, r.Member)
