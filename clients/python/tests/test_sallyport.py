@@ -65,6 +65,27 @@ class TestSidecar(unittest.TestCase):
                 del os.environ["SALLYPORT_SIDECAR"], os.environ["SALLYPORT_SIDECAR_KEY"]
 
 
+class TestProxies(unittest.TestCase):
+    def test_none_is_asked_for_the_sidecar(self):
+        before = {name: os.environ.get(name) for name in ("NO_PROXY", "no_proxy", "http_proxy")}
+        os.environ.update(NO_PROXY="corp.example", http_proxy="http://127.0.0.1:9")
+        os.environ.pop("no_proxy", None)
+        try:
+            with sallyport.Sidecar() as here:
+                self.assertEqual(os.environ["NO_PROXY"], "corp.example,127.0.0.1")
+                self.assertEqual(os.environ["no_proxy"], "corp.example,127.0.0.1")
+                self.assertTrue(urllib.request.proxy_bypass("127.0.0.1"))
+                request = urllib.request.Request(here.url + "/api/v1/whoami", headers={"Authorization": "Bearer " + here.key})
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    self.assertEqual(json.load(answer)["id"], "user:ana")
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
 class TestOpenAI(unittest.TestCase):
     def test_a_key_that_is_called_for(self):
         import openai

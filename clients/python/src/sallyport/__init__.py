@@ -88,6 +88,14 @@ def anthropic_credentials(door: str, scope: str):
     return provide
 
 
+def _without_proxy(host: str) -> None:
+    """Keep requests to a host of this computer, and the key that they show, from a proxy that the environment names."""
+    present = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""  # programs that read both prefer the former
+    hosts = [h.strip() for h in present.split(",") if h.strip()]
+    if host not in hosts and hosts != ["*"]:
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join([*hosts, host])
+
+
 class Sidecar:
     """The login's doors at a loopback address: url, with /hf, /openai/v1 and the others below, and the key that opens them;
     server is the address of the server behind it.
@@ -103,6 +111,7 @@ class Sidecar:
         self.server = os.environ.get("SALLYPORT_SERVER", "")
         if not (self.url and self.key):
             self._start()
+        _without_proxy("127.0.0.1")
 
     def _start(self) -> None:
         try:
