@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
@@ -161,6 +162,14 @@ func (s *screen) shoot(name string) {
 	s.do(chromedp.EmulateViewport(1280, 900))
 }
 
+// scheme has the browser prefer light or dark.
+func (s *screen) scheme(name string) {
+	s.t.Helper()
+	if _, err := chromedp.Call(s.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // bogus has the authenticator sign something else, or not.
 func (s *screen) bogus(on bool) {
 	s.t.Helper()
@@ -219,8 +228,28 @@ func TestApprovalOnScreen(t *testing.T) {
 	s.shoot("inbox")
 	s.open("/approvals/"+x.ID, "#sign")
 	s.shoot("request")
-	for selector, want := range map[string]string{"#sentence": "user:ana wants to do model.pull on acme/fraud", "#changes": "model.pull: request → allow", "#risk": "0", "#history": "1 denied",
-		"#similar": "denied", "#need": "1", "#state": "pending"} {
+	s.scheme("dark")
+	if _, err := chromedp.Call(s.ctx, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}); err != nil {
+		t.Fatal(err)
+	}
+	s.do(chromedp.KeyEvent(kb.Tab)) // from now on the focus is shown
+	s.script(`document.querySelector("details").open = true`)
+	s.script(`document.querySelector("#reason").focus()`)
+	s.shoot("request-dark")
+	if got := strings.ReplaceAll(s.text("#hash"), "\u200b", ""); got != x.Hash {
+		t.Errorf("what is signed is shown as %q, not %s", got, x.Hash)
+	}
+	for _, selector := range []string{"#sign", "#deny", "#reason", ".after a", "summary"} { // big enough for a finger (WCAG 2.2, 2.5.8), and seen where the focus is
+		if got := s.script("document.querySelector(" + quoted(selector) + ").getBoundingClientRect().height >= 24"); got != "true" {
+			t.Errorf("%s is too small to be touched", selector)
+		}
+		if got := s.script("(e => { e.focus(); return getComputedStyle(e).outlineStyle })(document.querySelector(" + quoted(selector) + "))"); got != "solid" {
+			t.Errorf("%s shows no focus: %q", selector, got)
+		}
+	}
+	s.scheme("light")
+	for selector, want := range map[string]string{"#sentence": "ana wants to download the weights of acme/fraud", "#changes": "download the weights of acme/fraud@v1 (model.pull): refused without a grant → allowed", "#risk": "0", "#history": "1 denied",
+		"#similar": "denied", "#need": "0 of 1", "#state": "pending"} {
 		if got := s.text(selector); !strings.Contains(got, want) {
 			t.Errorf("%s shows %q, want %q", selector, got, want)
 		}
@@ -257,7 +286,7 @@ func TestApprovalOnScreen(t *testing.T) {
 	eva.fill("#for", "10m")
 	eva.fill("#why", "to compare")
 	eva.click("#submit", "#withdraw")
-	if got := eva.text("#sentence"); !strings.Contains(got, "user:eva wants to do model.pull on acme/fraud") {
+	if got := eva.text("#sentence"); !strings.Contains(got, "eva wants to download the weights of acme/fraud") {
 		t.Errorf("asked from the refusal: %q", got)
 	}
 	eva.shoot("mine")

@@ -85,7 +85,7 @@ func TestApprovalsAreSigned(t *testing.T) {
 		t.Error("another request than the one that was read")
 	}
 	review, err := r.As("rita").who.client.Review(ctx, x.ID)
-	if err != nil || !review.MayVote || !review.Sign || len(review.Gains) == 0 || review.Gains[0] != "model.pull" || !strings.Contains(review.Sentence, "user:ana wants to do model.pull on acme/fraud") {
+	if err != nil || !review.MayVote || !review.Sign || len(review.Gains) == 0 || review.Gains[0] != "model.pull" || !strings.Contains(review.Sentence, "ana wants to download the weights of acme/fraud") {
 		t.Errorf("the screen says %+v, %v", review, err)
 	}
 	if err := browsers["rita"].Approve(ctx, x.ID, x.Hash, "for the quarter"); err != nil {

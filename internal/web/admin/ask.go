@@ -309,9 +309,12 @@ func (a *API) requestOut(c *Call, r approval.Request) (api.Request, error) {
 	}
 	switch r.Topic {
 	case signed.Topic:
-		return a.keyRequestOut(out, r)
+		out, err = a.keyRequestOut(out, r)
+		out.Sentence = a.sentence(r, out)
+		return out, err
 	case grant.Topic:
 	default:
+		out.Sentence = a.sentence(r, out)
 		return out, nil // what it asks stands in the subject
 	}
 	var q asked
@@ -320,6 +323,7 @@ func (a *API) requestOut(c *Call, r approval.Request) (api.Request, error) {
 	}
 	out.Action, out.Resource, out.For, out.Why = q.Actions[0], q.Ref, (time.Duration(q.Seconds) * time.Second).String(), q.Why
 	out.Digest, out.Purpose, out.Task, out.Scope = q.Digest, q.Purpose, q.Task.String(), q.Scope
+	out.Sentence = a.sentence(r, out)
 	if r.State == approval.Approved {
 		g, err := a.Rooms.Grants.Settle(c.Context(), r.ID)
 		if sallyport.KindOf(err) == sallyport.Conflict {

@@ -9,8 +9,8 @@ import (
 
 	"sallyport"
 	"sallyport/internal/authz/approval"
-	"sallyport/internal/authz/approval/signed"
 	"sallyport/internal/authz/change"
+	"sallyport/internal/authz/explain"
 	"sallyport/internal/authz/grant"
 	"sallyport/internal/authz/whatif"
 	"sallyport/internal/web/api"
@@ -38,7 +38,7 @@ func (a *API) review(c *Call) (any, error) {
 	if out.Request, err = a.requestOut(c, r); err != nil {
 		return nil, err
 	}
-	out.Sign, out.Sentence = out.Request.Sign, a.sentence(r, out.Request)
+	out.Sign, out.Sentence = out.Request.Sign, out.Request.Sentence
 	switch {
 	case r.AskerPerson == person:
 		out.Why = "You asked for it; somebody else decides."
@@ -67,32 +67,6 @@ func (a *API) review(c *Call) (any, error) {
 	return out, a.reviewRights(r, &out)
 }
 
-// sentence says what is asked in one plain sentence.
-func (a *API) sentence(r approval.Request, x api.Request) string {
-	if r.Topic == signed.Topic {
-		edit, err := changeOf(r)
-		if err != nil {
-			return r.Subject
-		}
-		verb := "wants a passkey of theirs to sign approvals"
-		if edit.Act == signed.Remove {
-			verb = "would no longer sign approvals with the key"
-		}
-		return fmt.Sprintf("%s %s: %s. Read the key's name to each other before you say yes.", edit.Key.Person, verb, edit.Key.ID())
-	}
-	if r.Topic != grant.Topic {
-		return fmt.Sprintf("%s asks: %s.", x.Who, strings.TrimSuffix(r.Subject, "."))
-	}
-	text := fmt.Sprintf("%s wants to do %s on %s for %s", x.Who, x.Action, x.Resource, strings.TrimSuffix(x.For, "0s"))
-	if x.Task != "" {
-		text += ", at most until " + x.Task + " ends"
-	}
-	if r.AskerPerson != r.Asker {
-		text += fmt.Sprintf("; %s answers for it", r.AskerPerson)
-	}
-	return text + "."
-}
-
 // reviewAsker adds what is known of whoever asks.
 func (a *API) reviewAsker(c *Call, r approval.Request, out *api.Review) error {
 	snap, now := a.Facts.Snapshot(), a.Guard.Clock()
@@ -103,19 +77,24 @@ func (a *API) reviewAsker(c *Call, r approval.Request, out *api.Review) error {
 		out.History = append(out.History, fmt.Sprintf("Known since %s, %s, in %s.", m.Created.Format("2 January 2006"), m.State, cmp.Or(strings.Join(m.Groups, ", "), "no group")))
 	}
 	if m.Guest {
-		out.History = append(out.History, "A guest; "+string(m.Sponsor)+" vouches.")
+		out.History = append(out.History, "A guest; "+a.called(m.Sponsor)+" vouches.")
 	}
 	if m.Person != "" && m.Person != r.AskerPerson {
-		out.History = append(out.History, "Somebody else answers for the asker now than when it was asked: "+string(m.Person)+".")
+		out.History = append(out.History, "Somebody else answers for the asker now than when it was asked: "+a.called(m.Person)+".")
 	}
 	sessions, err := a.Rooms.Sessions.List(c.Context(), r.Asker)
 	if err != nil {
 		return err
 	}
+	live := 0
 	for _, s := range sessions {
 		if s.Live(now) {
+			live++
 			out.Risk = max(out.Risk, s.Risk)
 		}
+	}
+	if live == 0 && r.Asker.Kind() == sallyport.User {
+		out.History = append(out.History, "Not signed in at present, so the risk says nothing.")
 	}
 	all, err := a.Rooms.Approvals.List(c.Context(), approval.Filter{Topic: r.Topic, Newest: lookedAt})
 	if err != nil {
@@ -134,7 +113,7 @@ func (a *API) reviewAsker(c *Call, r approval.Request, out *api.Review) error {
 			like = append(like, o)
 		}
 	}
-	out.History = append(out.History, fmt.Sprintf("Asked before: %d approved, %d denied, %d expired, %d still open.", counts[approval.Approved], counts[approval.Denied], counts[approval.Expired], counts[approval.Pending]))
+	out.History = append(out.History, fmt.Sprintf("Asked before: %d approved, %d denied, %d expired, %d still open.", counts[approval.Approved]+counts[approval.Used], counts[approval.Denied], counts[approval.Expired], counts[approval.Pending]))
 	for _, o := range like[:min(len(like), mostSimilar)] {
 		x, err := a.requestOut(c, o)
 		if err != nil {
@@ -182,7 +161,7 @@ func (a *API) reviewRights(r approval.Request, out *api.Review) error {
 		if d.After == whatif.Allowed {
 			out.Gains = append(out.Gains, string(d.Action))
 		}
-		out.Changes = append(out.Changes, fmt.Sprintf("%s: %s → %s", d.Action, d.Before, d.After))
+		out.Changes = append(out.Changes, fmt.Sprintf("%s (%s): %s → %s", explain.Doing(d.Action, q.Ref), d.Action, cellWords(d.Before), cellWords(d.After)))
 	}
 	return nil
 }

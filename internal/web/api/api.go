@@ -130,8 +130,9 @@ type Request struct {
 	Votes    []Vote                `json:"votes"`
 	Grant    *Grant                `json:"grant,omitempty"` // once approved
 
-	Topic     string             `json:"topic"`   // "grant", "approver", …
-	Subject   string             `json:"subject"` // one line
+	Topic     string             `json:"topic"`    // "grant", "approver", …
+	Subject   string             `json:"subject"`  // one line, as it is signed
+	Sentence  string             `json:"sentence"` // the same in plain words
 	Groups    []sallyport.Quorum `json:"groups,omitempty"`
 	Approvers string             `json:"approvers"`        // who may vote, for people
 	Policy    string             `json:"policy,omitempty"` // version of the set in force when it was asked

@@ -80,7 +80,7 @@ type Review struct {
 	Request  Request   `json:"request"`
 	Sentence string    `json:"sentence"`
 	Gains    []string  `json:"gains"`   // rights that the asker would have and has not now
-	Changes  []string  `json:"changes"` // to cells such as "model.pull: request → allow"
+	Changes  []string  `json:"changes"` // to cells such as "download the weights of acme/fraud (model.pull): refused without a grant → allowed"
 	Risk     int       `json:"risk"`    // of the asker's riskiest live session, 0 to 100
 	History  []string  `json:"history"` // sentences about the asker
 	Similar  []Similar `json:"similar"`

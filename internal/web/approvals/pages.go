@@ -4,24 +4,37 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"sallyport"
+	"sallyport/internal/authz/explain"
 	"sallyport/internal/web/api"
 )
 
 // A line is one request in a list.
 type line struct {
 	api.Request
-	Until string
-	Yes   int
+	Until, Tone string
+	Yes         int
+}
+
+// tone is the class of the tag that tells where a request stands.
+func tone(state string) string {
+	switch state {
+	case "approved", "used":
+		return ""
+	case "pending":
+		return " wait"
+	}
+	return " bad"
 }
 
 func lines(all []api.Request) []line {
 	out := make([]line, len(all))
 	for i, r := range all {
-		out[i] = line{Request: r, Until: when(r.Expires)}
+		out[i] = line{Request: r, Until: when(r.Expires), Tone: tone(r.State)}
 		for _, v := range r.Votes {
 			if v.Yes {
 				out[i].Yes++
@@ -52,11 +65,13 @@ func (d *Door) list(v visit) error {
 // A shown is one request as its page shows it.
 type shown struct {
 	api.Review
-	Created, Expires string
-	Votes            []shownVote
-	Similar          []shownSimilar
-	Mine, Open       bool
-	Rule             string
+	Created, Expires, Until string
+	Votes                   []shownVote
+	Similar                 []shownSimilar
+	Mine, Open, Granted     bool
+	Rule, Tone, Level       string
+	Yes                     int
+	Hash, Digest            []string // in pieces, between which a line may break
 }
 
 type shownVote struct {
@@ -66,7 +81,27 @@ type shownVote struct {
 
 type shownSimilar struct {
 	api.Similar
-	Day string
+	Day, Tone, Lasting string
+}
+
+// pieces cuts a long name made of digits where a line may break.
+func pieces(s string) []string {
+	var all []string
+	for chunk := range slices.Chunk([]byte(s), 8) {
+		all = append(all, string(chunk))
+	}
+	return all
+}
+
+// level says a risk in a word.
+func level(risk int) string {
+	switch {
+	case risk >= 70:
+		return "high"
+	case risk >= 30:
+		return "raised"
+	}
+	return "low"
 }
 
 func (d *Door) show(v visit) error {
@@ -76,18 +111,30 @@ func (d *Door) show(v visit) error {
 		return err
 	}
 	s := shown{Review: x, Created: when(x.Request.Created), Expires: when(x.Request.Expires), Open: x.Request.State == "pending",
-		Mine: string(x.Request.Who.Name()) == v.name, Rule: sallyport.JoinQuorums(x.Request.Groups)}
+		Mine: string(x.Request.Who.Name()) == v.name, Rule: sallyport.JoinQuorums(x.Request.Groups), Tone: tone(x.Request.State), Level: level(x.Risk), Hash: pieces(x.Request.Hash), Digest: pieces(x.Request.Digest)}
+	if g := x.Request.Grant; g != nil {
+		s.Granted, s.Until = g.Active, when(g.Until)
+	}
 	for _, o := range x.Request.Votes {
 		word := "no"
 		if o.Yes {
-			word = "yes"
+			word, s.Yes = "yes", s.Yes+1
 		}
 		s.Votes = append(s.Votes, shownVote{By: string(o.By), Word: word, Reason: o.Reason, At: when(o.At), Signed: o.Signature != nil})
 	}
 	for _, o := range x.Similar {
-		s.Similar = append(s.Similar, shownSimilar{o, o.At.UTC().Format("2 January 2006")})
+		s.Similar = append(s.Similar, shownSimilar{o, o.At.UTC().Format("2 January 2006"), tone(o.State), lasting(o.For)})
 	}
 	return d.write(v, "request", s, x.Sign && (x.MayVote || x.Author))
+}
+
+// lasting says how long a right was asked for, "" where it was no right.
+func lasting(text string) string {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return ""
+	}
+	return "for " + explain.Lasting(d)
 }
 
 // cast counts a vote on the request of the page.
