@@ -177,8 +177,8 @@ type Violation struct {
 	Roles  [2]string // as in Conflicts
 }
 
-// Violations returns the conflicts there are. Assign and Define make none, but a
-// person who joins a group or a new pair in Conflicts can.
+// Violations returns the conflicts there are. Assign and Define make none, and CheckMoving keeps whoever joins a group from
+// making one; a new pair in Conflicts can.
 func (s *Service) Violations(ctx context.Context) ([]Violation, error) {
 	state, err := s.Store.Load(ctx)
 	if err != nil {

@@ -193,6 +193,42 @@ func (j *judge) noNewViolation(before, after State) error {
 	return nil
 }
 
+// CheckMoving refuses when a person who holds roles by after instead of by before, principal ids and "group:ORG/NAME",
+// would come by two that conflict. Whoever changes groups, or who answers for an account, asks within the change.
+func (s *Service) CheckMoving(ctx context.Context, person sallyport.PrincipalID, before, after []string) error {
+	if len(s.Conflicts) == 0 {
+		return nil
+	}
+	state, err := s.Store.Load(ctx)
+	if err != nil {
+		return err
+	}
+	was, will := state.held(before, s.now()), state.held(after, s.now())
+	for _, pair := range s.Conflicts {
+		if will[pair[0]] && will[pair[1]] && !(was[pair[0]] && was[pair[1]]) {
+			return sallyport.E("separation of duties", sallyport.Conflict, fmt.Sprintf("%s would have both %s and %s", person, pair[0], pair[1]),
+				"take one of the roles away first, or leave this to somebody else")
+		}
+	}
+	return nil
+}
+
+// held are the roles that some subjects have at a time, with those that they inherit.
+func (s State) held(subjects []string, now time.Time) map[string]bool {
+	held := map[string]bool{}
+	for _, a := range s.Assignments {
+		if !a.Active(now) || held[a.Role] {
+			continue
+		}
+		if _, ok := slices.BinarySearch(subjects, a.Subject); ok {
+			for _, name := range s.Closure(a.Role) {
+				held[name] = true
+			}
+		}
+	}
+	return held
+}
+
 // same compares what a role says.
 func (r Role) same(old Role) bool {
 	return r.Name == old.Name && slices.Equal(r.Inherits, old.Inherits)

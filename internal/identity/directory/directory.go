@@ -122,6 +122,9 @@ type Store interface {
 type Service struct {
 	Store Store
 	Now   func() time.Time
+	// Apart refuses, by an error of kind Conflict, what would give somebody rights that are kept apart; nil = nothing is.
+	// It is asked within the change, reads and writes nothing.
+	Apart func(ctx context.Context, before, after Dump) error
 }
 
 // Create adds a member, which is active unless its State is Suspended. Created and Updated are set here; an empty Person of a
@@ -149,6 +152,9 @@ func (s *Service) Create(ctx context.Context, m Member) (Member, error) {
 		if err := s.checkSponsor(ctx, op, m.Sponsor); err != nil {
 			return Member{}, err
 		}
+	}
+	if err := s.checked(ctx, func(d *Dump) { d.put(m) }); err != nil {
+		return Member{}, err
 	}
 	groups := m.Groups
 	m.Groups = nil
@@ -248,8 +254,13 @@ func (s *Service) RemoveGroup(ctx context.Context, id sallyport.PrincipalID, gro
 
 func (s *Service) update(ctx context.Context, id sallyport.PrincipalID, change func(*Member, []Group) error) error {
 	return s.Store.UpdateMember(ctx, id, func(m *Member, all []Group) error {
+		was := *m
+		was.Groups = slices.Clone(m.Groups)
 		m.Updated = s.Now().UTC().Truncate(time.Microsecond)
-		return change(m, all)
+		if err := change(m, all); err != nil || !m.gains(was) {
+			return err
+		}
+		return s.checked(ctx, func(d *Dump) { d.put(*m) })
 	})
 }
 

@@ -70,7 +70,12 @@ func (s *Service) DefineGroup(ctx context.Context, g Group) error {
 		if i := slices.IndexFunc(all, func(o Group) bool { return o.Name == g.Name }); i >= 0 {
 			g.Source, g.External = all[i].Source, all[i].External
 		}
-		return g, g.check(all)
+		if err := g.check(all); err != nil {
+			return g, err
+		}
+		return g, s.checked(ctx, func(d *Dump) {
+			d.Groups = append(slices.DeleteFunc(d.Groups, func(o Group) bool { return o.Name == g.Name }), g)
+		})
 	})
 }
 

@@ -26,6 +26,8 @@ func (s *Service) Link(ctx context.Context, id sallyport.PrincipalID, i Identity
 // It reports what changed.
 func (s *Service) Regroup(ctx context.Context, id sallyport.PrincipalID, among, want []string) (joined, left []string, err error) {
 	err = s.Store.UpdateMember(ctx, id, func(m *Member, all []Group) error {
+		was := *m
+		was.Groups = slices.Clone(m.Groups)
 		joined, left = m.regroup(among, want, all)
 		if m.State == Removed || len(joined)+len(left) == 0 {
 			joined, left = nil, nil
@@ -37,7 +39,10 @@ func (s *Service) Regroup(ctx context.Context, id sallyport.PrincipalID, among, 
 		m.Groups = slices.DeleteFunc(m.Groups, func(g string) bool { return slices.Contains(left, g) })
 		m.Groups = append(m.Groups, joined...)
 		slices.Sort(m.Groups)
-		return nil
+		if !m.gains(was) {
+			return nil
+		}
+		return s.checked(ctx, func(d *Dump) { d.put(*m) })
 	})
 	return joined, left, err
 }

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -24,6 +25,9 @@ func (s *Service) CreateGroup(ctx context.Context, o Order, in resource.Record) 
 	}
 	members, err := v.people(in.Members())
 	if err != nil {
+		return "", err
+	}
+	if err := s.mayJoin(ctx, name, members, nil); err != nil {
 		return "", err
 	}
 	r, err := s.reserve(ctx, o, in, provision.Group, name)
@@ -95,6 +99,24 @@ func (v *view) people(ids []string) ([]sallyport.PrincipalID, error) {
 	}
 	slices.Sort(all)
 	return slices.Compact(all), nil
+}
+
+// mayJoin refuses an order that would give somebody rights that are kept apart, before anything is written down: the
+// source hears why, and nobody is half in the group.
+func (s *Service) mayJoin(ctx context.Context, group string, want, now []sallyport.PrincipalID) error {
+	for _, id := range want {
+		if slices.Contains(now, id) {
+			continue
+		}
+		m, err := s.Directory.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if _, refused, err := s.Directory.Joining(ctx, m, []string{group}, nil); err != nil || refused != nil {
+			return cmp.Or(err, refused)
+		}
+	}
+	return nil
 }
 
 // A membership is who is in a group, and who is to be.
@@ -182,6 +204,9 @@ func (s *Service) writeGroup(ctx context.Context, o Order, v *view, k kept) erro
 	slices.Sort(before)
 	if string(old) == string(body) && slices.Equal(before, members) && k.match == 0 {
 		return nil
+	}
+	if err := s.mayJoin(ctx, r.Target, members, before); err != nil {
+		return err
 	}
 	r, err = s.Records.Change(ctx, r, k.match, func(x *provision.Record) error {
 		x.Name, x.External, x.Body = want.Text("displayName", ""), want.Text("externalId", ""), body

@@ -280,15 +280,19 @@ func (s *Service) join(ctx context.Context, c Client, j federation.Join, p feder
 			}
 			continue
 		}
-		if err := s.settled(ctx, c, p, sallyport.Event{Type: sallyport.EventJoined, Who: id, Detail: map[string]string{"organisation": j.Organisation, "groups": strings.Join(j.Groups, " ")}}); err != nil {
+		m := directory.Member{ID: id, Person: id, Org: j.Organisation, Display: p.Display, Email: p.Email, State: directory.Active,
+			Identities: []directory.Identity{{Issuer: p.Issuer, Subject: p.Subject}}}
+		groups, err := s.unwithheld(ctx, c, p, m, change{join: j.Groups})
+		if err != nil {
 			return directory.Member{}, err
 		}
-		m := directory.Member{ID: id, Org: j.Organisation, Display: p.Display, Email: p.Email,
-			Identities: []directory.Identity{{Issuer: p.Issuer, Subject: p.Subject}}}
+		if err := s.settled(ctx, c, p, sallyport.Event{Type: sallyport.EventJoined, Who: id, Detail: map[string]string{"organisation": j.Organisation, "groups": strings.Join(groups, " ")}}); err != nil {
+			return directory.Member{}, err
+		}
 		if _, err := s.Directory.Create(ctx, m); err != nil {
 			return directory.Member{}, err
 		}
-		if _, _, err := s.Directory.Regroup(ctx, id, nil, j.Groups); err != nil {
+		if _, _, err := s.Directory.Regroup(ctx, id, nil, groups); err != nil {
 			return directory.Member{}, err
 		}
 		return s.Directory.Get(ctx, id)
@@ -308,15 +312,41 @@ func (s *Service) move(ctx context.Context, c Client, m directory.Member, p fede
 		return err
 	}
 	joined, left := d.Regrouping(m, among, p.Groups)
+	refused := len(joined)
+	if joined, err = s.unwithheld(ctx, c, p, m, change{joined, left}); err != nil {
+		return err
+	}
+	want := p.Groups
+	if refused -= len(joined); refused > 0 {
+		want = slices.DeleteFunc(slices.Clone(want), func(g string) bool { return !slices.Contains(joined, g) && !slices.Contains(m.Groups, g) })
+	}
 	if len(joined)+len(left) == 0 {
 		return nil
 	}
 	if err := s.settled(ctx, c, p, sallyport.Event{Type: sallyport.EventMoved, Who: m.ID, Detail: map[string]string{"joined": strings.Join(joined, " "), "left": strings.Join(left, " ")}}); err != nil {
 		return err
 	}
-	_, _, err = s.Directory.Regroup(ctx, m.ID, among, p.Groups)
+	_, _, err = s.Directory.Regroup(ctx, m.ID, among, want)
 	return err
 }
+
+// A change is into which groups a sign-in brings somebody, and out of which.
+type change struct{ join, leave []string }
+
+// unwithheld are the groups that a member may join. A provider's word is not refused as a whole: somebody whom it gives what
+// is kept apart is signed in without that membership, and it is recorded, for a finding, at every sign-in until it is settled.
+func (s *Service) unwithheld(ctx context.Context, c Client, p federation.Person, m directory.Member, x change) ([]string, error) {
+	may, refused, err := s.Directory.Joining(ctx, m, x.join, x.leave)
+	if err != nil || refused == nil {
+		return may, err
+	}
+	withheld := slices.DeleteFunc(slices.Clone(x.join), func(g string) bool { return slices.Contains(may, g) })
+	return may, s.settled(ctx, c, p, sallyport.Event{Type: sallyport.EventRefused, Who: m.ID, Reasons: []string{ReasonApart},
+		Detail: map[string]string{"withheld": strings.Join(withheld, " "), "why": sallyport.PublicText(refused)}})
+}
+
+// ReasonApart is why a membership that an identity provider gives is not taken.
+const ReasonApart = "roles.apart"
 
 // settled records what an upstream's word is about to change.
 func (s *Service) settled(ctx context.Context, c Client, p federation.Person, e sallyport.Event) error {

@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,6 +55,7 @@ const (
 	PasswordSpray    = "password-spray"
 	Reported         = "reported"
 	ApprovalVoid     = "approval-void"
+	RolesApart       = "roles-apart"
 )
 
 // Rules returns every tripwire.
@@ -72,6 +74,7 @@ func Rules() []Rule {
 		{Probing, Medium, "Many requests that no route covers: somebody looks for a way in.", false, []string{"T1595"}, time.Hour, probing},
 		{PasswordSpray, Medium, "One network failed to sign in to many accounts.", false, []string{"T1110.003"}, time.Hour, spray},
 		{ApprovalVoid, High, "Something is kept as approved, and its approval does not verify: somebody wrote to the store by hand.", true, []string{"T1098", "T1565.001"}, 24 * time.Hour, onType(sallyport.EventApprovalVoid)},
+		{RolesApart, Medium, "An identity provider gives somebody a group whose roles are kept apart from theirs: they are signed in without it.", false, nil, 24 * time.Hour, withheld},
 		{Reported, High, "Somebody reported a loss, a theft or phishing.", false, nil, time.Minute, reported},
 	}
 }
@@ -154,6 +157,10 @@ func (d *Detector) apart(a, b string) bool {
 func travelled(_ *Detector, e *sallyport.Logged) (hit, bool) {
 	ok := e.Type == sallyport.EventRiskChanged && e.Who != "" && len(e.Reasons) > 0 && contains(e.Reasons, string(risk.Travel))
 	return hit{subject: string(e.Who), detail: details(e)}, ok
+}
+
+func withheld(_ *Detector, e *sallyport.Logged) (hit, bool) {
+	return hit{subject: string(e.Who), detail: details(e)}, e.Type == sallyport.EventRefused && slices.Contains(e.Reasons, "roles.apart")
 }
 
 func reported(_ *Detector, e *sallyport.Logged) (hit, bool) {

@@ -122,6 +122,7 @@ func defaults() map[string][]string {
 		detect.PasswordSpray:    {"alert"},
 		detect.Reported:         {"alert"},
 		detect.ApprovalVoid:     {"alert"},
+		detect.RolesApart:       {"alert"},
 	}
 }
 
