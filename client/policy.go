@@ -56,3 +56,8 @@ func (c *Client) ActivateAlone(ctx context.Context, s api.PolicySet) (api.Epoch,
 func (c *Client) Rollback(ctx context.Context, x api.Activation) (api.Epoch, error) {
 	return post[api.Epoch](ctx, c, request{op: "roll back policy", path: "/policy/rollback"}, x)
 }
+
+// Paths lists every chain that leads to a right, ACTION@RESOURCE, in the living directory.
+func (c *Client) Paths(ctx context.Context, right string) (api.Paths, error) {
+	return get[api.Paths](ctx, c, "paths", "/paths", url.Values{"right": {right}})
+}

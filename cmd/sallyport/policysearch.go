@@ -14,7 +14,6 @@ import (
 	"sallyport/client"
 	"sallyport/internal/authz/decision"
 	"sallyport/internal/authz/policy/blame"
-	"sallyport/internal/authz/policy/paths"
 	"sallyport/internal/authz/policy/simulate"
 	"sallyport/internal/authz/policy/world"
 )
@@ -336,50 +335,6 @@ func (a *app) blamed(x blamed) {
 	if len(x.Causes) == 0 {
 		a.line("both were answered alike")
 	}
-}
-
-func (a *app) paths() *cobra.Command {
-	var b workshop
-	var to string
-	c := &cobra.Command{
-		Use: "paths", Short: "List every chain that leads to a right, by files, without a server", Args: arguments(),
-		Long: `List every chain that leads to a right in an organisation: a role, a group, an owner, a name, an assignment, a grant, an agent,
-somebody else's account, an emergency, an edit of the policies. With a file of declared paths, exit code 2 where one is undeclared.`,
-		Example: `  sallyport paths --to model.pull@acme/fraud@v1 --policies examples/acme/policies
-  sallyport paths --to policy.activate@system --policies examples/acme/policies`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if to == "" || b.dir == "" {
-				return usage(cmd, "say --to ACTION@RESOURCE and --policies DIR")
-			}
-			t, err := paths.ParseTarget(to)
-			if err != nil {
-				return err
-			}
-			e, err := b.set()
-			if err != nil {
-				return err
-			}
-			people, err := b.people()
-			if err != nil {
-				return err
-			}
-			all, err := paths.To(e, people, t.Action, t.Resource)
-			if err != nil {
-				return err
-			}
-			return a.answer(all, func() {
-				for _, s := range all {
-					a.line("%s", s)
-				}
-			})
-		},
-	}
-	f := c.Flags()
-	f.StringVar(&to, "to", "", "the right, `ACTION@RESOURCE`")
-	f.StringVar(&b.dir, "policies", "", "`DIR` of the policies")
-	b.flags(c, "organisation", "with")
-	completeActions(c, "to")
-	return c
 }
 
 // days reads 30d, as people write longer spans.

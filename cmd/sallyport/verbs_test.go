@@ -95,6 +95,7 @@ ls
 matrix
 notices
 onboard nina --role evaluator --project acme/risk --until 2027-03-31
+paths --to policy.read@system
 policy activate $DIR/set --why x
 policy approve R-1
 policy blame D-1 D-2
@@ -175,7 +176,7 @@ logout --everywhere`, "\n")
 // alone are the verbs that ask for no decision, and why.
 var alone = map[string]string{
 	"bench": "measures this computer", "blocklist build": "a file", "demo": "a server of its own", "doctor tls": "a configuration",
-	"policy check": "files", "policy eval": "files", "policy lint": "files", "policy test": "files", "paths": "files", "matrix diff": "files", "matrix verify": "files", "routes coverage": "this program", "serve": "is the server", "version": "this program",
+	"policy check": "files", "policy eval": "files", "policy lint": "files", "policy test": "files", "matrix diff": "files", "matrix verify": "files", "routes coverage": "this program", "serve": "is the server", "version": "this program",
 	"retry": "runs another verb again", "verify log": "files", "verify receipt": "files",
 	"login": "there is nobody yet to decide about", "token": "RFC 6749 has its own refusals", "env": "tokens", "run": "tokens", "agent": "tokens", "docker-credential get": "tokens",
 	"docker-credential erase": "keeps nothing", "docker-credential list": "keeps nothing", "docker-credential store": "keeps nothing",

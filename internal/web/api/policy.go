@@ -86,3 +86,17 @@ type PolicyStatus struct {
 	Epochs  []Epoch      `json:"epochs"` // the newest first
 	Open    []Proposal   `json:"open"`   // proposals that wait for votes, or to be activated
 }
+
+// Paths are all chains that lead to a right in the living directory.
+type Paths struct {
+	Right  string    `json:"right"`  // ACTION@RESOURCE, with the version that the name resolves to
+	Policy string    `json:"policy"` // version of the set in force
+	At     time.Time `json:"at"`
+	Chains []Chain   `json:"chains"`
+}
+
+// A Chain is one way to a right.
+type Chain struct {
+	Chain string                  `json:"chain"`
+	Who   []sallyport.PrincipalID `json:"who"` // who has the right by it now; nobody where somebody must first do something
+}

@@ -273,22 +273,14 @@ func (c *Cast) Home() string { return "org:" + c.Organisation.Organisation }
 // Roles returns the names of all roles, sorted.
 func (c *Cast) Roles() []string {
 	var all []string
-	for _, r := range c.Organisation.Roles {
-		all = append(all, r.Name)
+	for _, r := range c.of("Role") {
+		all = append(all, r.ID)
 	}
-	slices.Sort(all)
 	return all
 }
 
 // Groups returns all groups, sorted.
-func (c *Cast) Groups() []policy.UID {
-	var all []policy.UID
-	for _, g := range c.Organisation.Groups {
-		all = append(all, c.group(g.Name))
-	}
-	slices.SortFunc(all, func(a, b policy.UID) int { return strings.Compare(a.ID, b.ID) })
-	return all
-}
+func (c *Cast) Groups() []policy.UID { return c.of("Group") }
 
 // Closure returns entities and all that contain them, each once.
 func (c *Cast) Closure(start ...policy.UID) []policy.Entity {

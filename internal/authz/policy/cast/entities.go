@@ -78,10 +78,7 @@ func attributes(i Item, owners bool) map[string]policy.Value {
 func (c *Cast) things() error {
 	o := c.Organisation
 	org := o.Organisation
-	c.add(uid("System", "sallyport"), nil)
-	c.resources["system"] = sallyport.Resource{Kind: sallyport.SystemKind, Class: sallyport.Restricted}
-	c.add(uid("Organisation", org), nil)
-	c.resources["org:"+org] = sallyport.Resource{Kind: sallyport.OrganisationKind, Org: org, Class: sallyport.Restricted}
+	c.place()
 	for _, e := range []string{"development", "staging", "production"} {
 		c.add(uid("Environment", e), nil)
 	}
