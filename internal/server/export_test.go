@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"sallyport/internal/audit/trail"
@@ -16,3 +17,6 @@ func StartOn(ctx context.Context, config Config, logger *slog.Logger, clock func
 
 // CloseStore takes the store away from a running server.
 func (s *Server) CloseStore() error { return s.db.Close() }
+
+// TakeTicket answers one message of a ticket's system.
+func (s *Server) TakeTicket(w http.ResponseWriter, r *http.Request) { s.takeTicket(w, r) }

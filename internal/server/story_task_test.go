@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -99,7 +100,7 @@ func TestGrantEndsWithItsTicket(t *testing.T) {
 	r.As("ana").Pull(fraud)
 	r.Want(allowed, "weights.granted")
 	id := "m-1"
-	tell := func(name, ticket, state string, key []byte, at time.Time) int {
+	message := func(name, ticket, state string, key []byte, at time.Time) *http.Request {
 		body := fmt.Sprintf(`{"ticket":%q,"state":%q}`, ticket, state)
 		stamp := strconv.FormatInt(at.Unix(), 10)
 		m := hmac.New(sha256.New, key)
@@ -111,7 +112,10 @@ func TestGrantEndsWithItsTicket(t *testing.T) {
 		q.Header.Set("Webhook-Id", id)
 		q.Header.Set("Webhook-Timestamp", stamp)
 		q.Header.Set("Webhook-Signature", "v1,"+base64.StdEncoding.EncodeToString(m.Sum(nil)))
-		a, err := r.wire.Do(q)
+		return q
+	}
+	tell := func(name, ticket, state string, key []byte, at time.Time) int {
+		a, err := r.wire.Do(message(name, ticket, state, key, at))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,6 +145,16 @@ func TestGrantEndsWithItsTicket(t *testing.T) {
 	r.As("ana").Pull(fraud)
 	r.Want(allowed, "weights.granted") // the message of that id was OPS-2's
 	id = "m-2"
+	hungUp, cancel := context.WithCancel(t.Context())
+	cancel()
+	failed := httptest.NewRecorder()
+	q := message("desk", "OPS-1", "closed", key, now).WithContext(hungUp)
+	q.SetPathValue("name", "desk")
+	if r.server.TakeTicket(failed, q); failed.Code < 500 {
+		t.Errorf("a message that could not be acted on: %d", failed.Code)
+	}
+	r.As("ana").Pull(fraud)
+	r.Want(allowed, "weights.granted")
 	if s := tell("desk", "OPS-1", "closed", key, now); s != http.StatusNoContent {
 		t.Errorf("its own closing: %d", s)
 	}

@@ -49,7 +49,7 @@ type tasks struct {
 func (s *Server) openTasks(context.Context) error {
 	s.tasks.connectors, s.tasks.silent, s.tasks.messages = map[string]*task.Connector{}, map[string]time.Time{}, map[string]time.Time{}
 	for _, t := range s.config.Tasks {
-		token, err := readSecret(t.TokenFile)
+		token, err := readSecret(t.TokenFile) // one that cannot be read is said at the start
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (s *Server) openTasks(context.Context) error {
 				transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
 			}
 		}
-		c := &task.Connector{Name: t.Name, Kind: task.Kind(t.Kind), URL: t.URL, Token: token, Key: secret.NewBytes([]byte(key.Reveal())), HTTP: client}
+		c := &task.Connector{Name: t.Name, Kind: task.Kind(t.Kind), URL: t.URL, Token: func() (secret.Text, error) { return readSecret(t.TokenFile) }, Key: secret.NewBytes([]byte(key.Reveal())), HTTP: client}
 		if err := c.Check(); err != nil {
 			return err
 		}
@@ -217,19 +217,28 @@ func (s *Server) closeTicket(r *http.Request) error {
 	if !s.tasks.first(name+"/"+closing.ID, now) {
 		return nil // sent again: it was done
 	}
-	all, err := s.rooms.grants.Active(r.Context(), now)
+	if err := s.endTicket(r.Context(), name, closing.Ticket, now); err != nil {
+		s.tasks.forget(name + "/" + closing.ID) // it is sent again: then it is done
+		return err
+	}
+	return nil
+}
+
+// endTicket ends what was granted for a ticket.
+func (s *Server) endTicket(ctx context.Context, system, ticket string, now time.Time) error {
+	all, err := s.rooms.grants.Active(ctx, now)
 	if err != nil {
 		return err
 	}
 	for _, g := range all {
-		if g.Task == nil || g.Task.Kind != grant.Ticket || g.Task.Connector != name || g.Task.Name != closing.Ticket {
+		if g.Task == nil || g.Task.Kind != grant.Ticket || g.Task.Connector != system || g.Task.Name != ticket {
 			continue
 		}
-		if err := s.endGrant(r.Context(), g, "its ticket is closed: "+g.Task.String()); err != nil {
+		if err := s.endGrant(ctx, g, "its ticket is closed: "+g.Task.String()); err != nil {
 			return err
 		}
 	}
-	return s.facts.Sync(r.Context())
+	return s.facts.Sync(ctx)
 }
 
 // first reports whether a message is new; old ones are forgotten when they could not be taken any more.
@@ -246,4 +255,11 @@ func (t *tasks) first(id string, now time.Time) bool {
 	}
 	t.messages[id] = now
 	return true
+}
+
+// forget lets a message be taken that could not be acted on.
+func (t *tasks) forget(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.messages, id)
 }

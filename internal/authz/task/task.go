@@ -19,6 +19,8 @@ import (
 	"strings"
 	"time"
 
+	strict "github.com/go-json-experiment/json"
+
 	"sallyport"
 	"sallyport/internal/plumbing/secret"
 )
@@ -43,10 +45,11 @@ const (
 
 // A Connector is one system that knows tasks. Its fields are set before its first use; methods are safe for concurrent use.
 type Connector struct {
-	Name  string
-	Kind  Kind
-	URL   string       // of MLflow and Kubernetes: where their API begins
-	Token secret.Text  // sent as a bearer token; may be zero
+	Name string
+	Kind Kind
+	URL  string // of MLflow and Kubernetes: where their API begins
+	// Token is asked each time for what is sent as a bearer token, nil or zero = none: tokens of Kubernetes are renewed in their file.
+	Token func() (secret.Text, error)
 	Key   secret.Bytes // of a ticket's system: what its messages are signed with
 	HTTP  *http.Client // may connect to URL and nowhere else
 }
@@ -115,7 +118,10 @@ func (c *Connector) job(ctx context.Context, name string) (bool, error) {
 		return true, nil
 	}
 	var answer struct {
-		Kind   string `json:"kind"`
+		Kind     string `json:"kind"`
+		Metadata struct {
+			Deleted string `json:"deletionTimestamp"` // somebody ordered its end; it stays until its pods are gone
+		} `json:"metadata"`
 		Status struct {
 			Conditions []struct {
 				Type   string `json:"type"`
@@ -129,6 +135,9 @@ func (c *Connector) job(ctx context.Context, name string) (bool, error) {
 	}
 	if answer.Kind != "Job" {
 		return false, unclear(c.Name, answer.Kind)
+	}
+	if answer.Metadata.Deleted != "" {
+		return true, nil
 	}
 	for _, x := range answer.Status.Conditions {
 		if (x.Type == "Complete" || x.Type == "Failed" || x.Type == "SuccessCriteriaMet" || x.Type == "FailureTarget") && x.Status == "True" {
@@ -150,8 +159,14 @@ func (c *Connector) get(ctx context.Context, path string, into any) (bool, error
 		return true, err
 	}
 	r.Header.Set("Accept", "application/json")
-	if !c.Token.IsZero() {
-		r.Header.Set("Authorization", "Bearer "+c.Token.Reveal())
+	if c.Token != nil {
+		token, err := c.Token()
+		if err != nil {
+			return true, sallyport.Wrap(op, sallyport.Unavailable, "the token for "+c.Name+" cannot be read", err)
+		}
+		if !token.IsZero() {
+			r.Header.Set("Authorization", "Bearer "+token.Reveal())
+		}
 	}
 	answer, err := c.HTTP.Do(r)
 	if err != nil {
@@ -209,7 +224,7 @@ func (c *Connector) Closed(r *http.Request, now time.Time) (Closing, error) {
 		Ticket string `json:"ticket"`
 		State  string `json:"state"`
 	}
-	if err := json.Unmarshal(body, &in); err != nil || in.Ticket == "" || in.State == "" {
+	if err := strict.Unmarshal(body, &in); err != nil || in.Ticket == "" || in.State == "" {
 		return Closing{}, sallyport.E(op, sallyport.Invalid, "the message names no ticket and state", `send {"ticket": "…", "state": "closed"}`)
 	}
 	return Closing{ID: id, Ticket: in.Ticket, Closed: strings.EqualFold(in.State, "closed")}, nil

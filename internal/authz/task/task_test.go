@@ -46,6 +46,7 @@ func TestStates(t *testing.T) {
 		{task.Kubernetes, 200, `{"kind":"Job","status":{"conditions":[{"type":"Complete","status":"True"}]}}`, over},
 		{task.Kubernetes, 200, `{"kind":"Job","status":{"conditions":[{"type":"Failed","status":"True"}]}}`, over},
 		{task.Kubernetes, 200, `{"kind":"Job","status":{"conditions":[{"type":"Complete","status":"False"}]}}`, running},
+		{task.Kubernetes, 200, `{"kind":"Job","metadata":{"deletionTimestamp":"2026-11-20T21:00:00Z","finalizers":["orphan"]},"status":{"active":1}}`, over},
 		{task.Kubernetes, 404, `{"kind":"Status","code":404}`, over},
 		{task.Kubernetes, 401, `{"kind":"Status","code":401}`, unclear},
 		{task.Kubernetes, 200, `{"kind":"Pod","status":{}}`, unclear},
@@ -56,7 +57,7 @@ func TestStates(t *testing.T) {
 			w.WriteHeader(test.status)
 			fmt.Fprint(w, test.body)
 		}))
-		c := &task.Connector{Name: "lab", Kind: test.kind, URL: s.URL + "/", Token: secret.NewText("t0ken"), HTTP: s.Client()}
+		c := &task.Connector{Name: "lab", Kind: test.kind, URL: s.URL + "/", Token: func() (secret.Text, error) { return secret.NewText("t0ken"), nil }, HTTP: s.Client()}
 		name, path := "9f2c", "/api/2.0/mlflow/runs/get?run_id=9f2c"
 		if test.kind == task.Kubernetes {
 			name, path = "train/job-1", "/apis/batch/v1/namespaces/train/jobs/job-1"
@@ -122,7 +123,7 @@ func TestTickets(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, body := range []string{"", "{}", `{"ticket":"OPS-1"}`, `[]`} {
+	for _, body := range []string{"", "{}", `{"ticket":"OPS-1"}`, `[]`, `{"ticket":"OPS-1","state":"open","state":"closed"}`, `{"Ticket":"OPS-1","State":"closed"}`, `{"ticket":"OPS-1","state":"closed"}{}`, "{\"ticket\":\"OPS-\xff\",\"state\":\"closed\"}"} {
 		if _, err := c.Closed(signed(key, "m", body, now), now); sallyport.KindOf(err) != sallyport.Invalid {
 			t.Errorf("%q: %v", body, err)
 		}

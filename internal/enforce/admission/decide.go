@@ -180,11 +180,12 @@ func (d *Door) principal(x *inquiry) sallyport.Principal {
 func (x *inquiry) deny(a guard.Answer, c guard.Call, q question) {
 	x.decisions = append(x.decisions, a.ID)
 	say := guard.Sentence(a, c)
+	if !a.Hidden && a.Resource.Kind == "" && c.Target.Kind == sallyport.ModelKind { // the version is not one of this environment
+		say = fmt.Sprintf("Sallyport %s: %s on %s: %s. It must stand in %s and not be retired ('sallyport show %s/%s' lists the versions).",
+			a.ID, c.Action, c.Target, a.Outcome, x.env, c.Target.Org, c.Target.Name)
+	}
 	if q.at != "" {
 		say = q.at + ": " + say
-	}
-	if !a.Hidden && a.Resource.Kind == "" && c.Target.Kind == sallyport.ModelKind {
-		say += fmt.Sprintf(" It must stand in %s and not be retired ('sallyport show %s/%s' lists the versions).", x.env, c.Target.Org, c.Target.Name)
 	}
 	x.refusals = append(x.refusals, say)
 }

@@ -127,6 +127,11 @@ func (s *Service) request(ctx context.Context, w *way, q Request) (*http.Request
 	if err != nil {
 		return nil, err
 	}
+	for name := range q.Header {
+		if httpsafe.Redirects(name) {
+			return nil, ambiguous("a field of the request asks for something else than its first line")
+		}
+	}
 	r := &http.Request{Method: q.Method, URL: u, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Host: q.Host, RemoteAddr: remote(q.IP), RequestURI: q.URI}
 	for name, values := range q.Header {
 		if !strings.EqualFold(name, TokenHeader) {

