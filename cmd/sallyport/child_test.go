@@ -82,4 +82,8 @@ func TestRunHandsSignalsOn(t *testing.T) {
 	if !slices.Contains(environment([]string{"HF_TOKEN=old", "HOME=/x"}, []sidecar.Setting{{Name: "HF_TOKEN", Value: "new"}}), "HF_TOKEN=new") {
 		t.Error("the program keeps an old token")
 	}
+	proxies := environment([]string{"NO_PROXY=corp.example", "no_proxy="}, []sidecar.Setting{{Name: "NO_PROXY", Value: "127.0.0.1"}, {Name: "no_proxy", Value: "127.0.0.1"}})
+	if !slices.Equal(proxies, []string{"NO_PROXY=corp.example,127.0.0.1", "no_proxy=127.0.0.1"}) {
+		t.Errorf("the proxies are %q", proxies)
+	}
 }

@@ -129,18 +129,23 @@ func childCode(p *os.ProcessState) int {
 
 // environment is the present one with other settings in place of those of the same name.
 func environment(present []string, settings []sidecar.Setting) []string {
-	ours := map[string]bool{}
+	ours := map[string]string{}
 	for _, s := range settings {
-		ours[s.Name] = true
+		ours[s.Name] = s.Value
 	}
 	var all []string
 	for _, line := range present {
-		if name, _, _ := strings.Cut(line, "="); !ours[name] {
+		name, value, _ := strings.Cut(line, "=")
+		own, replaced := ours[name]
+		switch {
+		case !replaced:
 			all = append(all, line)
+		case strings.EqualFold(name, "no_proxy") && value != "": // a list: what the person keeps from proxies stays so
+			ours[name] = value + "," + own
 		}
 	}
 	for _, s := range settings {
-		all = append(all, s.Name+"="+s.Value)
+		all = append(all, s.Name+"="+ours[s.Name])
 	}
 	return all
 }
