@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -117,6 +118,10 @@ func marshalled(t *testing.T, v any) string {
 func TestUX1UnseenIsUnknownEverywhere(t *testing.T) {
 	r := tell(t).As("nora")
 	const gone = "acme/gone1"
+	used, err := r.who.client.Usage(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var said [2][]string
 	for i, model := range []string{fraud, gone} {
 		note := func(text string) {
@@ -155,6 +160,22 @@ func TestUX1UnseenIsUnknownEverywhere(t *testing.T) {
 			t.Errorf("she may ask for %s: %d", model, r.last.status)
 		}
 		note(marshalled(t, r.last.api))
+		w, err := r.who.client.Why(t.Context(), r.last.decision)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := sallyport.DecodeLogged(w.Decided.Leaf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Seq, l.At, w.Decided = 0, 0, api.Entry{}
+		note(marshalled(t, w) + marshalled(t, l))
+		before := used // three calls and what she asked for were refused, and no model was used
+		r.eventually("what she did is counted", func() bool {
+			used, err = r.who.client.Usage(t.Context(), "")
+			return err == nil && used.Day.Denials == before.Day.Denials+4
+		})
+		note(strconv.FormatInt(used.Day.Models, 10))
 	}
 	for k := range said[0] {
 		if said[0][k] != said[1][k] {

@@ -29,6 +29,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -109,10 +110,11 @@ type use struct {
 	At    int64  `json:"t"` // microseconds
 }
 
-// A call is one whose bytes will count.
+// A call is one whose bytes will count, or one that asks for a right.
 type call struct {
 	Person sallyport.PrincipalID `json:"p"`
 	At     int64                 `json:"t"` // microseconds
+	Asks   bool                  `json:"a,omitempty"`
 }
 
 // Types are the events that are counted.
@@ -188,7 +190,11 @@ func (l *Ledger) count(e sallyport.Event) {
 	case sallyport.EventCompleted:
 		c, ok := l.open[e.Decision]
 		delete(l.open, e.Decision)
-		if ok && e.Delivered != nil && e.Delivered.Bytes > 0 {
+		switch {
+		case !ok || e.Delivered == nil:
+		case c.Asks && e.Delivered.Status == http.StatusNotFound: // as for what does not exist, or the counts would tell which it is
+			l.page(c.Person, e.At).add(e.At, cell{Denials: 1})
+		case !c.Asks && e.Delivered.Bytes > 0:
 			l.page(c.Person, e.At).add(e.At, cell{Bytes: e.Delivered.Bytes})
 		}
 	}
@@ -200,6 +206,12 @@ func (l *Ledger) decided(e sallyport.Event) {
 		l.page(person, e.At).add(e.At, cell{Denials: 1})
 		return
 	}
+	if e.Action == sallyport.GrantRequest { // to ask for a model is not to use it
+		if e.Decision != "" {
+			l.enter(e.Decision, call{Person: person, At: e.At, Asks: true})
+		}
+		return
+	}
 	if exporting(e.Action) {
 		l.page(person, e.At).add(e.At, cell{Exports: 1})
 	}
@@ -207,7 +219,7 @@ func (l *Ledger) decided(e sallyport.Event) {
 		l.page(person, e.At).used(model, e.At)
 	}
 	if delivering(e.Action) && e.Decision != "" {
-		l.enter(e.Decision, call{person, e.At})
+		l.enter(e.Decision, call{Person: person, At: e.At})
 	}
 }
 

@@ -276,3 +276,29 @@ func BenchmarkOf(b *testing.B) {
 		l.Of("user:ana", noon.Add(40_000*time.Minute))
 	}
 }
+
+// TestAskingTellsNothing: whether a model that somebody asks for exists and is hidden, or does not exist, their counts are
+// the same; and asking for one is no use of it.
+func TestAskingTellsNothing(t *testing.T) {
+	count := func(events ...sallyport.Event) policy.History {
+		now, store := noon, &memory{}
+		l := ledger(store, &now)
+		next(t, l)
+		if err := l.Handle(t.Context(), logged(0, events...), uint64(len(events))); err != nil {
+			t.Fatal(err)
+		}
+		return l.Of("user:ana", noon.Add(time.Second))
+	}
+	answered := func(status int) sallyport.Event {
+		e := completed(noon, "D-1", 0)
+		e.Delivered.Status = status
+		return e
+	}
+	ask := func(o sallyport.Outcome) sallyport.Event {
+		return decided(noon, "D-1", "user:ana", sallyport.GrantRequest, "acme/m@v1", o)
+	}
+	gone, hidden, good := count(ask(sallyport.Deny)), count(ask(sallyport.Allow), answered(404)), count(ask(sallyport.Allow), answered(200))
+	if hidden != gone || gone.Day.Denials != 1 || good != (policy.History{}) {
+		t.Errorf("what is not there counts as %+v, what is hidden as %+v, what may be asked for as %+v", gone, hidden, good)
+	}
+}

@@ -105,6 +105,9 @@ func waysOut(engine policy.Engine, f Facts, d sallyport.Decision) ([]sallyport.R
 		if after, ok := f.afterHolds(); ok {
 			s := newSearch(engine, after, ip)
 			s.held = true
+			if s.levers.Reads&policy.LeverHours != 0 && after.Turns == nil {
+				return ask("a hold stands until " + after.At.UTC().Format(time.RFC3339) + "; ask again then")
+			}
 			if d = s.remedied(d); d.Remedies[0].Kind == sallyport.RemedyWait {
 				return d.Remedies, d.Otherwise
 			}
@@ -174,6 +177,9 @@ func (f *Facts) afterHolds() (*Facts, bool) {
 	}
 	later := *f
 	later.At = end
+	if f.Turns != nil {
+		later.Working = f.Working != (len(f.Turns(f.At, end))%2 == 1)
+	}
 	if later.Device.Posture >= 0 {
 		later.Device.Posture += wait
 	}

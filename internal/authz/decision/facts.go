@@ -105,4 +105,11 @@ type Facts struct {
 	Question
 	// Acting are the bases of the Actors on the same resource, in their order.
 	Acting []*Basis
+	// Turns are the working hours to come. They are for ways out only: no answer depends on them, and no record has them.
+	// nil: when is worked is not known.
+	Turns Turns
 }
+
+// Turns returns the instants after from, and not after to, at which working hours begin or end, in order. It depends on
+// nothing but its arguments.
+type Turns func(from, to time.Time) []time.Time

@@ -25,7 +25,30 @@ type world struct {
 	chance *rand.Rand
 	text   map[string]string
 	engine *cedar.Engine
-	open   *cedar.Engine // compiled without what is for auditors
+	open   *cedar.Engine  // compiled without what is for auditors
+	turns  decision.Turns // of the question that was asked last
+}
+
+// office is the calendar of half of the questions: Monday to Friday, with a day off, and nights on Thursdays.
+func office(t time.Time) bool {
+	switch day := t.UTC().Weekday(); {
+	case day == time.Sunday || day == time.Saturday || t.Day() == 9:
+		return false
+	case day == time.Thursday:
+		return t.UTC().Hour() < 4 || t.UTC().Hour() >= 20
+	}
+	return t.UTC().Hour() >= 8 && t.UTC().Hour() < 18
+}
+
+// officeTurns finds them by looking at every hour.
+func officeTurns(from, to time.Time) []time.Time {
+	var turns []time.Time
+	for t := from.Truncate(time.Hour).Add(time.Hour); !t.After(to); t = t.Add(time.Hour) {
+		if office(t) != office(t.Add(-time.Hour)) {
+			turns = append(turns, t)
+		}
+	}
+	return turns
 }
 
 // Conditions in which what could be changed stands; those of %s name something that no other does.
@@ -139,6 +162,9 @@ func (w *world) ask() (*decision.Basis, decision.Question) {
 	q.Scope = pick(w, []sallyport.Scope{{"*"}, {"*"}, {"*"}, {"model.infer@acme/fraud"}})
 	q.Purpose, q.Network = pick(w, []string{"", "", "", "training", "scoring"}), pick(w, []string{"", "", "open-office", "elsewhere"})
 	q.Working, q.Bound, q.Risk = c.IntN(2) == 0, c.IntN(2) == 0, pick(w, []int{0, 0, 59, 60, 100})
+	if w.turns = nil; c.IntN(2) == 0 {
+		q.Working, w.turns = office(q.At), officeTurns
+	}
 	if c.IntN(2) == 0 {
 		q.Device = decision.Device{ID: "DV-1", Class: pick(w, []string{"standard", "admin"}), Level: 1 + c.IntN(3), OS: "linux 6.1", Encrypted: c.IntN(2) == 0,
 			Posture: pick(w, []time.Duration{-time.Second, time.Hour, 25 * time.Hour})}
@@ -147,7 +173,7 @@ func (w *world) ask() (*decision.Basis, decision.Question) {
 }
 
 // done is the question and the basis after a person has followed remedies, in their order.
-func done(t *testing.T, b *decision.Basis, q decision.Question, list []sallyport.Remedy) (*decision.Basis, decision.Question) {
+func (w *world) done(t *testing.T, b *decision.Basis, q decision.Question, list []sallyport.Remedy) (*decision.Basis, decision.Question) {
 	t.Helper()
 	c := *b
 	for _, r := range list {
@@ -161,7 +187,9 @@ func done(t *testing.T, b *decision.Basis, q decision.Question, list []sallyport
 				q.Device.Posture += at.Sub(q.At)
 			}
 			c.Holds = slices.DeleteFunc(slices.Clone(c.Holds), func(h decision.Hold) bool { return !h.Until.IsZero() && !at.Before(h.Until) })
-			q.At = at
+			if q.At = at; w.turns != nil {
+				q.Working = office(at)
+			}
 		case sallyport.RemedyScope:
 			token, _, _ := strings.Cut(strings.TrimPrefix(r.Command, "sallyport token --for "), " ")
 			q.Scope = sallyport.Scope{token}
@@ -218,19 +246,19 @@ func size() int {
 // that would not be offered if they did not exist.
 func TestEveryRemedyHelpsAndNoneIsSuperfluous(t *testing.T) {
 	const each = 250
-	kinds, ways, quiet := map[sallyport.RemedyKind]int{}, 0, 0
+	kinds, ways, quiet, opened := map[sallyport.RemedyKind]int{}, 0, 0, 0
 	denials := 0
 	for seed := uint64(1); denials < size(); seed++ {
 		w := newWorld(t, seed)
 		for n := 0; n < each && denials < size(); n++ {
 			b, q := w.ask()
-			f := decision.Facts{Basis: prepare(t, w.engine, b), Question: q}
+			f := decision.Facts{Basis: prepare(t, w.engine, b), Question: q, Turns: w.turns}
 			d := decision.Decide(w.engine, f)
 			if d.Outcome == sallyport.Allow {
 				continue
 			}
 			denials++
-			without := decision.Decide(w.open, decision.Facts{Basis: prepare(t, w.open, b), Question: q})
+			without := decision.Decide(w.open, decision.Facts{Basis: prepare(t, w.open, b), Question: q, Turns: w.turns})
 			for i, way := range append([][]sallyport.Remedy{d.Remedies}, d.Otherwise...) {
 				if len(way) == 0 {
 					t.Fatalf("an empty way out: %+v", d)
@@ -245,6 +273,9 @@ func TestEveryRemedyHelpsAndNoneIsSuperfluous(t *testing.T) {
 				ways++
 				for _, r := range way {
 					kinds[r.Kind]++
+					if at, err := time.Parse(time.RFC3339Nano, strings.TrimPrefix(r.Text, "wait until ")); r.Kind == sallyport.RemedyWait && err == nil && w.turns != nil && office(at) != office(q.At) {
+						opened++
+					}
 				}
 				w.tryWay(t, b, q, d, way)
 				if without.Outcome != sallyport.Allow && !offered(without, way) {
@@ -257,7 +288,7 @@ func TestEveryRemedyHelpsAndNoneIsSuperfluous(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d denials, %d ways out, %d with nobody but somebody to ask; %v", denials, ways, quiet, kinds)
+	t.Logf("%d denials, %d ways out, %d with nobody but somebody to ask, %d waits over a turn of working hours; %v", denials, ways, quiet, opened, kinds)
 	if denials < 5_000 {
 		return // too few for every kind to be among them
 	}
@@ -267,13 +298,16 @@ func TestEveryRemedyHelpsAndNoneIsSuperfluous(t *testing.T) {
 			t.Errorf("no denial had the way out %q", k)
 		}
 	}
+	if opened == 0 {
+		t.Error("no way out waits for working hours")
+	}
 }
 
 // tryWay does what a way says, and every part of it.
 func (w *world) tryWay(t *testing.T, b *decision.Basis, q decision.Question, d sallyport.Decision, way []sallyport.Remedy) {
 	t.Helper()
 	answer := func(list []sallyport.Remedy) sallyport.Decision {
-		b2, q2 := done(t, b, q, list)
+		b2, q2 := w.done(t, b, q, list)
 		return decision.Judge(w.engine, decision.Facts{Basis: prepare(t, w.engine, b2), Question: q2})
 	}
 	if after := answer(way); after.Outcome != sallyport.Allow {

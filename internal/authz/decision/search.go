@@ -18,6 +18,7 @@ const (
 	maxSituations = 16      // purposes, networks and times that are tried
 	maxWays       = 3       // that are offered
 	maxWait       = 31 * 24 * time.Hour
+	maxTurns      = 4 // beginnings and ends of working hours that are tried
 )
 
 // A search is one question with the ways to ask it that are tried.
@@ -32,6 +33,7 @@ type search struct {
 	places []place
 	tried  map[way]bool // what the open policies say
 	whole  map[way]bool // what all of them say
+	turns  []time.Time  // of working hours, within reach
 	tries  int
 	most   int // tries
 	found  []way
@@ -115,6 +117,7 @@ func (s *search) query(w way) (policy.Query, *Question) {
 		if f.Device.Posture >= 0 {
 			f.Device.Posture += then.Sub(f.At)
 		}
+		f.Working = s.working(then)
 		f.At = then
 	}
 	if w.level > 0 {
@@ -226,13 +229,22 @@ func (s *search) situations() []way {
 	return list[:min(len(list), maxSituations)]
 }
 
+// working reports whether is worked at an instant to come: the hours turn from what they are at the question's.
+func (s *search) working(then time.Time) bool {
+	passed, at := slices.BinarySearchFunc(s.turns, then, time.Time.Compare)
+	if at {
+		passed++
+	}
+	return s.facts.Working != (passed%2 == 1)
+}
+
 // waits are the instants within reach at which a policy's answer may turn, and at which a grant begins.
 func (s *search) waits() []time.Time {
 	var list []time.Time
 	for _, g := range s.facts.Grants {
 		list = append(list, g.From)
 	}
-	if s.levers.Reads&policy.LeverTime != 0 && s.levers.Reads&policy.LeverHours == 0 {
+	if s.levers.Reads&policy.LeverTime != 0 {
 		list = append(list, s.levers.Instants...)
 		midnight := s.facts.At.Truncate(24 * time.Hour)
 		for _, d := range s.levers.Days {
@@ -244,7 +256,11 @@ func (s *search) waits() []time.Time {
 		}
 	}
 	if s.levers.Reads&policy.LeverHours != 0 {
-		list = nil // what hours are worked then is not among the facts
+		if s.facts.Turns == nil {
+			return nil // what hours are worked then is not known
+		}
+		s.turns = s.facts.Turns(s.facts.At, s.facts.At.Add(maxWait))
+		list = append(list, s.turns[:min(len(s.turns), maxTurns)]...)
 	}
 	list = slices.DeleteFunc(list, func(t time.Time) bool {
 		return !t.After(s.facts.At) || t.Sub(s.facts.At) > maxWait

@@ -42,7 +42,8 @@ const (
 // Of explains d, which engine made of f, to an audience. Whether they may be that audience is the door's to find out.
 func Of(engine policy.Engine, f decision.Facts, d sallyport.Decision, to Audience) policy.Explanation {
 	x := policy.Explanation{For: string(to), Refused: refused(engine, f, d)}
-	if to != Auditor && d.Outcome != sallyport.Allow && !decision.Knowable(engine, f) {
+	// That somebody may ask for a right on a thing does not tell them that it is there.
+	if to != Auditor && (d.Outcome != sallyport.Allow || f.Action == sallyport.GrantRequest) && !decision.Knowable(engine, f) {
 		return Hidden()
 	}
 	explainer, ok := engine.(policy.Explainer)

@@ -81,6 +81,46 @@ func minutes(s string) (int, bool) {
 // Known reports whether the calendar has hours at all.
 func (c Calendar) Known() bool { return c.zone != nil }
 
+// Turns returns the instants after from, and not after to, at which working hours begin or end, in order. It looks at no
+// more than 40 days.
+func (c Calendar) Turns(from, to time.Time) []time.Time {
+	if c.zone == nil {
+		return nil
+	}
+	const most = 40
+	if last := from.AddDate(0, 0, most); to.After(last) {
+		to = last
+	}
+	var maybe []time.Time
+	y, m, d := from.In(c.zone).Date()
+	for day := -1; day <= most+1; day++ { // where clocks are put forward or back an hour may come twice, or never
+		midnight := time.Date(y, m, d+day, 0, 0, 0, 0, c.zone)
+		if midnight.After(to.Add(2 * time.Hour)) {
+			break
+		}
+		_, change := midnight.ZoneBounds()
+		maybe = append(maybe, midnight, change)
+		for _, minute := range []int{c.from, c.to} {
+			at := time.Date(y, m, d+day, 0, minute, 0, 0, c.zone)
+			maybe = append(maybe, at)
+			for _, shift := range []time.Duration{30 * time.Minute, time.Hour} {
+				if change.Sub(at).Abs() < 24*time.Hour {
+					maybe = append(maybe, at.Add(-shift), at.Add(shift))
+				}
+			}
+		}
+	}
+	slices.SortFunc(maybe, time.Time.Compare)
+	var turns []time.Time
+	for i, t := range maybe {
+		if i > 0 && t.Equal(maybe[i-1]) || !t.After(from) || t.After(to) || c.Working(t) == c.Working(t.Add(-time.Nanosecond)) {
+			continue
+		}
+		turns = append(turns, t.UTC())
+	}
+	return turns
+}
+
 // Working reports whether t is within the working hours, by the clocks on the walls of
 // the calendar's time zone.
 func (c Calendar) Working(t time.Time) bool {

@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -58,5 +59,43 @@ func TestCalendarRefuses(t *testing.T) {
 		if _, err := ParseCalendar(h); err == nil || sallyport.KindOf(err) != sallyport.Invalid && sallyport.KindOf(err) != sallyport.TooLarge {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestTurns: the turns of a calendar are where looking at every quarter of an hour finds them, also where clocks are put forward or
+// back, at night, at midnight or by half an hour.
+func TestTurns(t *testing.T) {
+	from := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, zone := range []string{"UTC", "Europe/Vienna", "America/Havana", "Australia/Lord_Howe", "America/New_York", "Pacific/Apia"} {
+		for _, hours := range []string{"08:00-18:00", "00:00-24:00", "00:30-02:15", "01:45-23:45"} {
+			for _, days := range [][]string{{"mon", "tue", "wed", "thu", "fri"}, {"sun"}, {"sat", "sun"}, {"sun", "mon", "tue", "wed", "thu", "fri", "sat"}} {
+				c, err := ParseCalendar(Hours{Zone: zone, Days: days, Hours: hours, Holidays: []string{"2026-03-31", "2026-10-26"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, begin := range []time.Time{from.AddDate(0, 2, 5), from.AddDate(0, 9, 3), from.AddDate(0, 6, 0).Add(15 * time.Hour)} {
+					end := begin.AddDate(0, 0, 31)
+					var want []time.Time
+					for at := begin.Add(15 * time.Minute); !at.After(end); at = at.Add(15 * time.Minute) {
+						if c.Working(at) != c.Working(at.Add(-15*time.Minute)) {
+							want = append(want, at)
+						}
+					}
+					if got := c.Turns(begin, end); !slices.EqualFunc(got, want, time.Time.Equal) {
+						t.Fatalf("%s, %s on %v from %s:\n%v, want\n%v", zone, hours, days, begin, got, want)
+					}
+				}
+			}
+		}
+	}
+	if got := (Calendar{}).Turns(from, from.AddDate(1, 0, 0)); len(got) != 0 {
+		t.Errorf("without hours: %v", got)
+	}
+	daily, err := ParseCalendar(Hours{Zone: "UTC", Days: []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}, Hours: "08:00-18:00"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := daily.Turns(from, from.AddDate(900, 0, 0)); len(got) == 0 || len(got) > 100 {
+		t.Errorf("for ages it looks at %d turns", len(got))
 	}
 }

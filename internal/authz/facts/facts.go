@@ -22,6 +22,7 @@ import (
 
 	"sallyport"
 	"sallyport/internal/artifact/catalog"
+	"sallyport/internal/authz/decision"
 	"sallyport/internal/authz/grant"
 	"sallyport/internal/authz/hold"
 	"sallyport/internal/authz/policy"
@@ -89,6 +90,7 @@ type Keeper struct {
 	sources Sources
 	clock   func() time.Time
 	logger  *slog.Logger
+	turns   decision.Turns // of the calendar
 
 	reload    sync.Mutex // one reload at a time
 	applied   int64      // newest change in the snapshot; under reload
@@ -101,7 +103,7 @@ type Keeper struct {
 
 // Open reads everything once and returns a keeper of it under engine.
 func Open(ctx context.Context, s Sources, engine policy.Engine, clock func() time.Time, logger *slog.Logger) (*Keeper, error) {
-	k := &Keeper{sources: s, clock: clock, logger: logger, changed: make(chan struct{})}
+	k := &Keeper{sources: s, clock: clock, logger: logger, changed: make(chan struct{}), turns: s.Calendar.Turns}
 	empty := &Snapshot{engine: engine, keeper: k}
 	newest, err := s.Latest(ctx)
 	if err != nil {

@@ -34,6 +34,15 @@ func (s *Snapshot) Question(p sallyport.Principal, at time.Time, ip string) deci
 	return q
 }
 
+// Turns are the working hours to come, for ways out of a decision that was made when Working was what it says; nil where
+// the calendar has changed since.
+func (s *Snapshot) Turns(q decision.Question) decision.Turns {
+	if s.keeper.sources.Calendar.Working(q.At) != q.Working {
+		return nil
+	}
+	return s.keeper.turns
+}
+
 // History is what the person behind a principal did before a time, as far as the trail
 // was read.
 func (s *Snapshot) History(id sallyport.PrincipalID, at time.Time) policy.History {
@@ -75,7 +84,7 @@ func (s *Snapshot) Devices() device.Index { return s.devices }
 // Facts are all facts about a call by p on x: the question as Question knows it, and
 // what is known of p and of everybody who acts on its behalf.
 func (s *Snapshot) Facts(p sallyport.Principal, x sallyport.Resource, at time.Time, ip string) (decision.Facts, error) {
-	f := decision.Facts{Question: s.Question(p, at, ip)}
+	f := decision.Facts{Question: s.Question(p, at, ip), Turns: s.keeper.turns}
 	var err error
 	if f.Basis, err = s.Basis(p, x); err != nil || len(p.Actors) == 0 {
 		return f, err

@@ -90,6 +90,7 @@ func (a *API) explained(c *Call, w api.Why, l sallyport.Logged, to explain.Audie
 	if err != nil {
 		return w, err
 	}
+	f.Turns = a.Facts.Snapshot().Turns(f.Question)
 	d := decision.Decide(engine, f)
 	x := explain.Of(engine, f, d, to)
 	w.Explained = &x
