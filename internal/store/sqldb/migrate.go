@@ -26,8 +26,9 @@ type migration struct {
 	text   string
 }
 
-// migrate applies what the database lacks, each migration in a transaction of
-// its own, and refuses a database whose past is not ours.
+// migrate applies what the database lacks, and refuses a database whose past is
+// not ours. A new database is made in one transaction, whole or not at all; an old
+// one takes each migration in a transaction of its own.
 func (db *DB) migrate(ctx context.Context) error {
 	known, err := loadMigrations(migrationFiles)
 	if err != nil {
@@ -40,7 +41,7 @@ func (db *DB) apply(ctx context.Context, known []migration) error {
 	for more := true; more; {
 		err := db.alone(ctx, func(ctx context.Context, tx *sql.Tx) error {
 			var err error
-			more, err = db.migrateOne(ctx, tx, known)
+			more, err = db.migrateSome(ctx, tx, known)
 			return err
 		})
 		if err != nil {
@@ -50,8 +51,9 @@ func (db *DB) apply(ctx context.Context, known []migration) error {
 	return nil
 }
 
-// migrateOne applies the first missing migration, and says whether there was one.
-func (db *DB) migrateOne(ctx context.Context, tx *sql.Tx, known []migration) (bool, error) {
+// migrateSome applies the first missing migration, to a new database all of them,
+// and says whether there was one.
+func (db *DB) migrateSome(ctx context.Context, tx *sql.Tx, known []migration) (bool, error) {
 	if db.postgres {
 		if _, err := exec(ctx, tx, "SET LOCAL statement_timeout = 0"); err != nil {
 			return false, err
@@ -65,20 +67,27 @@ func (db *DB) migrateOne(ctx context.Context, tx *sql.Tx, known []migration) (bo
 	if err != nil {
 		return false, err
 	}
-	next, err := nextMigration(known, applied)
-	if err != nil || next == nil {
+	missing, err := missingMigrations(known, applied)
+	if err != nil || len(missing) == 0 {
 		return false, err
 	}
-	if _, err := tx.ExecContext(ctx, db.translate(next.text)); err != nil {
-		return false, sallyport.Wrap("migrate store", sallyport.KindOf(fault(err)), next.name, err)
+	if len(applied) > 0 {
+		missing = missing[:1]
 	}
-	_, err = exec(ctx, tx, "INSERT INTO migration (number, name, sum) VALUES ($1, $2, $3)", next.number, next.name, next.sum)
-	return true, err
+	for _, m := range missing {
+		if _, err := tx.ExecContext(ctx, db.translate(m.text)); err != nil {
+			return false, sallyport.Wrap("migrate store", sallyport.KindOf(fault(err)), m.name, err)
+		}
+		if _, err := exec(ctx, tx, "INSERT INTO migration (number, name, sum) VALUES ($1, $2, $3)", m.number, m.name, m.sum); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
-// nextMigration compares the past of a database with what is known. It returns
-// the first migration that is missing, nil when none is.
-func nextMigration(known, applied []migration) (*migration, error) {
+// missingMigrations compares the past of a database with what is known, and
+// returns what is missing.
+func missingMigrations(known, applied []migration) ([]migration, error) {
 	const op = "migrate store"
 	for i, old := range applied {
 		switch {
@@ -93,10 +102,7 @@ func nextMigration(known, applied []migration) (*migration, error) {
 				"use the program that made this database")
 		}
 	}
-	if len(applied) == len(known) {
-		return nil, nil
-	}
-	return &known[len(applied)], nil
+	return known[len(applied):], nil
 }
 
 func scanMigration(row scanner) (m migration, err error) {

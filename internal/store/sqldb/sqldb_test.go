@@ -131,6 +131,8 @@ func TestMigrations(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, open func() *sqldb.DB) {
 		db, other := open(), open()
 		must(t, db.Forget(t.Context()))
+		half := map[string]string{"0001_a.sql": "CREATE TABLE t1 (a BIGINT)", "0002_b.sql": "not SQL"}
+		wantError(t, "half of a new database", db.MigrateTo(t.Context(), half), sallyport.Other, "0002_b.sql") // nothing of it stays
 		one := map[string]string{"0001_a.sql": "CREATE TABLE t1 (a BIGINT); INSERT INTO t1 VALUES (1)"}
 		two := map[string]string{"0001_a.sql": one["0001_a.sql"], "0003_c.sql": "CREATE TABLE t3 (a BIGINT)"}
 		must(t, db.MigrateTo(t.Context(), one))
