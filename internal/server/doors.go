@@ -112,7 +112,7 @@ func (s *Server) openGateways(mux *http.ServeMux) error {
 	if err != nil {
 		return err
 	}
-	own, err := native.New(s.vault)
+	own, err := native.New(s.vault, s.guard)
 	if err != nil {
 		return err
 	}

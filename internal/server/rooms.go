@@ -88,7 +88,7 @@ func (s *Server) openRooms(ctx context.Context) error {
 		return err
 	}
 	r.roles = &role.Service{Store: s.db.Role(), Clock: s.clock, Rand: rand.Reader, People: r.people, Administrator: Administrator,
-		Machines: r.machines, Conflicts: s.config.Separate, OnSystem: []string{auditors}}
+		Machines: r.machines, Conflicts: s.config.Separate, OnSystem: []string{auditors, proposers}}
 	r.directory.Apart = r.apart
 	if err := s.openApprovals(ctx); err != nil {
 		return err

@@ -21,8 +21,12 @@ type Workloads struct {
 	AuthorityPEM string   `yaml:"authority_pem"` // file of the authorities that vouch for them; "" = the system's
 }
 
-// auditors is the one role that a service may hold on the system: what copies the log needs it there.
-const auditors = "auditor"
+// The roles that a service may hold on the system: what copies the log, and what proposes policies from their repository,
+// need them there. They give no more than the policies say.
+const (
+	auditors  = "auditor"
+	proposers = "policy-ci"
+)
 
 func (w Workloads) below(dir string) Workloads {
 	if w.AuthorityPEM != "" && !filepath.IsAbs(w.AuthorityPEM) {

@@ -45,7 +45,15 @@ serving if {
 	action({"identity.read"})
 }
 
+serving if {
+	input.principal["in"].Role["policy-ci"]
+	input.resource.type == "System"
+	action({"policy.propose"})
+}
+
 # governing.cedar
+hold("pipeline.propose") if input.principal.type == "Service"
+
 hold("owner.protect") if input.principal.attrs.person in input.resource.attrs.owners
 
 hold("auditors.only-read") if not action({"audit.read", "token.issue", "server.read"})

@@ -56,15 +56,24 @@ func (x *Index) spread(c sallyport.Class, heirs map[*Version][]*Version) {
 	}
 }
 
-// origin finds what somebody named as an origin: the version that it is, or the class
-// of what has no versions; neither for what is not here.
-func (x *Index) origin(o Origin) (sallyport.Class, *Version) {
+// Names is what an origin names in a catalog, pinned where it was; ok is false for a name that no catalog has.
+func (o Origin) Names() (ref sallyport.Ref, ok bool) {
 	name := o.Ref
 	if o.Kind == "dataset" && !strings.HasPrefix(name, "dataset:") {
 		name = "dataset:" + name
 	}
 	ref, err := sallyport.ParseRef(name)
-	if err != nil {
+	if err == nil && ref.Kind == sallyport.ModelKind && o.Digest != "" { // what was pinned is what went in, wherever its name points now
+		ref.Revision = "sha256:" + strings.TrimPrefix(o.Digest, "sha256:")
+	}
+	return ref, err == nil
+}
+
+// origin finds what somebody named as an origin: the version that it is, or the class
+// of what has no versions; neither for what is not here.
+func (x *Index) origin(o Origin) (sallyport.Class, *Version) {
+	ref, ok := o.Names()
+	if !ok {
 		return "", nil
 	}
 	key := ref.Org + "/" + ref.Name
@@ -77,9 +86,6 @@ func (x *Index) origin(o Origin) (sallyport.Class, *Version) {
 	m := x.models[key]
 	if m == nil || ref.Kind != sallyport.ModelKind {
 		return "", nil
-	}
-	if o.Digest != "" { // what was pinned is what went in, wherever its name points now
-		ref.Revision = "sha256:" + strings.TrimPrefix(o.Digest, "sha256:")
 	}
 	if v := x.anyVersion(m, ref.Revision); v != nil {
 		return "", v

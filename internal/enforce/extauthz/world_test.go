@@ -54,7 +54,7 @@ func upstreams(t testing.TB, w *guardtest.World) []extauthz.Upstream {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := native.New(nil)
+	own, err := native.New(nil, w.Guard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -400,6 +400,15 @@ func (f *finder) changes() error {
 			return nil
 		}
 	}
+	for _, r := range f.cast.Roles() { // programs propose where they may; who approves and activates is somebody
+		ok, err := f.may(somebody{kind: "Service", roles: []string{r}}, sallyport.PolicyPropose, "system")
+		if err != nil {
+			return err
+		}
+		if ok {
+			chain[0] = append(chain[0], r+" as Service")
+		}
+	}
 	f.add("policy: proposed by %s, approved by %s, activated by %s", strings.Join(chain[0], " or "), strings.Join(chain[1], " or "), strings.Join(chain[2], " or "))
 	return nil
 }

@@ -74,7 +74,7 @@ func TestAZ17UndeclaredChains(t *testing.T) {
 		"everybody": {`permit (principal is User, action == Action::"model.pull", resource);`, "anybody: every User"},
 		"approving": {`permit (principal in Role::"operator", action == Action::"grant.approve", resource);`, "grant: to anybody who asks, approved by operator or security-reviewer"},
 		"assigning": {`permit (principal in Role::"operator", action == Action::"identity.administer", resource is System);`, "assignment: operator makes somebody model-developer"},
-		"policies":  {`permit (principal in Role::"operator", action == Action::"policy.approve", resource);`, "policy: proposed by administrator, approved by operator or security-reviewer, activated by administrator"},
+		"policies":  {`permit (principal in Role::"operator", action == Action::"policy.approve", resource);`, "policy: proposed by administrator or policy-ci as Service, approved by operator or security-reviewer, activated by administrator"},
 		"emergency": {`permit (principal in Role::"break-glass-data", action == Action::"model.pull", resource);`, "break-glass: break-glass-data"},
 		"a program": {`permit (principal in Role::"auditor", action == Action::"model.pull", resource);`, "role: auditor as Service"},
 	} {

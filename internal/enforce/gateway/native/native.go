@@ -20,6 +20,7 @@ import (
 	"sallyport/internal/artifact/format"
 	"sallyport/internal/artifact/vault"
 	"sallyport/internal/enforce/gateway"
+	"sallyport/internal/enforce/guard"
 	"sallyport/internal/enforce/obligation"
 	"sallyport/internal/web/api"
 )
@@ -37,13 +38,14 @@ const (
 // Native is the dialect. It is a gateway.Protocol, safe for concurrent use.
 type Native struct {
 	vault  *vault.Vault
+	guard  *guard.Guard
 	routes gateway.Routes
 }
 
-// New returns the dialect over v.
-func New(v *vault.Vault) (*Native, error) {
+// New returns the dialect over v, for callers of g.
+func New(v *vault.Vault, g *guard.Guard) (*Native, error) {
 	routes, err := gateway.ParseRoutes(routesTable)
-	return &Native{vault: v, routes: routes}, err
+	return &Native{vault: v, guard: g, routes: routes}, err
 }
 
 // Name is the door's name in records.
@@ -112,6 +114,9 @@ func (n *Native) begin(d *gateway.Delivery) error {
 		TrainedBy sallyport.PrincipalID `json:"trainedBy"`
 	}
 	if err := readJSON(d, maxDeclare, &in); err != nil {
+		return err
+	}
+	if err := n.mayName(d.Permit, in.Lineage); err != nil {
 		return err
 	}
 	u, err := n.vault.Begin(d.Permit, in.Files, vault.Made{From: in.Lineage, TrainedBy: in.TrainedBy})

@@ -229,7 +229,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("PUT", "/v1/acme/fraud/uploads/abc/files", "path=a.md&offset=0")
 	f.Add("GET", "/v1/acme/fraud/versions/sha256:"+strings.Repeat("a", 64), "")
 	f.Add("DELETE", "/v1/%61cme/fraud/uploads/..%2f..", "%zz")
-	n, err := New(nil)
+	n, err := New(nil, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -255,7 +255,7 @@ func FuzzRead(f *testing.F) {
 
 // TestRefusalIsJSON for every kind of refusal.
 func TestRefusalIsJSON(t *testing.T) {
-	n, err := New(nil)
+	n, err := New(nil, nil)
 	must(t, err)
 	for _, status := range []int{400, 401, 403, 404, 409, 413, 429, 503} {
 		rec := httptest.NewRecorder()

@@ -92,7 +92,7 @@ func newWorld(t testing.TB) *world {
 		Keys:    &keyring.Ring{Store: db.Keyring(), Wrapper: wrapper, Random: rand.Reader},
 		Uploads: filepath.Join(data, "uploads"), Random: rand.Reader, Now: time.Now, Sync: w.facts.Sync})
 	must(t, err)
-	dialect, err := New(v)
+	dialect, err := New(v, w.guard)
 	must(t, err)
 	w.server = httptest.NewServer(gateway.New(gateway.Door{Protocol: dialect, Guard: w.guard, Prefix: "/vault", Audience: "here", Help: "here", Logger: discard}, 100))
 	t.Cleanup(w.server.Close)
