@@ -12,6 +12,7 @@ import (
 
 	"sallyport"
 	"sallyport/client"
+	"sallyport/internal/audit/trail"
 	"sallyport/internal/web/api"
 )
 
@@ -258,5 +259,71 @@ func TestA11CookiesOpenNoAPI(t *testing.T) {
 	}
 	if _, err := rita.client.Who(t.Context()); err != nil {
 		t.Errorf("rita was signed out by another site: %v", err)
+	}
+}
+
+// AZ-15: rights without an end are counted, of each kind that a directory has, and what ends by itself or with its account
+// is not one of them.
+func TestStandingRights(t *testing.T) {
+	r := tellAnew(t, trail.Files{})
+	ctx, adam := t.Context(), r.As("adam").who.client
+	now := r.clock.Now()
+	must := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range []api.Member{
+		{ID: "user:stan", Org: "acme", Groups: []string{"acme/staff"}},
+		{ID: "user:stan.two", Person: "user:stan", Org: "acme"},
+		{ID: "service:stan-bot", Person: "user:stan", Org: "acme", Purpose: "counts", Ends: now.Add(24 * time.Hour)},
+		{ID: "user:gus", Org: "acme", Guest: true, Sponsor: "user:stan", Ends: now.Add(24 * time.Hour)},
+	} {
+		must(adam.AddPerson(ctx, m))
+	}
+	for _, a := range []api.Assignment{
+		{Subject: "user:stan", Role: "reader", Scope: "project:acme/risk"}, // without end
+		{Subject: "group:acme/staff", Role: "evaluator", Scope: "project:acme/risk"},
+		{Subject: "user:stan", Role: "operator", Scope: "project:acme/risk", Until: now.Add(time.Hour)},
+		{Subject: "user:stan.two", Role: "reader", Scope: "project:acme/risk"},
+		{Subject: "service:stan-bot", Role: "reader", Scope: "project:acme/risk"},
+		{Subject: "user:gus", Role: "reader", Scope: "project:acme/risk"},
+	} {
+		must(adam.Assign(ctx, a))
+	}
+	x := r.As("ana").Request(sallyport.ModelPull, fraud, "5m")
+	r.As("rita").Approve(x)
+	all := func() map[sallyport.PrincipalID]api.Standing {
+		t.Helper()
+		by := map[sallyport.PrincipalID]api.Standing{}
+		list, err := r.As("rita").who.client.Standing(ctx)
+		must(nil, err)
+		for i, s := range list {
+			if by[s.Who] = s; i > 0 && list[i-1].Standing < s.Standing || s.Standing != len(s.Rights) {
+				t.Errorf("not the most first, or not all of them: %+v", list)
+			}
+		}
+		return by
+	}
+	by := all()
+	for who, want := range map[sallyport.PrincipalID][2]int{"user:stan.two": {1, 0}, "service:stan-bot": {0, 1}, "user:gus": {0, 1}} {
+		if got := by[who]; got.Standing != want[0] || got.Ending != want[1] {
+			t.Errorf("%s: %+v, want %d standing and %d ending", who, got, want[0], want[1])
+		}
+	}
+	stan := by["user:stan"]
+	if !slices.Contains(stan.Rights, "reader on project:acme/risk") || !slices.Contains(stan.Rights, "evaluator on project:acme/risk by group:acme/staff") || stan.Ending != 1 || by["user:stan.two"].Person != "user:stan" {
+		t.Errorf("stan: %+v, %+v", stan, by["user:stan.two"])
+	}
+	if by["user:ana"].Ending == 0 {
+		t.Errorf("a grant counts as nothing: %+v", by["user:ana"])
+	}
+	r.Later(2 * time.Hour)
+	if got := all()["user:stan"]; got.Ending != 0 || got.Standing != stan.Standing {
+		t.Errorf("after the end of one: %+v", got)
+	}
+	if _, err := r.As("ana").who.client.Standing(ctx); err == nil {
+		t.Error("whoever may not read the log counts others' rights")
 	}
 }

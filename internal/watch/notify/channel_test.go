@@ -19,11 +19,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/mail"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"sallyport/internal/plumbing/httpsafe"
 	"sallyport/internal/plumbing/secret"
 )
 
@@ -57,7 +59,7 @@ func TestWebhook(t *testing.T) {
 		t.Errorf("headers %v", got.Header)
 	}
 	var m map[string]any
-	if err := json.Unmarshal(body, &m); err != nil || len(m) != 6 || m["text"] != notice().Text || m["who"] != "user:ana" {
+	if err := json.Unmarshal(body, &m); err != nil || len(m) != 7 || m["plain"] != notice().Text || m["text"] != notice().Text+" "+notice().Link || m["who"] != "user:ana" {
 		t.Errorf("body %s", body)
 	}
 	for _, status = range []int{301, 400, 500} {
@@ -68,6 +70,63 @@ func TestWebhook(t *testing.T) {
 	hook.Close()
 	if err := w.Send(t.Context(), notice(), ""); err == nil || strings.Contains(err.Error(), "127.0.0.1") {
 		t.Errorf("a webhook that is down: %v", err)
+	}
+}
+
+// What an asker writes is text in a chat: it mentions nobody, and leads nowhere.
+func TestWebhookInjection(t *testing.T) {
+	n := notice()
+	n.Text = "<!channel> <https://evil.example|Approve here> &lt;@U1&gt; *bold*"
+	if got := slack(n); got != "&lt;!channel&gt; &lt;https://evil.example|Approve here&gt; &amp;lt;@U1&amp;gt; *bold* https://sally.example/account" {
+		t.Errorf("it reads %q", got)
+	}
+}
+
+// A webhook that leads elsewhere is not followed: what is signed goes to the address of the operator and nowhere else. One
+// that never ends its answer, or says much, takes no longer than the attempt.
+func TestWebhookAsAttacker(t *testing.T) {
+	var elsewhere int
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere++ }))
+	defer other.Close()
+	done := make(chan struct{})
+	for name, serve := range map[string]http.HandlerFunc{
+		"leads elsewhere": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
+		},
+		"hangs": func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body); <-done },
+	} {
+		hook := httptest.NewServer(serve)
+		w, err := NewWebhook(hook.URL, key(), httpsafe.Client(func(netip.AddrPort) bool { return true }, 1), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		if err := w.Send(ctx, notice(), ""); err == nil || strings.Contains(err.Error(), "127.0.0.1") {
+			t.Errorf("one that %s: %v", name, err)
+		}
+		cancel()
+		if name == "hangs" {
+			close(done)
+		}
+		hook.Close()
+	}
+	if elsewhere != 0 {
+		t.Errorf("a redirect was followed %d times", elsewhere)
+	}
+	endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for r.Context().Err() == nil {
+			if _, err := w.Write(make([]byte, 1<<16)); err != nil {
+				return
+			}
+		}
+	}))
+	defer endless.Close()
+	w, err := NewWebhook(endless.URL, key(), httpsafe.Client(func(netip.AddrPort) bool { return true }, 1), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Send(t.Context(), notice(), ""); err != nil {
+		t.Errorf("one that says much: %v", err)
 	}
 }
 

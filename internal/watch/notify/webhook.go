@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"sallyport"
@@ -28,7 +29,9 @@ const sendWithin = 30 * time.Second
 // leastKey is how long a webhook's key must be, in bytes.
 const leastKey = 32
 
-// A Webhook posts every notice to one address, signed with HMAC-SHA256 over id, time and body as in Standard Webhooks.
+// A Webhook posts every notice to one address, signed with HMAC-SHA256 over id, time and body as in Standard Webhooks. Its
+// member "text" is what Slack's incoming webhooks show, and those of what speaks like it: with the link, and with nothing
+// in it that would be read as a mention or a link of somebody else's.
 type Webhook struct {
 	url    string
 	key    secret.Bytes
@@ -53,17 +56,24 @@ func (w *Webhook) Name() string { return "webhook" }
 
 // message is the body of a webhook.
 type message struct {
-	ID   string    `json:"id"`
-	Who  string    `json:"who"`
-	Kind string    `json:"kind"`
-	At   time.Time `json:"at"`
-	Text string    `json:"text"`
-	Link string    `json:"link"`
+	ID    string    `json:"id"`
+	Who   string    `json:"who"`
+	Kind  string    `json:"kind"`
+	At    time.Time `json:"at"`
+	Text  string    `json:"text"`  // as Slack reads it
+	Plain string    `json:"plain"` // as it is
+	Link  string    `json:"link"`
+}
+
+// slack is a notice as the text of a Slack message: three characters have a meaning there, and stand for themselves as
+// entities (Slack, formatting message text).
+func slack(n Notice) string {
+	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(n.Text) + " " + n.Link
 }
 
 // Send implements Channel.
 func (w *Webhook) Send(ctx context.Context, n Notice, _ string) error {
-	body, err := json.Marshal(message{n.ID, string(n.Who), n.Kind, n.At, n.Text, n.Link})
+	body, err := json.Marshal(message{n.ID, string(n.Who), n.Kind, n.At, slack(n), n.Text, n.Link})
 	if err != nil {
 		return err
 	}

@@ -166,7 +166,8 @@ func (a *API) reviewRights(r approval.Request, out *api.Review) error {
 	return nil
 }
 
-// standingRights counts the rights that have no end: role assignments without one, by who has them.
+// standingRights counts the rights that have no end: role assignments without one, by who has them. What belongs to an
+// account with an end, of a service, an agent or a guest, ends with it.
 func (a *API) standingRights(c *Call) (any, error) {
 	snap := a.Facts.Snapshot()
 	state, err := a.Rooms.Roles.List(c.Context())
@@ -190,7 +191,7 @@ func (a *API) standingRights(c *Call) (any, error) {
 				continue
 			}
 			s := of(m.ID, m.Person)
-			if !as.Until.IsZero() {
+			if !as.Until.IsZero() || !m.Ends.IsZero() {
 				s.Ending++
 				continue
 			}

@@ -94,8 +94,8 @@ type Review struct {
 type Standing struct {
 	Who      sallyport.PrincipalID `json:"who"`
 	Person   sallyport.PrincipalID `json:"person"`
-	Standing int                   `json:"standing"` // role assignments without an end, direct or by a group
-	Ending   int                   `json:"ending"`   // assignments and grants that end by themselves
+	Standing int                   `json:"standing"` // role assignments without an end, direct or by a group, of accounts without one
+	Ending   int                   `json:"ending"`   // assignments and grants that end by themselves, or with the account
 	Rights   []string              `json:"rights"`   // the standing ones: "evaluator on acme/fraud by group:acme/risk"
 }
 
