@@ -97,6 +97,7 @@ Every command takes --json. Environment: SALLYPORT_SERVER, SALLYPORT_CA, XDG_CON
 		{"models", []*cobra.Command{a.ls(), a.show(), a.push(), a.pull()}},
 		{"guard", []*cobra.Command{a.lock(), a.unlock(), a.holds(), a.logCommand(), a.replay(), a.verify()}},
 		{"govern", []*cobra.Command{a.policy(), a.paths(), a.matrix(), a.user(), a.recovery(), a.group(), a.role(), a.service(), a.agentIdentity(), a.guest(), a.trust(), a.leave(), a.successor(), a.idp(), a.catalog(), a.usage(), a.apply(), a.clients(), a.tokens(), a.keys(), a.routes()}},
+		{"govern", []*cobra.Command{a.drift()}},
 		{"me", []*cobra.Command{a.notices(), a.reportCommand()}},
 		{"guard", []*cobra.Command{a.findings(), a.risk(), a.breakglass()}},
 		{"govern", []*cobra.Command{a.scim(), a.onboard(), a.signals()}},

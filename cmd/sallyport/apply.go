@@ -29,6 +29,7 @@ type plan struct {
 	things map[string]api.Thing
 	duties map[string]api.Duties
 	steps  []step
+	meant  api.Declaration // roles, groups and assignments, as the file says them
 }
 
 func (p *plan) add(what string, do func(context.Context, *client.Client) error) {
@@ -40,7 +41,8 @@ func (a *app) apply() *cobra.Command {
 	c := &cobra.Command{
 		Use: "apply FILE", Short: "Bring groups, people, roles and the catalog to what a file says", Args: arguments("FILE"),
 		Long: `Read an organisation from a YAML file and make what is missing. Nothing is taken away, no class is changed and no version
-is made: where the server has something else, it is told. Running it again changes nothing.`,
+is made: where the server has something else, it is told. Running it again changes nothing.
+What was applied is declared as what is meant to be: see 'sallyport drift'. Others approve a later file that says something else.`,
 		Example: `  sallyport apply examples/acme/acme.yaml --dry-run
   sallyport apply examples/acme/acme.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -158,6 +160,7 @@ func (p *plan) groups() error {
 	}
 	return inOrder(names, func(n string) []string { return byName[n].In }, func(n string) {
 		g := api.Group{Name: p.within(n), Parents: p.withinAll(byName[n].In)}
+		p.meant.Groups = append(p.meant.Groups, g)
 		p.add("group "+g.Name, func(ctx context.Context, c *client.Client) error {
 			_, err := c.DefineGroup(ctx, g)
 			return err
@@ -226,9 +229,11 @@ func (p *plan) roleSteps() error {
 			}
 			r.Description, r.Privileged = old.Description, old.Privileged || r.Privileged
 			if slices.Equal(slices.Sorted(slices.Values(old.Inherits)), r.Inherits) && r.Privileged == old.Privileged {
+				p.meant.Roles = append(p.meant.Roles, r)
 				return
 			}
 		}
+		p.meant.Roles = append(p.meant.Roles, r)
 		p.add("role "+n, func(ctx context.Context, c *client.Client) error {
 			_, err := c.DefineRole(ctx, r)
 			return err
@@ -243,6 +248,7 @@ func (p *plan) assignments() {
 			if g, ok := strings.CutPrefix(to, "group:"); ok {
 				s.Subject = "group:" + p.within(g)
 			}
+			p.meant.Assignments = append(p.meant.Assignments, s)
 			if slices.ContainsFunc(p.roles.Assignments, func(old api.Assignment) bool {
 				return old.Subject == s.Subject && old.Role == s.Role && old.Scope == s.Scope
 			}) {
@@ -308,6 +314,23 @@ type applied struct {
 	Error string `json:"error,omitempty"`
 }
 
+// declare says that what the file says is meant to be. Where something else is declared already, others are asked.
+func (p *plan) declare(ctx context.Context, c *client.Client) (applied, error) {
+	d := p.meant
+	if len(d.Roles)+len(d.Groups)+len(d.Assignments) == 0 {
+		return applied{}, nil
+	}
+	d.Source = p.file.hash
+	done, err := c.Declare(ctx, d)
+	switch {
+	case err != nil:
+		return applied{Step: "declare"}, err
+	case done.Request != nil:
+		return applied{Step: fmt.Sprintf("%s asks others whether this is what is meant: %d items differ from what is declared", done.Request.ID, len(done.Items))}, nil
+	}
+	return applied{Step: "declared: this is what is meant", Done: true}, nil
+}
+
 // carryOut does all steps, also after one that was refused: the others may matter more.
 func (a *app) carryOut(ctx context.Context, c *client.Client, p *plan, dry bool) error {
 	out := []applied{}
@@ -331,6 +354,15 @@ func (a *app) carryOut(ctx context.Context, c *client.Client, p *plan, dry bool)
 		out = append(out, x)
 	}
 	m.done()
+	if !dry && first == nil {
+		x, err := p.declare(ctx, c)
+		if err != nil {
+			x.Error, first = message(err), err
+		}
+		if x.Step != "" {
+			out = append(out, x)
+		}
+	}
 	err := a.answer(out, func() {
 		for _, x := range out {
 			mark := map[bool]string{true: "+", false: "-"}[x.Done]

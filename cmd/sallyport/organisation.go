@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,8 @@ type organisation struct {
 	Datasets     []orgDataset  `yaml:"datasets"`
 	Endpoints    []orgEndpoint `yaml:"endpoints"`
 	Duties       []orgDuties   `yaml:"duties"`
+
+	hash string // "sha256:…" of the file
 }
 
 type orgGroup struct {
@@ -118,6 +121,7 @@ func readOrganisation(name string) (organisation, error) {
 	if err != nil || len(text) > maxOrganisation {
 		return o, sallyport.E(op, sallyport.TooLarge, fmt.Sprintf("%s cannot be read, or has more than %d bytes", name, maxOrganisation), "")
 	}
+	o.hash = fmt.Sprintf("sha256:%x", sha256.Sum256(text))
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
 	if err := dec.Decode(&o); err != nil {

@@ -59,6 +59,8 @@ device comply DV-1 --compliant=false --why x
 device ls
 device promote DV-1
 device rm DV-1 --why x
+drift
+drift fix --accept x --why x
 device show DV-1
 findings close F-1 --why x
 findings ls

@@ -28,6 +28,8 @@ func (s *Server) openBackground(context.Context) error {
 		func() { s.remember(ctx) },
 		func() { s.followTokens(ctx) },
 		func() { s.sendLogouts(ctx) },
+		func() { s.drift.service.Run(ctx) },
+		func() { s.drift.follower.Run(ctx) },
 		func() { s.signals.follower.Run(ctx) },
 		func() { s.signals.doors.Run(ctx) },
 	} {

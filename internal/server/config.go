@@ -85,6 +85,8 @@ type Config struct {
 
 	labels   facts.Networks
 	calendar facts.Calendar
+	file     string // where it was read from; "" = from nowhere
+	text     []byte
 }
 
 // An Upstream is a model server that speaks the OpenAI dialect.
@@ -127,6 +129,7 @@ func LoadConfig(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("%s: %w", path, err)
 	}
+	c.file, c.text = configFile(path), raw
 	return c.below(filepath.Dir(path)), nil
 }
 

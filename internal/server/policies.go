@@ -78,26 +78,31 @@ func (s *Server) node() (string, error) {
 // epochFile keeps the newest epoch that was in force here, outside of the store and sealed: a store that went back is noticed.
 const epochFile = "policy-epoch"
 
-func (s *Server) seenEpoch() (int64, error) {
-	sealed, err := os.ReadFile(s.path("secrets", epochFile+".sealed"))
+func (s *Server) seenEpoch() (int64, error) { return s.seenNumber(epochFile) }
+
+func (s *Server) seeEpoch(n int64) error { return s.seeNumber(epochFile, n) }
+
+// seenNumber is the newest number of a kind that was seen here, 0 where none was.
+func (s *Server) seenNumber(name string) (int64, error) {
+	sealed, err := os.ReadFile(s.path("secrets", name+".sealed"))
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, err
 	}
-	plain, err := s.box.open(sealed, label(epochFile))
+	plain, err := s.box.open(sealed, label(name))
 	if err != nil {
-		return 0, fmt.Errorf("the file %s does not open: it belongs to another installation, or its key is gone: %w", epochFile, err)
+		return 0, fmt.Errorf("the file %s does not open: it belongs to another installation, or its key is gone: %w", name, err)
 	}
 	return strconv.ParseInt(string(plain), 10, 64)
 }
 
-func (s *Server) seeEpoch(n int64) error {
-	if seen, err := s.seenEpoch(); err != nil || seen == n {
+func (s *Server) seeNumber(name string, n int64) error {
+	if seen, err := s.seenNumber(name); err != nil || seen == n {
 		return err
 	}
-	return writeNew(s.path("secrets", epochFile+".sealed"), s.box.seal(strconv.AppendInt(nil, n, 10), label(epochFile)))
+	return writeNew(s.path("secrets", name+".sealed"), s.box.seal(strconv.AppendInt(nil, n, 10), label(name)))
 }
 
 func able(s *facts.Snapshot, engine policy.Engine, a sallyport.Action) (map[sallyport.PrincipalID]bool, error) {

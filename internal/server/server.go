@@ -56,6 +56,7 @@ type Server struct {
 	habits   *tail.Follower
 	signals  signalsAtWork
 	watch    watch
+	drift    drifting
 	lately   *tally.Ledger // how much each person did
 	counter  *tail.Follower
 	rooms    rooms
@@ -86,6 +87,9 @@ func Start(ctx context.Context, config Config, logger *slog.Logger) (*Server, er
 // start opens everything on the clock and the files that s has.
 func (s *Server) start(ctx context.Context) (*Server, error) {
 	var err error
+	if s.drift.runs, err = s.config.items(); err != nil { // of one that a program made there are none: it is that program's
+		return nil, err
+	}
 	if s.config, err = s.config.check(); err != nil {
 		return nil, err
 	}
@@ -117,6 +121,7 @@ func (s *Server) open(ctx context.Context) error {
 		{"watch", s.openWatch},
 		{"tasks", s.openTasks},
 		{"first administrator", s.openFirst},
+		{"drift", s.openDrift},
 		{"waivers", s.noteWaivers},
 		{"doors", s.openDoors},
 		{"external authorization", s.openExtAuthz},

@@ -16,6 +16,9 @@ type record struct {
 	Read     time.Time
 	Who      sallyport.PrincipalID
 	Decision string
+	// Value is what the change left behind, where the event tells.
+	Value string
+	Told  bool
 	// carries: the change was asked for and approved by a machinery of its own, and is meant.
 	carries bool
 }
@@ -38,8 +41,9 @@ func (s *Service) Handle(ctx context.Context, events []sallyport.Logged, next ui
 	now := s.Clock()
 	for i := range events {
 		e := &events[i]
+		value, told := says(e)
 		for _, name := range speaks(e) {
-			s.records[name] = record{Seq: e.Seq, Read: now, Who: e.Who, Decision: e.Decision, carries: e.Type != sallyport.EventChanged && e.Type != sallyport.EventMoved}
+			s.records[name] = record{Value: value, Told: told, Seq: e.Seq, Read: now, Who: e.Who, Decision: e.Decision, carries: e.Type != sallyport.EventChanged && e.Type != sallyport.EventMoved}
 		}
 	}
 	if len(events) > 0 {
@@ -92,6 +96,43 @@ func speaks(e *sallyport.Logged) []string {
 	return nil
 }
 
+// says is the value that an event tells of: without it, a row that is written by hand right behind a recorded change would
+// pass for that change.
+func says(e *sallyport.Logged) (value string, told bool) {
+	if e.Type != sallyport.EventChanged && e.Type != sallyport.EventMoved {
+		return "", false
+	}
+	kind, name, _ := strings.Cut(e.On, ":")
+	inherits, role := e.Detail["inherits"]
+	parents, group := e.Detail["parents"]
+	var i intent.Item
+	var err error
+	switch {
+	case kind == "role" && role:
+		i, err = intent.NewRole(name, intent.RoleValue{Inherits: strings.Fields(inherits), Privileged: e.Detail["privileged"] == "true"})
+	case kind == "group" && group:
+		i, err = intent.NewGroup(name, intent.GroupValue{In: strings.Fields(parents), Guests: e.Detail["guests"] == "true"})
+	case kind == "assignment" || e.Detail["what"] == "trust rule removed":
+		return "", true
+	case e.Detail["what"] == "role assigned" && e.Detail["until"] == "":
+		return "{}", true
+	default:
+		return "", false
+	}
+	return i.Value, err == nil
+}
+
+// told is the item that the newest record of a difference speaks of, where it tells another value than the one that is there.
+func (s *Service) told(d intent.Difference) (intent.Item, bool) {
+	var newest record
+	for _, name := range named(d) {
+		if r := s.records[name]; r.Told && r.Seq >= newest.Seq {
+			newest = r
+		}
+	}
+	return intent.Item{Kind: d.Want.Kind, Name: d.Want.Name, Value: newest.Value}, newest.Told && newest.Value != d.Is.Value && newest.Value != d.Want.Value
+}
+
 // NamesOf are the other names of an assignment.
 func NamesOf(id, subject, role, emergency string) []string {
 	names := []string{"assignment:" + id, ofSubject + subject}
@@ -111,7 +152,7 @@ func (s *Service) recordOf(d intent.Difference) (record, bool) {
 	var newest record
 	found := false
 	for _, name := range named(d) {
-		if r, ok := s.records[name]; ok && (!found || r.Seq > newest.Seq) {
+		if r, ok := s.records[name]; ok && (!found || r.Seq > newest.Seq) && (!r.Told || r.Value == d.Is.Value) {
 			newest, found = r, true
 		}
 	}
@@ -121,7 +162,7 @@ func (s *Service) recordOf(d intent.Difference) (record, bool) {
 // spend forgets the records of a difference: one record explains one change. Those that are about many items stay their time.
 func (s *Service) spend(d intent.Difference) {
 	for _, name := range named(d) {
-		if name != Emergency && !strings.HasPrefix(name, ofSubject) {
+		if r := s.records[name]; name != Emergency && !strings.HasPrefix(name, ofSubject) && (!r.Told || r.Value == d.Is.Value) {
 			delete(s.records, name)
 		}
 	}

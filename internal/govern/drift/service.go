@@ -272,6 +272,9 @@ func (s *Service) judge(ctx context.Context, st *state, open []Drift, differs []
 	var carried []intent.Item
 	s.more = 0
 	for _, d := range differs {
+		if i, ok := s.told(d); ok && st.Declared == nil && !d.Kind().Configured() { // somebody changed it again, past the record
+			d.Want, carried = i, append(carried, i)
+		}
 		key := d.Key()
 		old, known := was[key]
 		rec, recorded := s.recordOf(d)

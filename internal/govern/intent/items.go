@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"slices"
 	"time"
+
+	"sallyport"
 )
 
 // NewRole is the item of a role. One that inherits nothing and is not privileged is not there: its name alone gives nothing
@@ -50,4 +52,15 @@ func Over(i Item, now time.Time) bool {
 	}
 	at, err := time.Parse(time.RFC3339Nano, v.Until)
 	return err == nil && !now.Before(at)
+}
+
+// Read reads an item's value; of one that is not there nothing.
+func (i Item) Read(into any) error {
+	if i.Value == "" {
+		return nil
+	}
+	if err := json.Unmarshal([]byte(i.Value), into); err != nil {
+		return sallyport.Wrap("read item", sallyport.Invalid, "the value of "+i.Key()+" is another's", err)
+	}
+	return nil
 }

@@ -103,9 +103,11 @@ func names(v any) []string {
 		if !ok {
 			return nil
 		}
-		name, _ := m["name"].(string)
-		if model, ok := m["model"].(string); ok { // what serves a model is called by it
-			name = model
+		name := ""
+		for _, key := range []string{"model", "name", "service", "source"} { // what serves a model is called by it
+			if s, ok := m[key].(string); ok && name == "" {
+				name = s
+			}
 		}
 		if checkName(name) != nil || len(name) > MaxName/2 || slices.Contains(all, name) {
 			return nil

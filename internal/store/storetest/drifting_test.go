@@ -202,6 +202,14 @@ func TestDriftPastTheRecord(t *testing.T) {
 		d.role("developer", "administrator")
 		d.later()
 		d.wants("role developer: no record, other")
+		// Nor does it explain one that was made before anybody looked, where it says what it is about.
+		d.role("scribe", "administrator")
+		d.happened(sallyport.EventChanged, "user:adam", "role:scribe", map[string]string{"inherits": "viewer", "privileged": "false"})
+		d.later()
+		d.wants("role developer: no record, other", "role scribe: no record, other")
+		d.role("scribe", "viewer")
+		d.look()
+		d.wants("role developer: no record, other")
 	})
 }
 

@@ -56,6 +56,8 @@ const (
 	Reported         = "reported"
 	ApprovalVoid     = "approval-void"
 	RolesApart       = "roles-apart"
+	PastTheRecord    = "past-the-record"
+	Drift            = "drift"
 )
 
 // Rules returns every tripwire.
@@ -75,6 +77,8 @@ func Rules() []Rule {
 		{PasswordSpray, Medium, "One network failed to sign in to many accounts.", false, []string{"T1110.003"}, time.Hour, spray},
 		{ApprovalVoid, High, "Something is kept as approved, and its approval does not verify: somebody wrote to the store by hand.", true, []string{"T1098", "T1565.001"}, 24 * time.Hour, onType(sallyport.EventApprovalVoid)},
 		{RolesApart, Medium, "An identity provider gives somebody a group whose roles are kept apart from theirs: they are signed in without it.", false, nil, 24 * time.Hour, withheld},
+		{PastTheRecord, High, "Something is not as it is meant to be, and the log has no record of the change: somebody wrote to the store or to the configuration by hand.", false, []string{"T1098", "T1565.001"}, time.Minute, drifted(false)},
+		{Drift, Medium, "Something was changed beside what is declared.", false, []string{"T1098"}, time.Minute, drifted(true)},
 		{Reported, High, "Somebody reported a loss, a theft or phishing.", false, nil, time.Minute, reported},
 	}
 }
@@ -152,6 +156,14 @@ func (d *Detector) apart(a, b string) bool {
 	}
 	one, other := d.Network(a), d.Network(b)
 	return one != "" && other != "" && one != other
+}
+
+// drifted finds what is not as it is meant to be: with a record of who changed it, or without.
+func drifted(recorded bool) func(*Detector, *sallyport.Logged) (hit, bool) {
+	return func(_ *Detector, e *sallyport.Logged) (hit, bool) {
+		ok := e.Type == sallyport.EventDriftFound && contains(e.Reasons, "drift.recorded") == recorded
+		return hit{subject: e.On, detail: details(e)}, ok
+	}
 }
 
 func travelled(_ *Detector, e *sallyport.Logged) (hit, bool) {

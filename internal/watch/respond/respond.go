@@ -123,6 +123,8 @@ func defaults() map[string][]string {
 		detect.Reported:         {"alert"},
 		detect.ApprovalVoid:     {"alert"},
 		detect.RolesApart:       {"alert"},
+		detect.PastTheRecord:    {"alert"},
+		detect.Drift:            {"alert"},
 	}
 }
 

@@ -74,6 +74,7 @@ type Rooms struct {
 	Keys      Keys
 	Programs  Programs
 	Devices   *device.Service
+	Drift     Drift
 }
 
 // Log is what the API shows of the trail.
@@ -143,7 +144,7 @@ func Routes() []Route {
 	for _, routes := range [][]Route{
 		meRoutes(), askRoutes(), approverRoutes(), holdRoutes(), unlockRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(),
 		onboardRoutes(), signalRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), dutyRoutes(), labelRoutes(), policyRoutes(), matrixRoutes(),
-		tokenRoutes(), deviceRoutes(), workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes(), documentRoutes(),
+		tokenRoutes(), deviceRoutes(), workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes(), driftRoutes(), documentRoutes(),
 	} {
 		all = append(all, routes...)
 	}

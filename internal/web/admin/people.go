@@ -234,7 +234,7 @@ func (a *API) defineRole(c *Call) (any, error) {
 	if err := a.Rooms.Roles.Define(c.Context(), r); err != nil {
 		return nil, err
 	}
-	return in, a.changed(c, "role:"+in.Name, map[string]string{"what": "role defined"})
+	return in, a.changed(c, "role:"+in.Name, map[string]string{"what": "role defined", "inherits": strings.Join(in.Inherits, " "), "privileged": strconv.FormatBool(in.Privileged)})
 }
 
 func (a *API) assign(c *Call) (any, error) {

@@ -61,6 +61,8 @@ func (a *API) review(c *Call) (any, error) {
 	case grant.Topic:
 	case change.Topic:
 		return out, a.reviewPolicy(c, r, &out)
+	case topicDrift:
+		return out, a.reviewDrift(c, r, &out)
 	default:
 		return out, nil
 	}

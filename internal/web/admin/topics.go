@@ -46,6 +46,8 @@ func (a *API) groundOf(c *Call, r approval.Request) (ground, bool) {
 			return g, false
 		}
 		g.action, g.on, g.path = sallyport.GrantApprove, scope, "/breakglass/requests/"+id+"/vote"
+	case topicDrift:
+		g.action, g.path = sallyport.PolicyApprove, "/drift/requests/"+id+"/vote"
 	case topicUnlock:
 		x, err := liftingOf(r)
 		if err != nil {
@@ -55,7 +57,7 @@ func (a *API) groundOf(c *Call, r approval.Request) (ground, bool) {
 	default:
 		return g, false
 	}
-	if g.action != "" && r.Topic != change.Topic {
+	if g.action != "" && r.Topic != change.Topic && r.Topic != topicDrift {
 		g.path += "?" + url.Values{"resource": {g.on.String()}}.Encode()
 	}
 	return g, true
