@@ -82,13 +82,18 @@ func (a *app) cuts(h api.Hold) {
 }
 
 func (a *app) unlock() *cobra.Command {
-	var why, on string
+	var on string
+	var l api.Lock
 	c := &cobra.Command{
-		Use: "unlock H-…", Short: "Lift a hold that somebody else placed", Args: arguments("H-…"),
-		Long:    "Lift a hold, with a reason. Where approvals are signed this asks for it: another person, who did not place the hold, signs. The exit code is 4 then.",
-		Example: `  sallyport unlock H-91kd2mz --why "laptop found, disk was encrypted"`,
+		Use: "unlock H-…", Short: "Lift a hold that somebody else placed, or end the probation after it", Args: arguments("H-…"),
+		Long: `Lift a hold, with a reason. Where approvals are signed this asks for it: another person, who did not place the hold, signs.
+The exit code is 4 then. A probation with tighter limits follows, usually for 72h: --probation says how long (30 days at most),
+and --without why there is none. Unlocking a hold that is lifted already ends its probation, by another person than who
+lifted it.`,
+		Example: `  sallyport unlock H-91kd2mz --why "laptop found, disk was encrypted" --probation 24h
+  sallyport unlock H-91kd2mz --why "the wrong person" --without "it was not them"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if why == "" {
+			if l.Why == "" {
 				return usage(cmd, "say why, with --why: it is recorded")
 			}
 			c, err := a.connect()
@@ -100,7 +105,8 @@ func (a *app) unlock() *cobra.Command {
 					return err
 				}
 			}
-			h, err := c.Unlock(cmd.Context(), args[0], api.Lock{Target: on, Why: why})
+			l.Target = on
+			h, err := c.Unlock(cmd.Context(), args[0], l)
 			if err != nil {
 				return err
 			}
@@ -109,14 +115,23 @@ func (a *app) unlock() *cobra.Command {
 					a.asked(*h.Request)
 					return
 				}
-				a.line("%s on %s is lifted", h.ID, h.Target)
+				switch {
+				case h.OnProbation:
+					a.line("%s on %s is lifted; on probation until %s", h.ID, h.Target, a.when(h.Probation))
+				case !h.Probation.IsZero():
+					a.line("the probation after %s on %s has ended", h.ID, h.Target)
+				default:
+					a.line("%s on %s is lifted, without a probation", h.ID, h.Target)
+				}
 			}); err != nil || h.Request == nil {
 				return err
 			}
 			return ended(client.ExitPending)
 		},
 	}
-	c.Flags().StringVar(&why, "why", "", "the `REASON`, for the record")
+	c.Flags().StringVar(&l.Why, "why", "", "the `REASON`, for the record")
+	c.Flags().StringVar(&l.Probation, "probation", "", "how long tighter limits follow, such as 24h")
+	c.Flags().StringVar(&l.Without, "without", "", "the `REASON` why no probation follows")
 	c.Flags().StringVar(&on, "target", "", "what is held, as user:NAME or model:ORG/NAME, where you may not list holds")
 	return c
 }
@@ -141,10 +156,14 @@ func (a *app) holds() *cobra.Command {
 		Example: "  sallyport holds --all",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return do(cmd.Context(), a, with((*client.Client).Holds, ""), func(holds []api.Hold) {
-				t := table{headings: []string{"HOLD", "ON", "BY", "SINCE", "ACTIVE", "WHY"}, none: "Nothing is held."}
+				t := table{headings: []string{"HOLD", "ON", "BY", "SINCE", "ACTIVE", "PROBATION", "WHY"}, none: "Nothing is held, and nobody on probation."}
 				for _, h := range holds {
-					if h.Active || all {
-						t.row(h.ID, h.Target, string(h.By), a.when(h.At), yesNo(h.Active), h.Why)
+					if h.Active || h.OnProbation || all {
+						probation := "-"
+						if h.OnProbation {
+							probation = "until " + a.when(h.Probation)
+						}
+						t.row(h.ID, h.Target, string(h.By), a.when(h.At), yesNo(h.Active), probation, h.Why)
 					}
 				}
 				a.table(t)
@@ -153,4 +172,12 @@ func (a *app) holds() *cobra.Command {
 	}
 	c.Flags().BoolVar(&all, "all", false, "lifted ones too")
 	return c
+}
+
+func obligations(all []sallyport.Obligation) []string {
+	var texts []string
+	for _, o := range all {
+		texts = append(texts, o.String())
+	}
+	return texts
 }

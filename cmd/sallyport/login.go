@@ -172,6 +172,9 @@ func (a *app) whoami() *cobra.Command {
 				if who.Bound || who.Device != "" {
 					a.line("  token          bound to a key: %s, device: %s", yesNo(who.Bound), cmp.Or(who.Device, "none that is enrolled"))
 				}
+				if !who.Probation.IsZero() {
+					a.line("  on probation   until %s: weights and data leave under %s", a.when(who.Probation), list(obligations(who.Limits)))
+				}
 				a.line("  groups         %s", list(who.Groups))
 				for _, r := range who.Roles {
 					until := ""

@@ -121,6 +121,9 @@ func (r *requester) facts(t *testing.T, e policy.Engine, who sallyport.Principal
 		if granted {
 			b.Grants = []decision.Grant{{ID: "G-1", Actions: []sallyport.Action{q.Action}, From: q.At.Add(-time.Hour), Until: q.At.Add(time.Hour)}}
 		}
+		if q.Country == "" && q.Risk%3 == 0 { // a hold was lifted of late
+			b.Probation = []decision.Probation{{ID: "H-1", Target: string(id), Until: q.At.Add(time.Hour)}}
+		}
 		if granted && q.Purpose != "" { // and an emergency right is open
 			if err := table.Given([]string{"role break-glass-data"}, b, &q); err != nil {
 				t.Fatal(err)

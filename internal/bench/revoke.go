@@ -72,7 +72,7 @@ func (h *house) order(ctx context.Context, warden *client.Client, token secret.T
 	if err = errors.Join(err, done.err); err != nil {
 		return 0, err
 	}
-	_, err = warden.Unlock(ctx, done.hold.ID, api.Lock{Target: "user:caller", Why: "measured"})
+	_, err = warden.Unlock(ctx, done.hold.ID, api.Lock{Target: "user:caller", Why: "measured", Without: "it is measured again"})
 	return took, err
 }
 

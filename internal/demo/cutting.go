@@ -114,7 +114,7 @@ func (s *story) unlocksOwn(ctx context.Context, rita *people.Person) (seen, erro
 }
 
 func (s *story) unlocks(ctx context.Context, ravi *people.Person) (seen, error) {
-	h, err := ravi.Client.Unlock(ctx, s.hold.ID, api.Lock{Target: s.hold.Target, Why: "her laptop is back"})
+	h, err := ravi.Client.Unlock(ctx, s.hold.ID, api.Lock{Target: s.hold.Target, Why: "her laptop is back", Without: "the disk was encrypted and the screen locked"})
 	if err != nil {
 		return seen{}, err
 	}

@@ -50,11 +50,13 @@ type Config struct {
 	// PolicyApprovers is who they must be among: "1 of group:acme/security, 1 of group:acme/compliance"; "" = whoever may.
 	PolicyApprovers string `yaml:"policy_approvers"`
 	// SuccessorGrace is how long a service works on when who answered for it has left; "168h" by default.
-	SuccessorGrace time.Duration  `yaml:"successor_grace"`
-	SCIM           []SCIMSource   `yaml:"scim"`    // providers that keep people and groups here
-	Signals        SignalsConfig  `yaml:"signals"` // with whom events about people are shared
-	Upstreams      []Upstream     `yaml:"upstreams"`
-	Models         []ModelBinding `yaml:"models"`
+	SuccessorGrace time.Duration `yaml:"successor_grace"`
+	// Probation is what follows a hold that was lifted.
+	Probation ProbationConfig `yaml:"probation"`
+	SCIM      []SCIMSource    `yaml:"scim"`    // providers that keep people and groups here
+	Signals   SignalsConfig   `yaml:"signals"` // with whom events about people are shared
+	Upstreams []Upstream      `yaml:"upstreams"`
+	Models    []ModelBinding  `yaml:"models"`
 	// LogoutHosts are addresses, https://HOST[:PORT], of clients that are told when a session ends although they are not
 	// on the public Internet.
 	LogoutHosts []string `yaml:"logout_hosts"`
@@ -246,6 +248,9 @@ func (c *Config) checkListen() error {
 func (c *Config) checkOrganisation() error {
 	if c.SuccessorGrace < 0 || c.SuccessorGrace > maxGrace {
 		return sallyport.E("configuration", sallyport.Invalid, "\"successor_grace\" is not within 0 to 90 days", "write a duration such as 168h")
+	}
+	if err := c.Probation.check(); err != nil {
+		return err
 	}
 	return sallyport.CheckName("configuration", c.Organisation)
 }

@@ -47,20 +47,22 @@ func (s *Server) firstPolicies() (policy.Source, error) {
 
 func (s *Server) sources() facts.Sources {
 	return facts.Sources{
-		Directory: s.rooms.directory.Dump,
-		Roles:     s.rooms.roles.List,
-		Grants:    s.provedGrants,
-		Holds:     s.rooms.holds.Active,
-		Catalog:   s.rooms.catalog.Dump,
-		Revoked:   s.rooms.revoked,
-		Devices:   s.rooms.devices.Dump,
-		Risk:      s.rooms.risks,
-		Networks:  s.config.labels,
-		Calendar:  s.config.calendar,
-		Country:   func(a netip.Addr) string { return s.places.Find(a).Country },
-		History:   s.lately.Of,
-		Graced:    s.rooms.leaver.Graced,
-		Latest:    s.db.Latest,
+		Directory:  s.rooms.directory.Dump,
+		Roles:      s.rooms.roles.List,
+		Grants:     s.provedGrants,
+		Holds:      s.rooms.holds.Active,
+		Catalog:    s.rooms.catalog.Dump,
+		Probations: s.rooms.holds.OnProbation,
+		Tighter:    s.config.Probation.limits,
+		Revoked:    s.rooms.revoked,
+		Devices:    s.rooms.devices.Dump,
+		Risk:       s.rooms.risks,
+		Networks:   s.config.labels,
+		Calendar:   s.config.calendar,
+		Country:    func(a netip.Addr) string { return s.places.Find(a).Country },
+		History:    s.lately.Of,
+		Graced:     s.rooms.leaver.Graced,
+		Latest:     s.db.Latest,
 		Since: func(ctx context.Context, after int64) ([]facts.Kind, int64, error) {
 			changes, err := s.db.Since(ctx, after)
 			kinds := make([]facts.Kind, len(changes))

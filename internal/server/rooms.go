@@ -94,7 +94,7 @@ func (s *Server) openRooms(ctx context.Context) error {
 		return err
 	}
 	r.labels = &lowering.Service{Approvals: r.approvals, Lower: r.catalog.Lower, Need: s.config.Approvals.Need, Clock: s.steady.Now}
-	r.holds = &hold.Service{Store: s.db.Hold(), Clock: s.clock, Rand: rand.Reader, Person: r.held}
+	r.holds = &hold.Service{Store: s.db.Hold(), Clock: s.clock, Rand: rand.Reader, Person: r.held, Probation: s.config.Probation.Lasts}
 	r.leaver = s.newLeaver()
 	if err := s.openWorkloads(); err != nil {
 		return err

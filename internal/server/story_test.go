@@ -284,7 +284,7 @@ func (r *story) Lock(target string) api.Hold {
 
 func (r *story) Unlock(h api.Hold, why string) *story {
 	r.t.Helper()
-	_, err := r.who.client.Unlock(r.t.Context(), h.ID, api.Lock{Target: h.Target, Why: why})
+	_, err := r.who.client.Unlock(r.t.Context(), h.ID, api.Lock{Target: h.Target, Why: why, Without: "other stories go on"})
 	return r.heard("unlock "+h.Target, err)
 }
 

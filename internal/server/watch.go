@@ -200,7 +200,7 @@ func (s *Server) means() respond.Means {
 			return err
 		},
 		Lift: func(ctx context.Context, id, why string, by sallyport.Principal) error {
-			h, err := r.holds.Lift(ctx, id, why, hold.Actor{ID: by.ID, Person: by.Person})
+			h, err := r.holds.LiftAs(ctx, id, hold.Lifting{Why: why, Without: "what was found was nothing"}, hold.Actor{ID: by.ID, Person: by.Person})
 			if err != nil {
 				return err
 			}

@@ -58,6 +58,8 @@ hold("owner.protect") if input.principal.attrs.person in input.resource.attrs.ow
 
 hold("auditors.only-read") if not action({"audit.read", "token.issue", "server.read"})
 
+hold("probation.no-export") if input.context.probation
+
 hold("provisioner.keep") if input.principal.type == "Service"
 
 hold("signals.hear") if input.principal.type == "Service"

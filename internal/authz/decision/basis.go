@@ -77,6 +77,11 @@ func (b *Basis) canonical() *Basis {
 		}
 	}
 	slices.SortFunc(c.Holds, func(x, y Hold) int { return cmp.Compare(x.ID, y.ID) })
+	c.Probation = slices.Clone(b.Probation)
+	for i := range c.Probation {
+		c.Probation[i].Until = stamp(c.Probation[i].Until)
+	}
+	slices.SortFunc(c.Probation, func(x, y Probation) int { return cmp.Compare(x.ID, y.ID) })
 	return &c
 }
 

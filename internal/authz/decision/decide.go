@@ -278,36 +278,40 @@ func (q *Question) wellCounted() bool {
 	return q.Country == "" || len(q.Country) == 2 && q.Country[0] >= 'A' && q.Country[0] <= 'Z' && q.Country[1] >= 'A' && q.Country[1] <= 'Z'
 }
 
-// bearing returns the holds in b that bear on the call. Those of
-// sessions, tokens and devices bear on their own only; every other one in the basis
-// bears. A hold on a resource does not keep a reviewer from placing or lifting holds on it, nor an enforcement point from
-// asking whether somebody may use it: the answer is that it is held.
+// bearing returns the holds in b that bear on the call. A hold on a resource does not keep a reviewer from placing or
+// lifting holds on it, nor an enforcement point from asking whether somebody may use it: the answer is that it is held.
 func (f *Facts) bearing(b *Basis) []Hold {
 	var bear []Hold
 	for _, h := range b.Holds {
-		kind, name, _ := strings.Cut(h.Target, ":")
-		switch kind {
-		case "session":
-			if name != f.Session {
-				continue
-			}
-		case "family":
-			if name != f.Family {
-				continue
-			}
-		case "device":
-			if name != f.Device.ID {
-				continue
-			}
-		case "user", "service", "agent":
-		default:
-			if f.Action == sallyport.HoldLift || f.Action == sallyport.HoldPlace || f.Action == sallyport.DecisionAsk {
-				continue
-			}
+		onResource := !strings.Contains(" user service agent session family device ", " "+kindOf(h.Target)+" ")
+		if onResource && (f.Action == sallyport.HoldLift || f.Action == sallyport.HoldPlace || f.Action == sallyport.DecisionAsk) {
+			continue
 		}
-		bear = append(bear, h)
+		if f.concerns(h.Target) {
+			bear = append(bear, h)
+		}
 	}
 	return bear
+}
+
+func kindOf(target string) string {
+	kind, _, _ := strings.Cut(target, ":")
+	return kind
+}
+
+// concerns reports whether a target in the basis is the call's. Sessions, tokens and devices are kept there for everybody,
+// and every other one because it bears.
+func (q *Question) concerns(target string) bool {
+	kind, name, _ := strings.Cut(target, ":")
+	switch kind {
+	case "session":
+		return name == q.Session
+	case "family":
+		return name == q.Family
+	case "device":
+		return name == q.Device.ID
+	}
+	return true
 }
 
 // holds returns the reasons of the holds in b that bear on the call.
@@ -333,7 +337,7 @@ func (f *Facts) query(ip netip.Addr) policy.Query {
 			Now: f.At, Assurance: f.Assurance, AuthAge: f.authAge(), IP: ip,
 			Door: f.Door, File: f.File, Granted: f.Basis.granted(&f.Question), Session: f.Session != "",
 			Bound: f.Bound, Client: f.Client, Actor: f.actor(), Purpose: f.Purpose, Network: f.Network, Risk: int64(f.Risk),
-			Device: device, Working: f.Working, Country: f.Country, To: f.target(), History: f.History,
+			Device: device, Working: f.Working, Country: f.Country, To: f.target(), Probation: len(f.Basis.probation(&f.Question)) > 0, History: f.History,
 		},
 	}
 }

@@ -21,6 +21,7 @@ type Basis struct {
 	Entities    []policy.Entity       `json:"entities"` // closure of both, sorted by UID
 	Grants      []Grant               `json:"grants,omitempty"`
 	Holds       []Hold                `json:"holds,omitempty"`
+	Probation   []Probation           `json:"probation,omitempty"`
 	Policy      string                `json:"policy"` // version of the policy set
 
 	hash   string
@@ -56,6 +57,15 @@ type Hold struct {
 	Target string    `json:"target"` // "user:ana", "agent:helper", "session:…", "family:…", "device:…", "model:acme/fraud", …
 	Why    string    `json:"why"`
 	Until  time.Time `json:"until,omitzero"` // when it ends by itself; zero: when somebody lifts it
+}
+
+// A Probation follows a hold that was lifted, on the same target.
+type Probation struct {
+	ID     string    `json:"id"` // of the hold
+	Target string    `json:"target"`
+	Until  time.Time `json:"until"` // exclusive
+	// Obligations are what weights and data are handed out under meanwhile.
+	Obligations []sallyport.Obligation `json:"obligations,omitempty"`
 }
 
 // A Question is the part of the facts that is new in each call. It is recorded

@@ -40,6 +40,7 @@ func (f *Facts) narrowed(engine policy.Engine, ip netip.Addr, d sallyport.Decisi
 			d.Obligations = strictest(d.Obligations, extra)
 		}
 	}
+	d.Obligations = f.tightened(d.Obligations)
 	if f.File != "" && !within(d.Obligations, f.File) {
 		return refuse(engine, sallyport.Deny, DataScope)
 	}

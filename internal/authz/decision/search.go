@@ -152,7 +152,7 @@ func (f *Facts) evaluate(engine policy.Engine, q policy.Query, asked *Question) 
 	d := Combine(engine, engine.Evaluate(q, f.loaded))
 	for _, b := range f.Acting {
 		other := q
-		other.Principal, other.Context.Granted = b.Principal, b.granted(asked)
+		other.Principal, other.Context.Granted, other.Context.Probation = b.Principal, b.granted(asked), len(b.probation(asked)) > 0
 		d = join(engine, d, Combine(engine, engine.Evaluate(other, b.loaded)), b)
 	}
 	return d

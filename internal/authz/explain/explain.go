@@ -55,7 +55,7 @@ func Of(engine policy.Engine, f decision.Facts, d sallyport.Decision, to Audienc
 	for i, b := range append([]*decision.Basis{f.Basis}, f.Acting...) {
 		q.Principal = b.Principal
 		if i > 0 {
-			q.Context.Granted = b.Granted(&f.Question)
+			q.Context.Granted, q.Context.Probation = b.Granted(&f.Question), b.OnProbation(&f.Question) != ""
 		}
 		side := policy.Side{Who: b.PrincipalID, Policies: explainer.Explain(q, b.Loaded())}
 		for _, t := range side.Policies {
@@ -162,6 +162,8 @@ func (g *gatherer) context(in *policy.Input, path string) {
 		set("request", 0, c.File)
 	case "to":
 		set("request", 0, c.To)
+	case "probation":
+		set("holds"+with(g.facts.Basis.OnProbation(&g.facts.Question)), in.Age, c.Probation)
 	case "granted":
 		set("grants"+with(g.grants()), in.Age, c.Granted)
 	case "bound", "client", "actor", "purpose":

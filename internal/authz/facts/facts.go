@@ -58,6 +58,10 @@ type Sources struct {
 	Grants    func(context.Context, time.Time) ([]grant.Grant, error)
 	Holds     func(context.Context) ([]hold.Hold, error)
 	Catalog   func(context.Context) (catalog.Dump, error)
+	// Probations returns the lifted holds after which a probation lasts; nil = none does. It is read with KindHold.
+	Probations func(context.Context) ([]hold.Hold, error)
+	// Tighter are the obligations of weights and data that leave during a probation.
+	Tighter []sallyport.Obligation
 	// Revoked returns the ids of the sessions and token families that ended since t.
 	Revoked func(ctx context.Context, since time.Time) ([]string, error)
 	// Devices returns the live enrolled devices; nil = none is enrolled.
@@ -249,7 +253,10 @@ func (k *Keeper) loadKind(ctx context.Context, s *Snapshot, kind Kind) error {
 		return err
 	case KindHold:
 		holds, err := k.sources.Holds(ctx)
-		s.holds = holds
+		s.holds, s.probations = holds, nil
+		if err == nil && k.sources.Probations != nil {
+			s.probations, err = k.sources.Probations(ctx)
+		}
 		return err
 	case KindCatalog:
 		d, err := k.sources.Catalog(ctx)

@@ -38,6 +38,11 @@ func (s *Snapshot) gather(id sallyport.PrincipalID, x sallyport.Resource) *decis
 			b.Holds = append(b.Holds, decision.Hold{ID: h.ID, Target: h.Target, Why: h.Why, Until: h.Until})
 		}
 	}
+	for _, h := range s.probations {
+		if bears(h, m, x) {
+			b.Probation = append(b.Probation, decision.Probation{ID: h.ID, Target: h.Target, Until: h.Probation, Obligations: s.keeper.sources.Tighter})
+		}
+	}
 	return b
 }
 

@@ -29,11 +29,13 @@ type Snapshot struct {
 	roles   roleIndex
 	grants  map[sallyport.PrincipalID][]grant.Grant
 	holds   []hold.Hold
-	revoked map[string]bool
-	risks   map[string]int // by session
-	devices device.Index
-	graced  map[sallyport.PrincipalID]time.Time // of whom nobody answers for any more: until when they may act
-	bases   *baseCache
+	// probations are lifted holds.
+	probations []hold.Hold
+	revoked    map[string]bool
+	risks      map[string]int // by session
+	devices    device.Index
+	graced     map[sallyport.PrincipalID]time.Time // of whom nobody answers for any more: until when they may act
+	bases      *baseCache
 }
 
 type peopleIndex struct {

@@ -6,6 +6,7 @@
 package hold
 
 import (
+	"cmp"
 	"context"
 	"encoding/base32"
 	"fmt"
@@ -79,6 +80,9 @@ type Hold struct {
 	LiftedBy     sallyport.PrincipalID
 	LiftedPerson sallyport.PrincipalID
 	LiftReason   string
+	Probation    time.Time             // the end of the probation that follows, zero for none
+	ProbationWhy string                // why there is none, or why it ended early
+	ProbationBy  sallyport.PrincipalID // who ended it early
 }
 
 // Active reports whether nobody lifted the hold.
@@ -95,7 +99,9 @@ type Store interface {
 	Active(ctx context.Context, limit int) ([]Hold, error)
 	// List returns the holds on a target ("" = on any), lifted ones too, newest first, at most limit.
 	List(ctx context.Context, target string, limit int) ([]Hold, error)
-	// Update reads a hold, lets change alter its Lift fields, and writes them, in
+	// Probation returns the lifted holds whose probation lasts at a time, oldest first, at most limit.
+	Probation(ctx context.Context, at time.Time, limit int) ([]Hold, error)
+	// Update reads a hold, lets change alter its Lift and Probation fields, and writes them, in
 	// one transaction. An error of change is returned, and nothing is written. NotFound.
 	Update(ctx context.Context, id string, change func(*Hold) error) (Hold, error)
 }
@@ -109,6 +115,8 @@ type Service struct {
 	// family: whose it is), "" when it concerns a resource. NotFound when the
 	// target is gone or never was: placing is refused, lifting is not.
 	Person func(ctx context.Context, target string) (sallyport.PrincipalID, error)
+	// Probation is how long one lasts where nobody says; 0 is DefaultProbation.
+	Probation time.Duration
 }
 
 // An Actor is who places or lifts: the identity and the person behind it.
@@ -153,11 +161,20 @@ func (s *Service) place(ctx context.Context, h Hold, by Actor) (Hold, error) {
 	return h, nil
 }
 
-// Lift ends a hold. It takes a person, with a reason, who is neither the person
-// who placed it nor the one it is on.
+// Lift ends a hold, with the probation that follows where nobody says otherwise. See LiftAs.
 func (s *Service) Lift(ctx context.Context, id, reason string, by Actor) (Hold, error) {
+	return s.LiftAs(ctx, id, Lifting{Why: reason}, by)
+}
+
+// LiftAs ends a hold. It takes a person, with a reason, who is neither the person
+// who placed it nor the one it is on.
+func (s *Service) LiftAs(ctx context.Context, id string, l Lifting, by Actor) (Hold, error) {
 	const op = "lift hold"
+	reason := l.Why
 	if err := checkReason(op, reason); err != nil {
+		return Hold{}, err
+	}
+	if err := l.Check(); err != nil {
 		return Hold{}, err
 	}
 	if by.ID.Kind() != sallyport.User || by.Person.Kind() != sallyport.User {
@@ -182,6 +199,9 @@ func (s *Service) Lift(ctx context.Context, id, reason string, by Actor) (Hold, 
 			return sallyport.E(op, sallyport.Conflict, "nobody lifts a hold on themselves", "ask another person to lift "+h.ID)
 		}
 		h.LiftedAt, h.LiftedBy, h.LiftedPerson, h.LiftReason = s.now(), by.ID, by.Person, reason
+		if h.ProbationWhy = l.Without; l.Without == "" {
+			h.Probation = h.LiftedAt.Add(cmp.Or(l.Probation, s.Probation, DefaultProbation))
+		}
 		return nil
 	})
 }

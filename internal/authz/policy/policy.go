@@ -90,6 +90,7 @@ type Context struct {
 	Working   bool                // working: inside the working hours of the organisation's calendar
 	Country   string              // country: ISO 3166-1 of the address, "" where it is not known
 	To        string              // to: the environment that the action brings the resource into, "" where it brings it into none
+	Probation bool                // probation: a hold that was lifted of late bore on the principal or the resource
 	History   History             // history: of the person behind the principal
 }
 

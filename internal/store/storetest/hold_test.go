@@ -58,6 +58,7 @@ func TestHold(t *testing.T) {
 		must(t, err)
 		wantChange(t, db, before, sqldb.Hold)
 		want.LiftedAt, want.LiftedBy, want.LiftedPerson, want.LiftReason = clock.Now(), "user:eve", "user:eve", "explained: a migration"
+		want.Probation = clock.Now().Add(hold.DefaultProbation)
 		got, err := s.Get(t.Context(), h.ID)
 		if diff := cmp.Diff([]hold.Hold{want, want}, []hold.Hold{lifted, got}); diff != "" || err != nil {
 			t.Errorf("after Lift (-want +got): %v\n%s", err, diff)

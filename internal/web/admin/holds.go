@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -85,7 +86,7 @@ func (a *API) lock(c *Call) (any, error) {
 	if err := a.note(c, sallyport.EventHoldPlaced, h.Target, map[string]string{"hold": h.ID, "why": h.Why}); err != nil {
 		return nil, err
 	}
-	out := holdOut(h)
+	out := a.holdOut(h)
 	if err := a.inForce(c); err != nil {
 		return out, err
 	}
@@ -110,18 +111,58 @@ func (a *API) unlock(c *Call) (any, error) {
 	if err != nil && sallyport.KindOf(err) == sallyport.Unavailable {
 		return nil, err
 	}
-	if sign {
-		return a.askUnlock(c, h, in.Why)
-	}
-	p := c.Permit.Who()
-	if h, err = a.Rooms.Holds.Lift(c.Context(), h.ID, in.Why, hold.Actor{ID: p.ID, Person: p.Person}); err != nil {
+	l, err := liftingIn(in)
+	if err != nil {
 		return nil, err
 	}
-	if err := a.note(c, sallyport.EventHoldLifted, h.Target, map[string]string{"hold": h.ID, "why": in.Why}); err != nil {
+	if sign {
+		return a.askUnlock(c, h, l)
+	}
+	if h, err = a.restore(c, h, l, !h.Active()); err != nil {
+		return nil, err
+	}
+	if err := a.note(c, sallyport.EventHoldLifted, h.Target, liftedDetail(h, in.Why)); err != nil {
 		return nil, err
 	}
 	_, err = a.enforce(c)
-	return holdOut(h), err
+	return a.holdOut(h), err
+}
+
+// liftingIn is what the body says of a lifting.
+func liftingIn(in api.Lock) (hold.Lifting, error) {
+	l := hold.Lifting{Why: in.Why, Without: in.Without}
+	if in.Probation != "" {
+		d, err := time.ParseDuration(in.Probation)
+		if err != nil || d <= 0 {
+			return l, sallyport.E("unlock", sallyport.Invalid, fmt.Sprintf("%.40q is no length of a probation", in.Probation), "write 24h; without one, say why in \"without\"")
+		}
+		l.Probation = d
+	}
+	return l, l.Check()
+}
+
+// restore lifts a hold, or ends the probation after one.
+func (a *API) restore(c *Call, h hold.Hold, l hold.Lifting, end bool) (hold.Hold, error) {
+	p := c.Permit.Who()
+	by := hold.Actor{ID: p.ID, Person: p.Person}
+	if end {
+		return a.Rooms.Holds.Acquit(c.Context(), h.ID, l.Why, by)
+	}
+	return a.Rooms.Holds.LiftAs(c.Context(), h.ID, l, by)
+}
+
+// liftedDetail is what the record of a lifting says of it.
+func liftedDetail(h hold.Hold, why string) map[string]string {
+	d := map[string]string{"hold": h.ID, "why": why}
+	switch {
+	case h.ProbationBy != "":
+		d["probation"] = "ended"
+	case h.Probation.IsZero():
+		d["probation"], d["without"] = "none", h.ProbationWhy
+	default:
+		d["probation"] = h.Probation.Format(time.RFC3339)
+	}
+	return d
 }
 
 func (a *API) holds(c *Call) (any, error) {
@@ -131,11 +172,12 @@ func (a *API) holds(c *Call) (any, error) {
 	}
 	out := []api.Hold{}
 	for _, h := range all {
-		out = append(out, holdOut(h))
+		out = append(out, a.holdOut(h))
 	}
 	return out, nil
 }
 
-func holdOut(h hold.Hold) api.Hold {
-	return api.Hold{ID: h.ID, Target: h.Target, Why: h.Why, By: h.By, At: h.At, Active: h.Active()}
+func (a *API) holdOut(h hold.Hold) api.Hold {
+	return api.Hold{ID: h.ID, Target: h.Target, Why: h.Why, By: h.By, At: h.At, Active: h.Active(), Probation: h.Probation,
+		OnProbation: h.OnProbation(a.Guard.Clock()), ProbationWhy: h.ProbationWhy}
 }

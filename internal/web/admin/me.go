@@ -36,6 +36,7 @@ func (a *API) whoami(c *Call) (any, error) {
 	m, _ := snap.Member(p.ID)
 	who := api.Who{ID: p.ID, Person: p.Person, Display: m.Display, Groups: m.Groups, Assurance: p.Assurance.String(), Methods: p.Methods,
 		Session: p.Session, Expires: p.Expires, Scope: p.Scope.String(), Client: p.Client, Actors: p.Actors, Bound: p.Bound(), Device: p.Device, Rights: []api.Rights{}, Roles: []api.Assignment{}}
+	who.Probation, who.Limits = snap.Probation(p, a.Guard.Clock())
 	for _, as := range snap.Assignments(p.ID) {
 		who.Roles = append(who.Roles, api.Assignment{ID: as.ID, Subject: as.Subject, Role: as.Role, Scope: as.Scope.String(), Until: as.Until})
 	}

@@ -27,30 +27,48 @@ type lifting struct {
 	By     sallyport.PrincipalID `json:"by"` // who placed it
 	Placed int64                 `json:"placed"`
 	Why    string                `json:"why"`
+	// What follows: a probation of so many seconds, 0 for the usual, or none for a reason. End asks for the end of one.
+	Probation int64  `json:"probation,omitempty"`
+	Without   string `json:"without,omitempty"`
+	End       bool   `json:"end,omitempty"`
+}
+
+func (x lifting) terms() hold.Lifting {
+	return hold.Lifting{Why: x.Why, Probation: time.Duration(x.Probation) * time.Second, Without: x.Without}
 }
 
 // askUnlock asks others to lift a hold: where approvals are signed, nobody lifts one alone.
-func (a *API) askUnlock(c *Call, h hold.Hold, why string) (any, error) {
-	p := c.Permit.Who()
+func (a *API) askUnlock(c *Call, h hold.Hold, l hold.Lifting) (any, error) {
+	p, end := c.Permit.Who(), h.OnProbation(a.Guard.Clock())
 	switch {
-	case !h.Active():
+	case !h.Active() && !end:
 		return nil, sallyport.E("unlock", sallyport.Conflict, h.ID+" is lifted already", "")
 	case p.Person == h.Held || string(p.ID) == h.Target:
 		return nil, sallyport.E("unlock", sallyport.Conflict, "nobody lifts a hold on themselves", "ask another person to lift "+h.ID)
 	}
-	canonical, err := json.Marshal(lifting{h.ID, h.Target, h.By, h.At.UnixMicro(), why})
+	x := lifting{Hold: h.ID, Target: h.Target, By: h.By, Placed: h.At.UnixMicro(), Why: l.Why, Probation: int64(l.Probation / time.Second), Without: l.Without, End: end}
+	subject, approvers := "lift the hold "+h.ID+" on "+h.Target+", placed by "+string(h.By), "did not place it"
+	switch {
+	case end:
+		subject, approvers = "end the probation after the hold "+h.ID+" on "+h.Target, "did not lift it"
+	case l.Without != "":
+		subject += ", without a probation: " + l.Without
+	case l.Probation != 0:
+		subject += ", with a probation of " + l.Probation.String()
+	}
+	canonical, err := json.Marshal(x)
 	if err != nil {
 		return nil, err
 	}
 	r, err := a.Rooms.Approvals.Ask(c.Context(), approval.Request{Topic: topicUnlock, Asker: p.ID, AskerPerson: p.Person, Canonical: canonical, Need: 1,
-		Subject: "lift the hold " + h.ID + " on " + h.Target + ", placed by " + string(h.By), Approvers: "people who may " + string(sallyport.HoldLift) + " there and did not place it",
+		Subject: subject, Approvers: "people who may " + string(sallyport.HoldLift) + " there and " + approvers,
 		Expires: a.Guard.Clock().Add(unlockFor)}, a.noteAsked(c, h.Target))
 	if err != nil {
 		return nil, err
 	}
-	out := holdOut(h)
-	x, err := a.requestOut(c, r)
-	out.Request = &x
+	out := a.holdOut(h)
+	asked, err := a.requestOut(c, r)
+	out.Request = &asked
 	return out, err
 }
 
@@ -88,7 +106,10 @@ func (a *API) voteUnlock(c *Call) (any, error) {
 		if err != nil {
 			return v, err
 		}
-		if p := c.Permit.Who(); p.Person == h.ByPerson || p.Person == h.Held {
+		switch p := c.Permit.Who(); {
+		case x.End && (p.Person == h.LiftedPerson || p.Person == h.Held):
+			return v, sallyport.E("unlock", sallyport.Conflict, "who lifted a hold, or was held, does not end its probation", "ask another person to look at "+r.ID)
+		case !x.End && (p.Person == h.ByPerson || p.Person == h.Held):
 			return v, sallyport.E("unlock", sallyport.Conflict, "who placed a hold, or is held, does not lift it", "ask another person to look at "+r.ID)
 		}
 		return casting{on: x.Target, vote: a.Rooms.Approvals.Vote}, nil
@@ -110,11 +131,16 @@ func (a *API) lift(c *Call, r approval.Request, x lifting) (any, error) {
 	if _, err := a.Rooms.Approvals.Use(c.Context(), r.ID, r.Hash); err != nil {
 		return nil, err
 	}
-	if err := a.note(c, sallyport.EventHoldLifted, x.Target, map[string]string{"hold": x.Hold, "why": x.Why, "request": r.ID}); err != nil {
+	detail := map[string]string{"hold": x.Hold, "why": x.Why, "request": r.ID}
+	if x.End {
+		detail["probation"] = "ended"
+	} else if x.Without != "" {
+		detail["probation"], detail["without"] = "none", x.Without
+	}
+	if err := a.note(c, sallyport.EventHoldLifted, x.Target, detail); err != nil {
 		return nil, err
 	}
-	p := c.Permit.Who()
-	if _, err := a.Rooms.Holds.Lift(c.Context(), x.Hold, x.Why, hold.Actor{ID: p.ID, Person: p.Person}); err != nil {
+	if _, err := a.restore(c, hold.Hold{ID: x.Hold}, x.terms(), x.End); err != nil {
 		return nil, err
 	}
 	if _, err := a.enforce(c); err != nil {

@@ -48,6 +48,9 @@ type Who struct {
 	Bound  bool                    `json:"bound"`            // the token is of no use without a key that the call has proved
 	Device string                  `json:"device,omitempty"` // id of the enrolled device that the call came from
 	Rights []Rights                `json:"rights"`
+	// Probation is until when tighter limits follow a hold that was lifted, and Limits are those.
+	Probation time.Time              `json:"probation,omitzero"`
+	Limits    []sallyport.Obligation `json:"limits,omitempty"`
 }
 
 // Rights is what the caller can do on one resource, in four lists of actions.
@@ -177,6 +180,9 @@ type Grant struct {
 type Lock struct {
 	Target string `json:"target"` // "user:ana", "session:S-…", "family:…", "model:acme/fraud"
 	Why    string `json:"why"`
+	// Probation is how long one follows a lifted hold ("24h"), "" for as long as usual; Without is why none does.
+	Probation string `json:"probation,omitempty"`
+	Without   string `json:"without,omitempty"`
 }
 
 // A Hold is a restriction, with what its placing cut.
@@ -190,6 +196,11 @@ type Hold struct {
 	Cut     []Cut                 `json:"cut,omitempty"`
 	InForce string                `json:"inForce,omitempty"` // how long the order took, "3ms"
 	Request *Request              `json:"request,omitempty"` // of a lifting that others must approve first
+	// Probation is the end of what follows a lifted hold; OnProbation tells whether it lasts, ProbationWhy why there is none
+	// or why it ended early.
+	Probation    time.Time `json:"probation,omitzero"`
+	OnProbation  bool      `json:"onProbation,omitempty"`
+	ProbationWhy string    `json:"probationWhy,omitempty"`
 }
 
 // A Cut is one running call that was ended.

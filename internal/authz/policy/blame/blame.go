@@ -143,7 +143,7 @@ func parts() []part {
 		{"roles and groups", memberships, func(b state, x *state) { x.basis.Entities = principalOf(b, *x) }},
 		{"resource", labels, func(b state, x *state) { x.basis.Entities = resourceOf(b, *x) }},
 		{"grants", grants, func(b state, x *state) { x.basis.Grants = b.basis.Grants }},
-		{"holds", holds, func(b state, x *state) { x.basis.Holds = b.basis.Holds }},
+		{"holds", holds, func(b state, x *state) { x.basis.Holds, x.basis.Probation = b.basis.Holds, b.basis.Probation }},
 		{"account", account, func(b state, x *state) { x.basis.Active = b.basis.Active }},
 		{"proof", proof, func(b state, x *state) {
 			x.question.Assurance, x.question.Bound, x.question.Device = b.question.Assurance, b.question.Bound, b.question.Device

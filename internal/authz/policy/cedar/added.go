@@ -12,9 +12,11 @@ import (
 // attribute is given entities without it, and a newer set is given nothing for what
 // facts of before do not say, so that both load and decide as their authors meant.
 type added struct {
-	past  bool // the context has working, country or history
-	to    bool // the context has to
-	attrs map[types.EntityType]map[types.String]change
+	past bool // the context has working, country or history
+	to   bool // the context has to
+	// probation says whether the context has it.
+	probation bool
+	attrs     map[types.EntityType]map[types.String]change
 	// placed says whether a dataset may stand in an environment.
 	placed bool
 }
@@ -58,6 +60,7 @@ func (e *Engine) readAdded() {
 		if a.AppliesTo != nil {
 			e.added.past = e.added.past || declaresAny(a.AppliesTo.Context, "working", "country", "history")
 			e.added.to = e.added.to || declaresAny(a.AppliesTo.Context, "to")
+			e.added.probation = e.added.probation || declaresAny(a.AppliesTo.Context, "probation")
 		}
 	}
 }

@@ -159,7 +159,7 @@ func uidOf(u policy.UID) types.EntityUID {
 }
 
 // contextNames is how many names a context has at most.
-const contextNames = 19
+const contextNames = 20
 
 // contextOf writes the context under the names of the schema.
 func (e *Engine) contextOf(c *policy.Context) types.Record {
@@ -188,6 +188,9 @@ func (e *Engine) contextOf(c *policy.Context) types.Record {
 	}
 	if e.added.to {
 		m["to"] = types.String(c.To)
+	}
+	if e.added.probation {
+		m["probation"] = types.Boolean(c.Probation)
 	}
 	return types.NewRecord(m)
 }

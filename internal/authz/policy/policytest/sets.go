@@ -71,7 +71,7 @@ func members() []rule {
 	for _, name := range []string{"door", "file", "client", "actor", "purpose", "network", "country", "to", "device.class", "device.os"} {
 		add(strings.ToLower(name), "context."+name+` != ""`, "input.context."+class(name)+` != ""`)
 	}
-	for _, name := range []string{"granted", "session", "bound", "working", "device.encrypted", "device.locked", "device.patched"} {
+	for _, name := range []string{"granted", "session", "bound", "working", "probation", "device.encrypted", "device.locked", "device.patched"} {
 		add(name, "context."+name, "input.context."+name)
 	}
 	return rules

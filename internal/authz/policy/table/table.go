@@ -148,6 +148,8 @@ func apply(given string, b *decision.Basis, q *decision.Question) error {
 		return err
 	case "hold":
 		b.Holds = append(b.Holds, decision.Hold{ID: "h1", Target: value})
+	case "probation":
+		b.Probation = append(b.Probation, decision.Probation{ID: "h1", Target: value, Until: q.At.AddDate(1, 0, 0)})
 	case "stale":
 		age, err := time.ParseDuration(value)
 		q.Staleness = age

@@ -107,6 +107,7 @@ func flags(name string) func(*policy.Context) *bool {
 	return map[string]func(*policy.Context) *bool{
 		"granted": func(c *policy.Context) *bool { return &c.Granted }, "session": func(c *policy.Context) *bool { return &c.Session },
 		"bound": func(c *policy.Context) *bool { return &c.Bound }, "working": func(c *policy.Context) *bool { return &c.Working },
+		"probation":        func(c *policy.Context) *bool { return &c.Probation },
 		"device.encrypted": func(c *policy.Context) *bool { return &c.Device.Encrypted }, "device.locked": func(c *policy.Context) *bool { return &c.Device.Locked },
 		"device.patched": func(c *policy.Context) *bool { return &c.Device.Patched },
 	}[name]

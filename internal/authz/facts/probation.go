@@ -1,0 +1,29 @@
+package facts
+
+import (
+	"strings"
+	"time"
+
+	"sallyport"
+)
+
+// Probation is until when p is on probation at a time, after holds on themselves, their session, token family or device,
+// and under which limits; the zero time where they are not.
+func (s *Snapshot) Probation(p sallyport.Principal, at time.Time) (until time.Time, limits []sallyport.Obligation) {
+	for _, h := range s.probations {
+		kind, name, _ := strings.Cut(h.Target, ":")
+		own := h.Target == string(p.ID) || h.Target == string(p.Person)
+		switch kind {
+		case "session":
+			own = name == p.Session
+		case "family":
+			own = name == p.Family
+		case "device":
+			own = name == p.Device
+		}
+		if own && at.Before(h.Probation) && h.Probation.After(until) {
+			until, limits = h.Probation, s.keeper.sources.Tighter
+		}
+	}
+	return until, limits
+}
