@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"sallyport"
@@ -30,8 +31,8 @@ type Approvals struct {
 	walked    bool
 	votes     map[string][]signed.Vote // by request
 	questions map[string]string        // request: hash
-	approved  map[string]bool          // "G-…": by a good approval
-	bases     map[string][]string      // content hash of facts: the grants in them
+	approved  map[string]granted       // "G-…": by a good approval
+	bases     map[string]basis         // content hash of facts: whose they are, and the grants in them
 	policies  policies
 	report    ApprovalReport
 }
@@ -68,7 +69,7 @@ func (a *Approvals) Each(index uint64, leaf []byte) error {
 			return fmt.Errorf("verify approvals: %w", err)
 		}
 		a.keys, a.walked = keys, true
-		a.votes, a.questions, a.approved, a.bases = map[string][]signed.Vote{}, map[string]string{}, map[string]bool{}, map[string][]string{}
+		a.votes, a.questions, a.approved, a.bases = map[string][]signed.Vote{}, map[string]string{}, map[string]granted{}, map[string]basis{}
 		a.policies = newPolicies()
 		a.report.Keys = len(keys)
 	}
@@ -226,13 +227,47 @@ func (a *Approvals) approve(index uint64, e sallyport.Event, q signed.Question, 
 	}
 	var asks struct {
 		Seconds int64 `json:"seconds"`
+		granted
 	}
 	until, err := time.Parse(time.RFC3339, e.Detail["until"])
 	if err != nil || json.Unmarshal(q.Canonical, &asks) != nil || until.After(at.Add(time.Duration(asks.Seconds)*time.Second)) {
 		a.bad(index, id, "the grant is longer than what was approved")
 		return
 	}
-	a.approved[id] = true
+	if id != "G-"+strings.TrimPrefix(q.ID, "R-") {
+		a.bad(index, id, "it is not the grant of "+q.ID)
+		return
+	}
+	asks.granted.from, asks.granted.until = at, at.Add(time.Duration(asks.Seconds)*time.Second)
+	a.approved[id] = asks.granted
+}
+
+// A granted is what was approved, in the members of the canonical text of a request for a grant.
+type granted struct {
+	Principal   sallyport.PrincipalID `json:"principal"`
+	Actions     []sallyport.Action    `json:"actions"`
+	Ref         string                `json:"ref"`
+	from, until time.Time             // zero of what was approved before votes were recorded as a whole
+}
+
+// on reports whether it was approved on a thing, as far as names tell: what is approved on a whole holds for its parts.
+func (g granted) on(x sallyport.Resource) bool {
+	ref, err := sallyport.ParseRef(g.Ref)
+	is := x.Ref()
+	return err == nil && (ref.Kind != is.Kind || ref.Org == is.Org && ref.Name == is.Name)
+}
+
+// A basis is what of recorded facts is held against approvals.
+type basis struct {
+	Policy    string                `json:"policy"`
+	Principal sallyport.PrincipalID `json:"who"`
+	Resource  sallyport.Resource    `json:"resource"`
+	Grants    []struct {
+		ID      string             `json:"id"`
+		Actions []sallyport.Action `json:"actions"`
+		From    time.Time          `json:"from"`
+		Until   time.Time          `json:"until"`
+	} `json:"grants"`
 }
 
 // unsigned is a vote as it was recorded before votes were signed.
@@ -243,38 +278,38 @@ func (a *Approvals) unsigned(index uint64, e sallyport.Event) {
 		return
 	}
 	if id := e.Detail["grant"]; id != "" {
-		a.approved[id] = true
+		a.approved[id] = granted{}
 		a.report.Approved++
 	}
 }
 
 // facts remembers the grants of a basis.
 func (a *Approvals) facts(index uint64, e sallyport.Event) {
-	var basis struct {
-		Policy string `json:"policy"`
-		Grants []struct {
-			ID string `json:"id"`
-		} `json:"grants"`
-	}
-	if json.Unmarshal(e.Basis, &basis) != nil {
+	var b basis
+	if json.Unmarshal(e.Basis, &b) != nil {
 		return
 	}
-	a.decidedBy(index, basis.Policy)
-	for _, g := range basis.Grants {
-		a.bases[e.Facts] = append(a.bases[e.Facts], g.ID)
+	a.decidedBy(index, b.Policy)
+	if len(b.Grants) > 0 {
+		a.bases[e.Facts] = b
 	}
 }
 
-// decided finds permitted calls that had a grant nobody approved.
+// decided finds permitted calls that had a grant nobody approved, or another one than was approved.
 func (a *Approvals) decided(index uint64, e sallyport.Event) {
-	grants := a.bases[e.Facts]
-	if e.Outcome != sallyport.Allow.String() || len(grants) == 0 {
+	b := a.bases[e.Facts]
+	if e.Outcome != sallyport.Allow.String() || len(b.Grants) == 0 {
 		return
 	}
 	a.report.Used++
-	for _, id := range grants {
-		if !a.approved[id] {
-			a.bad(index, id, "it was counted in "+e.Decision+", and no good approval of it is in the log")
+	for _, g := range b.Grants {
+		was, good := a.approved[g.ID]
+		switch {
+		case !good:
+			a.bad(index, g.ID, "it was counted in "+e.Decision+", and no good approval of it is in the log")
+		case was.until.IsZero():
+		case b.Principal != was.Principal || !was.on(b.Resource) || g.From.Before(was.from) || g.Until.After(was.until) || slices.ContainsFunc(g.Actions, func(x sallyport.Action) bool { return !slices.Contains(was.Actions, x) }):
+			a.bad(index, g.ID, "it was counted in "+e.Decision+" for somebody, something, a time or actions that were not approved")
 		}
 	}
 }

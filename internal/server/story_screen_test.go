@@ -42,7 +42,7 @@ func (r *story) Screen() *screen {
 	r.t.Cleanup(cancel)
 	ctx, cancel := chromedp.NewContext(all)
 	r.t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel = context.WithTimeout(ctx, 4*time.Minute)
 	r.t.Cleanup(cancel)
 	s := &screen{story: r, ctx: ctx}
 	s.do(chromedp.Navigate("about:blank"))
@@ -107,7 +107,7 @@ func (s *screen) script(js string) string {
 func (s *screen) until(selector string) {
 	s.t.Helper()
 	js := "document.readyState === 'complete' && document.querySelector(" + quoted(selector) + ") && !document.querySelector(" + quoted(selector) + ").hidden"
-	for end := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		got, err := chromedp.Run(s.ctx, chromedp.Evaluate[bool]("Boolean("+js+")"))
 		if err == nil && got {
 			return
@@ -196,7 +196,7 @@ func TestApprovalOnScreen(t *testing.T) {
 	s.open("/account", "#passkey")
 	s.fill("#label", "blue key")
 	s.script(`document.querySelector("#passkey").click()`)
-	for range 100 { // the page comes again with the key on it
+	for range 600 { // the page comes again with the key on it
 		if strings.Contains(s.text("#passkeys"), "blue key") {
 			break
 		}
@@ -291,7 +291,7 @@ func TestApprovalOnScreen(t *testing.T) {
 	}
 	eva.shoot("mine")
 	eva.click("#withdraw", "#state")
-	for range 100 {
+	for range 600 {
 		if eva.text("#state") == "withdrawn" {
 			return
 		}
