@@ -49,6 +49,12 @@ func TestAZ10PurposeDrift(t *testing.T) {
 	r.Want(denied)
 	say("rita", "evaluation", "No Name")
 	r.WantStatus(400)
+	_, err := r.As("rita").who.client.Purposes(t.Context(), api.Thing{Resource: base, Purposes: []string{"evaluation"}, Why: "as agreed\x1b[2J"})
+	r.heard("a reason that clears the reader's screen", err)
+	r.WantStatus(400)
+	_, err = r.As("rita").who.client.Label(t.Context(), api.Thing{Resource: base, Class: sallyport.Restricted, Why: strings.Repeat("x", 501)})
+	r.heard("a reason that fills the log", err)
+	r.WantStatus(400)
 	say("rita", "evaluation")
 	r.WantStatus(200)
 	t.Cleanup(func() {

@@ -1,10 +1,12 @@
 package authzen_test
 
 import (
+	"strings"
 	"testing"
 
 	"sallyport"
 	"sallyport/examples/acme"
+	"sallyport/internal/authz/decision"
 	"sallyport/internal/enforce/authzen"
 	"sallyport/internal/enforce/authzen/dictionary"
 	"sallyport/internal/enforce/authzen/wire"
@@ -74,4 +76,27 @@ func request(t testing.TB, c doortest.Case) wire.Request {
 
 func said(d wire.Decision) doortest.Said {
 	return doortest.Said{Allowed: d.Decision, StepUp: d.Context.Outcome == "step-up", Held: d.Context.Outcome == "hold"}
+}
+
+// TestWhereItGoes: a point says into which environment something is brought, with the action or, where it searches for
+// actions, in the context. What it does not say, or what is no environment, is refused, and a replay says the same.
+func TestWhereItGoes(t *testing.T) {
+	w := corpus(t)
+	s := open(t, w.World, authzen.Point{Principal: "service:mesh", Believed: true, Assurance: sallyport.Hardware, Obligations: sallyport.ObligationKinds()})
+	for said, want := range map[string]string{"staging": "allow", "production": "step-up", "here": "allow", "": "deny target.missing", "-": "deny target.missing",
+		strings.Repeat("p", 100_000): "deny target.missing"} {
+		q := question("user:oto", "model.deploy", "version", "acme/fraud@v2", nil)
+		q.Subject.Properties = map[string]any{"acr": "aal1", "auth_time": w.Clock.Now().Unix()}
+		q.Action.Properties = map[string]any{"environment": said}
+		s.decide(q)
+		all := w.Of(sallyport.EventDecided)
+		e := all[len(all)-1]
+		if !strings.HasPrefix(e.Outcome+" "+strings.Join(e.Reasons, " "), want) || len(e.Asked.To) > len("development") {
+			t.Errorf("into %.20q: %s %q, recorded as %.20q; want %s", said, e.Outcome, e.Reasons, e.Asked.To, want)
+		}
+		f, err := decision.QuestionOf(e)
+		if err != nil || f.Recorded().To != e.Asked.To {
+			t.Errorf("into %.20q: read again as %q, %v", said, f.To, err)
+		}
+	}
 }

@@ -232,11 +232,20 @@ func (g *Guard) gather(p *Permit, snap *facts.Snapshot) (decision.Facts, error) 
 	if err != nil {
 		return decision.Facts{}, sallyport.Wrap("gather facts", sallyport.Unavailable, "the facts for this decision cannot be had", err)
 	}
-	f.Action, f.Door, f.File, f.To = p.call.Action, p.call.Door, p.call.File, p.call.To
-	if f.To == Here {
-		f.To = f.Resource.Environment
-	}
+	f.Action, f.Door, f.File, f.To = p.call.Action, p.call.Door, p.call.File, into(p.call.To, f.Resource)
 	return f, nil
+}
+
+// into is where a call goes; what is no environment is recorded as nothing that was said.
+func into(to sallyport.Environment, x sallyport.Resource) sallyport.Environment {
+	if to == Here {
+		return x.Environment
+	}
+	env, err := sallyport.ParseEnvironment(string(to))
+	if err != nil {
+		return ""
+	}
+	return env
 }
 
 // mayKnow asks whether the caller could read about the target, so that a door can

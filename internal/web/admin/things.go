@@ -1,7 +1,10 @@
 package admin
 
 import (
+	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"sallyport"
 	"sallyport/internal/artifact/catalog"
@@ -109,8 +112,8 @@ func (a *API) purposes(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in.Why == "" {
-		return nil, sallyport.E("set purposes", sallyport.Invalid, "a change of purposes needs a reason", "say why")
+	if err := checkWhy("set purposes", in.Why); err != nil {
+		return nil, err
 	}
 	if err := a.Rooms.Catalog.SetPurposes(c.Context(), ref, in.Purposes); err != nil {
 		return nil, err
@@ -128,8 +131,8 @@ func (a *API) label(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in.Why == "" {
-		return nil, sallyport.E("change label", sallyport.Invalid, "a change of label needs a reason", "say why")
+	if err := checkWhy("change label", in.Why); err != nil {
+		return nil, err
 	}
 	err = a.Rooms.Catalog.Raise(c.Context(), ref, in.Class)
 	if sallyport.ReasonOf(err) == catalog.Lowered {
@@ -191,11 +194,22 @@ func (a *API) retire(c *Call) (any, error) {
 	if x.Kind != sallyport.VersionKind || ref.Revision == "" {
 		return nil, sallyport.E("retire", sallyport.Invalid, "\"resource\" must name one version", "write ORG/MODEL@VERSION: there is no way back")
 	}
-	if in.Why == "" {
-		return nil, sallyport.E("retire", sallyport.Invalid, "retiring a version needs a reason", "say why")
+	if err := checkWhy("retire", in.Why); err != nil {
+		return nil, err
 	}
 	if err := a.Rooms.Keys.Retire(c.Permit); err != nil {
 		return nil, err
 	}
 	return in, a.changed(c, x.String(), map[string]string{"what": "retired, its key destroyed", "why": in.Why})
+}
+
+// maxWhy bounds a reason that goes into the log, in bytes.
+const maxWhy = 500
+
+// checkWhy refuses what is no reason, or none that people can read in the log.
+func checkWhy(op, why string) error {
+	if strings.TrimSpace(why) == "" || len(why) > maxWhy || !utf8.ValidString(why) || strings.ContainsFunc(why, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		return sallyport.E(op, sallyport.Invalid, "this needs a reason that people can read", fmt.Sprintf("say why, in one line of at most %d bytes", maxWhy))
+	}
+	return nil
 }
