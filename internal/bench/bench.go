@@ -63,6 +63,7 @@ func groups() []group {
 		{"disk", (*run).disk},
 		{"start", (*run).start},
 		{"revoke", (*run).revoke},
+		{"swap", (*run).swap},
 	}
 }
 

@@ -42,7 +42,7 @@ func TestEveryRow(t *testing.T) {
 			t.Errorf("row %d, %s, is not printed", i+1, row.Name)
 		}
 	}
-	want := map[string]int{"decision": 10, "identity": 4, "chain": 7, "sealed": 5, "records": 10, "disk": 2, "start": 3, "revoke": 3}
+	want := map[string]int{"decision": 10, "identity": 4, "chain": 7, "sealed": 5, "records": 10, "disk": 2, "start": 3, "revoke": 3, "swap": 2}
 	for _, name := range bench.Groups() {
 		if groups[name] != want[name] {
 			t.Errorf("%d rows of %s, want %d", groups[name], name, want[name])

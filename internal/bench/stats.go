@@ -12,6 +12,7 @@ import (
 type sample struct {
 	rate     float64       // operations, or bytes, a second
 	p50, p99 time.Duration // of one operation
+	most     time.Duration // the longest operation
 }
 
 // sampled sums up the times of single operations that took elapsed together.
@@ -20,7 +21,7 @@ func sampled(times []time.Duration, elapsed time.Duration) sample {
 		return sample{}
 	}
 	slices.Sort(times)
-	return sample{rate: float64(len(times)) / elapsed.Seconds(), p50: quantile(times, 50), p99: quantile(times, 99)}
+	return sample{rate: float64(len(times)) / elapsed.Seconds(), p50: quantile(times, 50), p99: quantile(times, 99), most: times[len(times)-1]}
 }
 
 // quantile returns the percent-th percentile of what is sorted and not empty.
@@ -31,6 +32,9 @@ func quantile[T any](sorted []T, percent int) T {
 func rate(s sample) float64   { return s.rate }
 func micros(s sample) float64 { return float64(s.p50.Nanoseconds()) / 1e3 }
 func worst(s sample) float64  { return float64(s.p99.Nanoseconds()) / 1e3 }
+
+// longest is the longest operation, in milliseconds.
+func longest(s sample) float64 { return float64(s.most.Nanoseconds()) / 1e6 }
 
 // megabytes is a rate of bytes in 10^6 a second.
 func megabytes(s sample) float64 { return s.rate / 1e6 }

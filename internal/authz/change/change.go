@@ -105,6 +105,7 @@ type Service struct {
 	Alone func(context.Context) (bool, error)
 
 	activating sync.Mutex // one at a time on this node
+	warm       engines
 	mu         sync.Mutex
 	inForce    standing
 	alarmed    string // what was alarmed last, so that it is said once
@@ -295,7 +296,7 @@ func (s *Service) prepare(src policy.Source, by sallyport.PrincipalID, why strin
 	if len(src.Policies) == 0 {
 		return nil, Set{}, sallyport.E("activate policy", sallyport.Invalid, "the set is empty: nobody could do anything under it, nor put another in force", "name a directory with .cedar files, or with .rego and .json files")
 	}
-	engine, err := s.Compile(src)
+	engine, err := s.engine(src)
 	if err != nil {
 		return nil, Set{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,12 +53,13 @@ func (l *trail) parts() []sallyport.Event {
 // A house is a service over a real store, with what one installation keeps beside it.
 type house struct {
 	*change.Service
-	trail   *trail
-	store   *edited
-	seen    int64
-	people  int
-	keeper  *guardtest.World
-	secrets int // of which installation the seals are
+	trail    *trail
+	store    *edited
+	seen     int64
+	people   int
+	keeper   *guardtest.World
+	compiled *atomic.Int64
+	secrets  int // of which installation the seals are
 }
 
 // An edited store shows rows as somebody with the database might have made them.
@@ -87,10 +89,10 @@ func service(t *testing.T) (*house, *trail) {
 			t.Error(err)
 		}
 	})
-	h := &house{trail: &trail{}, store: &edited{Store: db.Policy()}, people: 3, keeper: guardtest.New(t)}
+	h := &house{trail: &trail{}, store: &edited{Store: db.Policy()}, people: 3, keeper: guardtest.New(t), compiled: &atomic.Int64{}}
 	person := func(_ context.Context, id sallyport.PrincipalID) (sallyport.PrincipalID, error) { return id, nil }
 	approvals := &approval.Service{Store: db.Approval(), Clock: time.Now, Rand: rand.Reader, Person: person}
-	h.Service = &change.Service{Store: h.store, Proposals: db.Proposals(), Approvals: approvals, Need: 2, Compile: compile, Schema: cedar.Schema, Note: h.trail.note, Clock: time.Now, Node: "n1",
+	h.Service = &change.Service{Store: h.store, Proposals: db.Proposals(), Approvals: approvals, Need: 2, Compile: func(src policy.Source) (policy.Engine, error) { h.compiled.Add(1); return compile(src) }, Schema: cedar.Schema, Note: h.trail.note, Clock: time.Now, Node: "n1",
 		Seal: func(v []byte, label string) ([]byte, error) {
 			return append([]byte(fmt.Sprintf("%d %s ", h.secrets, label)), v...), nil
 		},

@@ -102,7 +102,7 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 
 // compile compiles a kept set, and refuses one whose content is not what its version says.
 func (s *Service) compile(set Set) (policy.Engine, error) {
-	engine, err := s.Compile(set.Source)
+	engine, err := s.engine(set.Source)
 	if err != nil {
 		return nil, fmt.Errorf("the policy set in force, %s: %w", set.Version, err)
 	}
@@ -275,6 +275,7 @@ func (s *Service) Follow(ctx context.Context, keeper *facts.Keeper, wake func() 
 		if err := s.Reload(ctx, keeper); err != nil && ctx.Err() == nil {
 			report(err)
 		}
+		s.prewarm(ctx)
 		select {
 		case <-ctx.Done():
 		case <-woken:

@@ -122,7 +122,7 @@ func (s *Service) standingEngine(keeper *facts.Keeper, set Set) (policy.Engine, 
 			return e, nil
 		}
 	}
-	return s.Compile(set.Source)
+	return s.engine(set.Source)
 }
 
 // ask puts the question to the approvers.

@@ -86,6 +86,9 @@ func TestSwapUnderLoad(t *testing.T) {
 		defer mu.Unlock()
 		slices.Sort(waits)
 		all = append(all, waits...)
+		if len(waits) == 0 {
+			return 0
+		}
 		most := waits[len(waits)-1]
 		waits = waits[:0]
 		return most
@@ -104,16 +107,29 @@ func TestSwapUnderLoad(t *testing.T) {
 	}
 	swapping := longest()
 	s.keeper.Facts.Use(current)
-	for i := range 3 {
-		want[s.enforce(t, large(strings.Repeat("\n", i+2))).Version] = true
-		time.Sleep(20 * time.Millisecond)
+	var proposing, activating time.Duration
+	compiled := s.compiled.Load()
+	for i := range 2 {
+		longest()
+		r := s.propose(t, large(strings.Repeat("\n", i+4))) // compiled here, once
+		s.approve(t, r)
+		proposing = max(proposing, longest())
+		e, err := s.Activate(ctx, s.keeper.Facts, r.ID, "user:adam")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want[e.Version] = true
+		time.Sleep(50 * time.Millisecond)
+		activating = max(activating, longest())
+	}
+	if n := s.compiled.Load() - compiled; n != 2 {
+		t.Errorf("two sets were compiled %d times: putting one in force exchanges a pointer", n)
 	}
 	close(stop)
 	asking.Wait()
-	proposing := longest()
 	slices.Sort(all)
-	t.Logf("%d questions over %d sets of %d policies: p50 %v, p99 %v; a swap takes at most %v; the longest wait of a question is %v in a quiet second, %v over a hundred swaps, %v while sets are proposed and compiled on the same processors",
-		len(all), len(want), policies(), all[len(all)/2], all[len(all)*99/100], using, quiet, swapping, proposing)
+	t.Logf("%d questions over %d sets of %d policies: p50 %v, p99 %v; a swap takes at most %v; the longest wait of a question is %v in a quiet second, %v over a hundred swaps, %v while sets are proposed and compiled on the same processors, %v while they are activated",
+		len(all), len(want), policies(), all[len(all)/2], all[len(all)*99/100], using, quiet, swapping, proposing, activating)
 	for v := range versions {
 		if !want[v] {
 			t.Errorf("answered by %s, which was never in force", v)
