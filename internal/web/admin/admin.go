@@ -15,10 +15,12 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"runtime/debug"
 	"strconv"
 
 	strict "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"sallyport"
 	"sallyport/internal/artifact/catalog"
@@ -309,12 +311,25 @@ func reply(w http.ResponseWriter, r *http.Request, logger *slog.Logger, status i
 }
 
 // decode reads the body into v, strictly: unknown fields, a field in another case
-// or twice, and anything behind the value are errors. A body has one reading.
+// or twice, null for what is neither a list nor a map, and anything behind the value are errors. A body has one reading.
 func (c *Call) decode(v any) error {
-	if err := strict.Unmarshal(c.body, v, strict.RejectUnknownMembers(true)); err != nil {
+	if err := strict.Unmarshal(c.body, v, strict.RejectUnknownMembers(true), strict.WithUnmarshalers(strict.UnmarshalFromFunc(noNull))); err != nil {
 		return sallyport.E("read request", sallyport.Invalid, "the body is not what this route takes: "+sallyport.OneLine(err.Error()), "see the API's description")
 	}
 	return nil
+}
+
+// noNull refuses null where the API's description has none: encoding/json would take it for what is left out. It leaves
+// reading values to whoever else can.
+func noNull(d *jsontext.Decoder, v any) error {
+	if d.PeekKind() == jsontext.KindNull {
+		switch reflect.TypeOf(v).Elem().Kind() {
+		case reflect.Slice, reflect.Map, reflect.Pointer, reflect.Interface:
+		default:
+			return errors.New("null is no value here")
+		}
+	}
+	return errors.ErrUnsupported
 }
 
 // number reads a query parameter, with a default and a maximum.

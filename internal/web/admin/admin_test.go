@@ -197,6 +197,8 @@ func TestBodiesAreStrict(t *testing.T) {
 			"no JSON":          {"{", 400},
 			"a list":           {"[]", 400},
 			"a text":           {`"x"`, 400},
+			"null":             {` null `, 400},
+			"a null text":      {`{"why":null}`, 400},
 			"unknown field":    {`{"nonsense":1}`, 400},
 			"two values":       {`{} {}`, 400},
 			"something behind": {`{}x`, 400},
@@ -209,8 +211,8 @@ func TestBodiesAreStrict(t *testing.T) {
 			}
 		}
 		ends := w.Of(sallyport.EventCompleted)
-		if len(ends) != 10 {
-			t.Errorf("%s: %d ends are recorded, want 10", route.Pattern, len(ends))
+		if len(ends) != 12 {
+			t.Errorf("%s: %d ends are recorded, want 12", route.Pattern, len(ends))
 		}
 		for _, e := range ends {
 			if e.Delivered.Status != 400 && e.Delivered.Status != 413 {

@@ -264,8 +264,10 @@ func (s *source) document() map[string]any {
 	failure := func(text string) map[string]any {
 		return map[string]any{"description": text, "content": content(s.named("api.Error"))}
 	}
+	invalid := failure("The request is not what this operation takes. In plain text: it has more than one reading (a path, a field twice), which the listener refuses before any operation is looked for.")
+	invalid["content"].(map[string]any)["text/plain"] = map[string]any{"schema": map[string]any{"type": "string"}}
 	responses := map[string]any{
-		"Invalid": failure("The request is not what this operation takes."), "Unproved": failure("Nobody was proved, or a stronger proof is needed (outcome step-up, needs)."),
+		"Invalid": invalid, "Unproved": failure("Nobody was proved, or a stronger proof is needed (outcome step-up, needs)."),
 		"Denied": failure("A decision that is not to allow, with its id, reasons and remedies."), "NotFound": failure("It is not there, or the caller may not know that it is."),
 		"Conflict": failure("The state forbids it now."), "TooLarge": failure("The body is over 1 MiB."), "Busy": failure("Over a rate or a queue."), "Unavailable": failure("Store, log or keys cannot be used; nothing was done."),
 	}
