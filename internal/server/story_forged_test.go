@@ -68,7 +68,8 @@ func (h *thief) write(was approval.Request, forge func(*approval.Request)) {
 }
 
 // AZ-16, moonshot of users: who owns the store and the process that counts votes cannot invent an approval. Each forgery is written into
-// the store of the running server; the guard refuses the download, and takes it again when the store is put right.
+// the store of the running server; the guard refuses the download, and takes it again when the store is put right. Each
+// change is noticed by the feed of changes, twice for each forgery: that is what the test takes its time for.
 func TestForgedApprovalsAreRefusedAtTheGuard(t *testing.T) {
 	r := tellAnew(t, trail.Files{})
 	ctx := t.Context()
