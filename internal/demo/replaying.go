@@ -24,7 +24,7 @@ func (s *story) covered(ctx context.Context, o verify.Options) (verify.Report, e
 	if err != nil {
 		return verify.Report{}, err
 	}
-	for range 100 {
+	for range 600 {
 		r, err := verify.Log(ctx, verify.Dir(s.server.LogDir()), s.server.LogKey(), verify.Options{Earlier: o.Earlier})
 		if err != nil {
 			return r, err
@@ -36,7 +36,7 @@ func (s *story) covered(ctx context.Context, o verify.Options) (verify.Report, e
 			return r, err
 		}
 	}
-	return verify.Report{}, fmt.Errorf("after ten seconds no checkpoint covers %d entries", head.Size)
+	return verify.Report{}, fmt.Errorf("after a minute no checkpoint covers %d entries", head.Size)
 }
 
 func (s *story) verifies(ctx context.Context, _ *people.Person) (seen, error) {

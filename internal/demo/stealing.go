@@ -80,7 +80,7 @@ func (s *story) incident(ctx context.Context, alba *people.Person) (seen, error)
 func (s *story) recorded(ctx context.Context, alba *people.Person, kind sallyport.EventType, who string) (seen, error) {
 	var found []api.Found
 	var err error
-	for range 100 { // the index follows the log
+	for range 1200 { // a minute: the index follows the log, on a busy machine slowly
 		if found, err = alba.Client.Search(ctx, client.Search{Types: []string{string(kind)}, Who: who, Most: 1}); err != nil {
 			return seen{}, err
 		}
