@@ -97,7 +97,7 @@ func (s *stage) member(id sallyport.PrincipalID) directory.Member {
 // ended waits for a browser's session to be over.
 func (s *stage) ended(b *browser) {
 	s.t.Helper()
-	for range 100 {
+	for range 1200 { // a minute
 		if b.get(s.external+"/account").url.Path == "/login" {
 			return
 		}

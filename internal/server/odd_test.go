@@ -3,7 +3,6 @@ package server_test
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"sallyport"
 	"sallyport/internal/server"
@@ -20,13 +19,12 @@ func TestOddPathsAreRecorded(t *testing.T) {
 			t.Errorf("GET %s: %d %s", path, code, body)
 		}
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; {
-		if n := strings.Count(leaves(t, s), `"t":"`+string(sallyport.EventUnmapped)+`"`); n == 5 {
-			return
-		} else if time.Now().After(deadline) {
-			t.Fatalf("%d of 5 odd requests stand in the log", n)
-		}
-		time.Sleep(50 * time.Millisecond) // the tiles follow the journal
+	n := 0
+	if !soon(func() bool { // the tiles follow the journal
+		n = strings.Count(leaves(t, s), `"t":"`+string(sallyport.EventUnmapped)+`"`)
+		return n == 5
+	}) {
+		t.Fatalf("%d of 5 odd requests stand in the log", n)
 	}
 }
 

@@ -100,12 +100,10 @@ func TestTK4ATokenIsOfNoUseElsewhere(t *testing.T) {
 		t.Fatalf("with its own key: %v, %v", a, err)
 	}
 	var found []api.Found
-	for range 100 { // the index follows the log
-		if found, err = r.As("alba").who.client.Search(t.Context(), client.Search{Types: []string{string(sallyport.EventTokenTheft)}, Who: "user:theo"}); err != nil || len(found) > 0 {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	soon(func() bool { // the index follows the log
+		found, err = r.As("alba").who.client.Search(t.Context(), client.Search{Types: []string{string(sallyport.EventTokenTheft)}, Who: "user:theo"})
+		return err != nil || len(found) > 0
+	})
 	if err != nil || len(found) != 1 {
 		t.Errorf("the log tells of %d thefts, error %v", len(found), err)
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"sallyport"
 	"sallyport/client"
@@ -24,11 +23,10 @@ func after(t *testing.T) context.Context { return context.WithoutCancel(t.Contex
 func (r *story) wantCut(d *transfer, reasons ...string) {
 	r.t.Helper()
 	var w api.Why
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if _, w = r.decided(d.decision); w.Completed != nil && w.Cut != nil || time.Now().After(deadline) {
-			break
-		}
-	}
+	soon(func() bool {
+		_, w = r.decided(d.decision)
+		return w.Completed != nil && w.Cut != nil
+	})
 	if w.Cut == nil || w.Completed == nil {
 		r.t.Errorf("the log tells of %s: cut %v, completed %v", d.decision, w.Cut != nil, w.Completed != nil)
 		return

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"sallyport"
 	"sallyport/client"
@@ -117,15 +116,13 @@ func TestAZ4HistoryIsInTheQuestion(t *testing.T) {
 	r.As("ana").Infer(base)
 	r.Want(allowed)
 	var u api.Usage
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	soon(func() bool {
 		var err error
 		if u, err = r.As("ana").who.client.Usage(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
-		if u.Short.Denials >= 3 && u.Short.Models >= 1 {
-			break
-		}
-	}
+		return u.Short.Denials >= 3 && u.Short.Models >= 1
+	})
 	if u.Person != "user:ana" || u.Short.Denials < 3 || u.Month.Denials < 3 || u.Short.Models < 1 {
 		t.Fatalf("usage: %+v", u)
 	}

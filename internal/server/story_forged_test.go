@@ -203,12 +203,7 @@ func TestForgedApprovalsAreRefusedAtTheGuard(t *testing.T) {
 	}
 	status := func(want int) bool {
 		h.exec("INSERT INTO outbox (kind) VALUES ('grant')")
-		for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-			if r.As("ana").Pull(fraud).last.status == want {
-				return true
-			}
-		}
-		return false
+		return soon(func() bool { return r.As("ana").Pull(fraud).last.status == want })
 	}
 	if !status(200) {
 		t.Fatal("the good approval opens nothing")

@@ -90,11 +90,10 @@ func TestGrantEndsADownload(t *testing.T) {
 	for range 3 {
 		r.Later(20 * time.Second) // at once it would be cut for what is known being too old
 	}
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if _, w := r.decided(d.decision); w.Cut != nil {
-			break // the sweep has come by; what follows are bytes that had left before
-		}
-	}
+	soon(func() bool { // until the sweep has come by; what follows are bytes that had left before
+		_, w := r.decided(d.decision)
+		return w.Cut != nil
+	})
 	close(d.goOn)
 	if r.End(d); d.whole() {
 		t.Errorf("all %d bytes came although the grant had ended", d.got.Load())

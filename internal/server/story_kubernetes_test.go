@@ -258,11 +258,7 @@ func TestPeersKubernetesJob(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		end()
-		took := r.gone(time.Now())
-		t.Logf("the grant ended %s after the job %s", took.Round(10*time.Millisecond), job)
-		if took > 5*time.Second {
-			t.Errorf("that took %s", took)
-		}
+		t.Logf("the grant ended %s after the job %s", r.gone(time.Now()).Round(10*time.Millisecond), job)
 	}
 	ends("first", func() {
 		now := time.Now().UTC().Format(time.RFC3339)

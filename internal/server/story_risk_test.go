@@ -13,19 +13,7 @@ import (
 	"sallyport/internal/web/api"
 )
 
-// eventually asks until it is so, and says what it waited for when it never is.
-func (r *story) eventually(what string, so func() bool) {
-	r.t.Helper()
-	for range 1500 { // half a minute: followers share two cores with every other story
-		if so() {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	r.t.Fatalf("it never came: %s", what)
-}
-
-// found returns the open findings about somebody by a rule, as a reviewer sees them.
+// findings returns the open findings about somebody by a rule, as a reviewer sees them.
 func (r *story) findings(who sallyport.PrincipalID, rule string) []api.Finding {
 	r.t.Helper()
 	all, err := r.As("rita").who.client.Findings(r.t.Context(), "")

@@ -107,7 +107,7 @@ func (s *screen) script(js string) string {
 func (s *screen) until(selector string) {
 	s.t.Helper()
 	js := "document.readyState === 'complete' && document.querySelector(" + quoted(selector) + ") && !document.querySelector(" + quoted(selector) + ").hidden"
-	for end := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		got, err := chromedp.Run(s.ctx, chromedp.Evaluate[bool]("Boolean("+js+")"))
 		if err == nil && got {
 			return
@@ -196,12 +196,7 @@ func TestApprovalOnScreen(t *testing.T) {
 	s.open("/account", "#passkey")
 	s.fill("#label", "blue key")
 	s.script(`document.querySelector("#passkey").click()`)
-	for range 600 { // the page comes again with the key on it
-		if strings.Contains(s.text("#passkeys"), "blue key") {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	r.eventually("the page comes again with the key on it", func() bool { return strings.Contains(s.text("#passkeys"), "blue key") })
 	s.open("/approvals/keys", "#enrol")
 	s.shoot("keys")
 	s.script(`[...document.querySelectorAll("label.choice")].find(l => l.innerText.includes("blue key")).querySelector("input").click()`)
@@ -291,13 +286,9 @@ func TestApprovalOnScreen(t *testing.T) {
 	}
 	eva.shoot("mine")
 	eva.click("#withdraw", "#state")
-	for range 600 {
-		if eva.text("#state") == "withdrawn" {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
+	if !soon(func() bool { return eva.text("#state") == "withdrawn" }) {
+		t.Errorf("taken back it is %q", eva.text("#state"))
 	}
-	t.Errorf("taken back it is %q", eva.text("#state"))
 }
 
 // refusal has whoever acts be refused a model, and returns the decision.

@@ -99,12 +99,7 @@ func TestAProviderWithAKeyOfItsOwn(t *testing.T) {
 	okta.token = token()
 	okta.do("GET", "/Users", "", 200)
 	r.clock.Add(25 * time.Hour)
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		okta.Send(request{path: "/scim/v2/Users", bearer: okta.token})
-		if okta.last.status == 401 || time.Now().After(end) {
-			break
-		}
-	}
+	soon(func() bool { return okta.Send(request{path: "/scim/v2/Users", bearer: okta.token}).last.status == 401 })
 	okta.do("GET", "/Users", "", 401) // at the end of the grace, whoever swept or not
 }
 
@@ -146,7 +141,7 @@ func TestSignalsToAPartner(t *testing.T) {
 	}
 	poll := strings.TrimPrefix(stream["delivery"].(map[string]any)["endpoint_url"].(string), r.server.External())
 	var revoked *secevent.Token
-	for end := time.Now().Add(15 * time.Second); revoked == nil && time.Now().Before(end); {
+	for end := time.Now().Add(patience); revoked == nil && time.Now().Before(end); {
 		sets, _ := ask("POST", poll, `{"returnImmediately":true}`, 200)["sets"].(map[string]any)
 		for _, text := range sets {
 			x, err := secevent.Verify(text.(string), keys, secevent.Rules{Issuer: r.server.External(), Audience: stream["aud"].(string), Algorithms: []jose.Algorithm{jose.RS256},

@@ -225,7 +225,7 @@ func (s *system) pass(ctx context.Context, d time.Duration) error {
 	s.mu.Lock()
 	adam := s.people["adam"]
 	s.mu.Unlock()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		_, err := adam.client.Who(ctx)
 		if err == nil || time.Now().After(deadline) {
 			return err

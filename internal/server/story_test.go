@@ -155,6 +155,27 @@ func (r *story) Join(name, role, scopes string) {
 	}
 }
 
+// patience is how long a test waits for what follows from something: followers and sweeps share two cores with every other test.
+const patience = time.Minute
+
+// soon waits until something is so, and reports whether it became so.
+func soon(so func() bool) bool {
+	for end := time.Now().Add(patience); !so(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
+// eventually fails the story if something does not become so.
+func (r *story) eventually(what string, so func() bool) {
+	r.t.Helper()
+	if !soon(so) {
+		r.t.Fatalf("it never came: %s", what)
+	}
+}
+
 // A request is one HTTP request at a door, as a stock client sends it.
 type request struct {
 	door   client.Door // whose token is sent; none when empty
@@ -399,7 +420,7 @@ func (r *story) End(t *transfer) *transfer {
 	r.t.Helper()
 	select {
 	case <-t.ended:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		r.t.Fatal("the answer goes on and on")
 	}
 	return t

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"sallyport"
 	"sallyport/client"
@@ -113,7 +112,7 @@ func TestWholeRunI01NoEffectWithoutRecord(t *testing.T) {
 	r := tell(t)
 	r.As("ana").Infer(base)
 	permitted, completed := map[string]sallyport.Logged{}, map[string]sallyport.Logged{}
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	soon(func() bool {
 		clear(permitted)
 		for _, l := range r.wholeLog() {
 			switch {
@@ -123,10 +122,8 @@ func TestWholeRunI01NoEffectWithoutRecord(t *testing.T) {
 				completed[l.Decision] = l
 			}
 		}
-		if len(completed)+1 >= len(permitted) { // the reading of the head may be under way
-			break
-		}
-	}
+		return len(completed)+1 >= len(permitted) // the reading of the head may be under way
+	})
 	for _, got := range r.up.requests() {
 		l, ok := permitted[got.id]
 		if !ok || l.Action != sallyport.ModelInfer && l.Action != sallyport.ModelEmbed {
