@@ -212,6 +212,7 @@ func TestRemedies(t *testing.T) {
 	for _, test := range []struct{ who, action, resource, want string }{
 		{"ana", "model.pull", "acme/fraud@v1", `step-up "sallyport login --assurance phr"; request "sallyport request model.pull acme/fraud@v1 --for 1h --why \"…\""`},
 		{"oto", "model.deploy", "acme/fraud@v1", `step-up "sallyport login --assurance aal2"`},
+		{"oto", "model.promote", "acme/fraud@v2", `step-up "sallyport login --assurance aal2"`},
 		{"nora", "model.pull", "acme/base-7b@v2", `request "sallyport request model.pull acme/base-7b@v2 --for 1h --why \"…\""`},
 		{"bo", "model.deploy", "acme/base-7b@v2", `ask ""`},
 	} {

@@ -49,6 +49,7 @@ func slips() map[string]func(statement string) []string {
 		"only programs":                 replace(`principal is User`, "principal is Service"),
 		"every resource":                replace(`resource (is [A-Za-z]+ )?in Environment::"[a-z]+"`, "resource"),
 		"another environment":           replace(`Environment::"production"`, `Environment::"staging"`),
+		"the way in is forgotten":       replace(` \|\| context\.to == "production"`, ""),
 		"another class":                 replace(`"restricted"`, `"public"`),
 		"and another class":             replace(`== "restricted"`, `!= "restricted"`),
 		"one more":                      replace(`>= ([0-9]+)`, "> ${1}"),
@@ -170,6 +171,7 @@ func (o *oracle) wider(m mutant) string {
 			}
 			for _, c := range contexts {
 				q := policy.Query{Principal: b.Principal, Action: policy.UID{Type: "Action", ID: a}, Resource: b.ResourceUID, Context: c}
+				q.Context.To = string(b.Resource.Toward(sallyport.Action(a)))
 				if m.engine.Evaluate(q, is).Allowed && !o.old.Evaluate(q, was).Allowed {
 					return fmt.Sprintf("%s %s %s at %v, granted %v, risk %d", b.PrincipalID, a, b.Resource, c.Assurance, c.Granted, c.Risk)
 				}
