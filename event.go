@@ -64,6 +64,7 @@ const (
 	EventGrantEnded     EventType = "grant.ended"      // the task that it was for is over
 	EventApprover       EventType = "approver.changed" // whose keys sign approvals, with the entry of the chain
 	EventApprovalVoid   EventType = "approval.void"    // something is kept as approved, and its approval does not verify
+	EventBypassed       EventType = "ui.bypassed"      // a form that the page did not offer was sent, and the decision named refused it
 	EventHoldPlaced     EventType = "hold.placed"
 	EventHoldLifted     EventType = "hold.lifted"
 	EventPolicyProposed EventType = "policy.proposed"

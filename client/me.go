@@ -68,6 +68,11 @@ func (c *Client) Can(ctx context.Context, q Can) (api.Answer, error) {
 	return get[api.Answer](ctx, c, "can", "/can", query)
 }
 
+// CanAll asks several questions of the caller about themselves at once, and answers them in their order on the same facts.
+func (c *Client) CanAll(ctx context.Context, all []api.CanAsk) ([]api.Answer, error) {
+	return post[[]api.Answer](ctx, c, request{op: "can", path: "/can"}, all)
+}
+
 // Matrix is who may do what, computed from the live policy, at a level of assurance and below a project ("ORG/NAME").
 // Both may be zero: multi-factor, everything.
 func (c *Client) Matrix(ctx context.Context, level sallyport.Assurance, project string) (api.Matrix, error) {

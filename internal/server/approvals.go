@@ -211,10 +211,18 @@ func (s *Server) openApprovalPages(mux *http.ServeMux, pages *login.Door) error 
 		Proof: func(r *http.Request) guard.Proof {
 			return guard.Proof{Session: pages.Bearer(r), IP: httpsafe.PeerIP(r)}
 		}})
-	door, err := approvals.New(approvals.Config{API: own, Log: s.logger, Session: func(w http.ResponseWriter, r *http.Request, back string) (string, bool) {
-		x, ok := pages.RequireSession(w, r, back)
-		return x.Principal.Name(), ok
-	}})
+	door, err := approvals.New(approvals.Config{API: own, Log: s.logger, Now: s.clock,
+		Session: func(w http.ResponseWriter, r *http.Request, back string) (approvals.Visitor, bool) {
+			x, ok := pages.RequireSession(w, r, back)
+			m, _ := s.facts.Snapshot().Member(x.Principal)
+			return approvals.Visitor{ID: x.Principal, Session: x.ID, Org: m.Org}, ok
+		},
+		Seal: func(plain []byte) []byte { return s.box.seal(plain, label("page-offer")) },
+		Open: func(sealed []byte) ([]byte, error) { return s.box.open(sealed, label("page-offer")) },
+		Bypassed: func(r *http.Request, b approvals.Bypass) error {
+			return s.noteOnly(context.WithoutCancel(r.Context()), sallyport.Event{Type: sallyport.EventBypassed, Who: b.ID, On: "session:" + b.Session,
+				Reasons: []string{"ui.bypass"}, Detail: map[string]string{"path": b.Path, "decision": b.Decision, "ip": httpsafe.PeerIP(r)}})
+		}})
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ const lookback = 20_000
 // Types are the events that Handle reads.
 func Types() []sallyport.EventType {
 	return []sallyport.EventType{sallyport.EventDecided, sallyport.EventRefused, sallyport.EventUnmapped, sallyport.EventTokenReused, sallyport.EventTokenTheft, sallyport.EventProofReplayed,
-		sallyport.EventSignInFailed, sallyport.EventCloned, sallyport.EventRiskChanged, sallyport.EventReported, sallyport.EventApprovalVoid, sallyport.EventDriftFound}
+		sallyport.EventSignInFailed, sallyport.EventCloned, sallyport.EventRiskChanged, sallyport.EventReported, sallyport.EventApprovalVoid, sallyport.EventBypassed, sallyport.EventDriftFound}
 }
 
 // Next is where reading goes on: before the cursor, because what a rule remembers is not kept. What was found is found

@@ -54,6 +54,7 @@ const (
 	Probing          = "probing"
 	PasswordSpray    = "password-spray"
 	Reported         = "reported"
+	UIBypass         = "ui-bypass"
 	ApprovalVoid     = "approval-void"
 	RolesApart       = "roles-apart"
 	PastTheRecord    = "past-the-record"
@@ -79,6 +80,7 @@ func Rules() []Rule {
 		{RolesApart, Medium, "An identity provider gives somebody a group whose roles are kept apart from theirs: they are signed in without it.", false, nil, 24 * time.Hour, withheld},
 		{PastTheRecord, High, "Something is not as it is meant to be, and the log has no record of the change: somebody wrote to the store or to the configuration by hand.", false, []string{"T1098", "T1565.001"}, time.Minute, drifted(false)},
 		{Drift, Medium, "Something was changed beside what is declared.", false, []string{"T1098"}, time.Minute, drifted(true)},
+		{UIBypass, Medium, "A form was sent that its page did not offer, and it was refused: somebody goes around the pages.", false, []string{"T1548"}, 10 * time.Minute, onType(sallyport.EventBypassed)},
 		{Reported, High, "Somebody reported a loss, a theft or phishing.", false, nil, time.Minute, reported},
 	}
 }

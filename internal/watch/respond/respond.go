@@ -119,6 +119,7 @@ func defaults() map[string][]string {
 		detect.ClonedPasskey:    {"raise=60/24h", "notify", "alert"},
 		detect.DenialBurst:      {"alert"},
 		detect.Probing:          {"alert"},
+		detect.UIBypass:         {"alert"},
 		detect.PasswordSpray:    {"alert"},
 		detect.Reported:         {"alert"},
 		detect.ApprovalVoid:     {"alert"},

@@ -1,10 +1,12 @@
 package admin
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
 	"sallyport"
+	"sallyport/internal/authz/facts"
 	"sallyport/internal/authz/whatif"
 	"sallyport/internal/identity/token"
 	"sallyport/internal/plumbing/httpsafe"
@@ -16,6 +18,7 @@ func meRoutes() []Route {
 	return []Route{
 		{"GET", "/whoami", sallyport.ServerRead, system, (*API).whoami},
 		{"GET", "/can", sallyport.ServerRead, system, (*API).can},
+		{"POST", "/can", sallyport.ServerRead, system, (*API).canAll},
 		{"GET", "/sessions", sallyport.ServerRead, system, (*API).sessions},
 		{"POST", "/sessions/{id}/revoke", sallyport.ServerRead, system, (*API).revokeSession},
 		{"POST", "/logout", sallyport.ServerRead, system, (*API).logout},
@@ -99,13 +102,49 @@ func (a *API) can(c *Call) (any, error) {
 			return nil, err
 		}
 	}
+	return answerTo(c, snap, who, action, ref)
+}
+
+// mostAsks is how many questions one batch may have.
+const mostAsks = 64
+
+// canAll answers questions of the caller about themselves, all on the same facts and in their order: what a page offers.
+func (a *API) canAll(c *Call) (any, error) {
+	var in []api.CanAsk
+	if err := c.decode(&in); err != nil {
+		return nil, err
+	}
+	if len(in) > mostAsks {
+		return nil, sallyport.E("can", sallyport.TooLarge, fmt.Sprintf("%d questions at once", len(in)), fmt.Sprintf("ask at most %d", mostAsks))
+	}
+	snap, who, out := a.Facts.Snapshot(), a.asker(c), []api.Answer{}
+	for _, q := range in {
+		action, err := sallyport.ParseAction(string(q.Action))
+		if err != nil {
+			return nil, err
+		}
+		ref, err := sallyport.ParseRef(q.Resource)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := answerTo(c, snap, who, action, ref)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, answer)
+	}
+	return out, nil
+}
+
+// answerTo is the answer to one question.
+func answerTo(c *Call, snap *facts.Snapshot, who whatif.Asker, action sallyport.Action, ref sallyport.Ref) (api.Answer, error) {
 	d, x, err := whatif.Can(snap, who, action, ref)
 	if err != nil {
-		return nil, err
+		return api.Answer{}, err
 	}
 	if who.Principal.ID == c.Permit.Who().ID {
 		if d, x, err = whatif.Told(snap, who, d, x); err != nil {
-			return nil, err
+			return api.Answer{}, err
 		}
 	}
 	answer := api.Answer{Who: who.Principal.ID, Action: action, Resource: ref.String(), Outcome: d.Outcome.String(), Reasons: d.Reasons, Remedies: d.Remedies, Otherwise: d.Otherwise, Policy: d.Policy}

@@ -53,6 +53,12 @@ type Who struct {
 	Limits    []sallyport.Obligation `json:"limits,omitempty"`
 }
 
+// A CanAsk is one question of a batch: may I do this to that?
+type CanAsk struct {
+	Action   sallyport.Action `json:"action"`
+	Resource string           `json:"resource"`
+}
+
 // Rights is what the caller can do on one resource, in four lists of actions.
 type Rights struct {
 	Resource string             `json:"resource"`

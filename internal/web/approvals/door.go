@@ -25,6 +25,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"sallyport"
 	"sallyport/internal/plumbing/httpsafe"
@@ -42,9 +43,15 @@ const maxBody = 32 << 10
 type Config struct {
 	// API is the management API, which proves a call by the browser's session.
 	API http.Handler
-	// Session returns the name of who is signed in; false: it has answered, by the sign-in page, which leads back.
-	Session func(w http.ResponseWriter, r *http.Request, back string) (name string, ok bool)
-	Log     *slog.Logger
+	// Session returns who is signed in; false: it has answered, by the sign-in page, which leads back.
+	Session func(w http.ResponseWriter, r *http.Request, back string) (who Visitor, ok bool)
+	// Seal and Open keep what a page offered from being invented.
+	Seal func(plain []byte) []byte
+	Open func(sealed []byte) ([]byte, error)
+	// Bypassed records a form that no page offered and a decision refused.
+	Bypassed func(r *http.Request, b Bypass) error
+	Now      func() time.Time
+	Log      *slog.Logger
 }
 
 // A Door serves the pages. It is safe for concurrent use.
@@ -57,8 +64,8 @@ type Door struct {
 
 // New makes the door.
 func New(c Config) (*Door, error) {
-	if c.API == nil || c.Session == nil || c.Log == nil {
-		return nil, errors.New("new approvals door: API, session and log are needed")
+	if c.API == nil || c.Session == nil || c.Seal == nil || c.Open == nil || c.Bypassed == nil || c.Now == nil || c.Log == nil {
+		return nil, errors.New("new approvals door: API, session, seal, record, clock and log are needed")
 	}
 	dir, err := fs.Sub(files, "pages")
 	if err != nil {
@@ -76,6 +83,7 @@ func New(c Config) (*Door, error) {
 type visit struct {
 	w    http.ResponseWriter
 	r    *http.Request
+	who  Visitor
 	name string
 }
 
@@ -104,13 +112,14 @@ func (d *Door) handler(serve func(visit) error) http.Handler {
 		if r.Method == http.MethodGet {
 			back = r.URL.RequestURI()
 		}
-		name, ok := d.config.Session(w, r, back)
+		who, ok := d.config.Session(w, r, back)
 		if !ok {
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		v := visit{w: w, r: r, name: name}
+		v := visit{w: w, r: r, who: who, name: who.ID.Name()}
 		if err := serve(v); err != nil {
+			d.bypassed(v, err)
 			d.fail(v, err)
 		}
 	})
@@ -235,6 +244,7 @@ func fields(r *http.Request, names ...string) (map[string]string, error) {
 		for _, n := range names {
 			known = known || n == name
 		}
+		known = known || name == "offer"
 		if !known || len(values) != 1 {
 			return nil, bad
 		}

@@ -1,7 +1,9 @@
 package approvals_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -9,7 +11,9 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
+	"sallyport"
 	"sallyport/internal/web/api"
 	"sallyport/internal/web/approvals"
 )
@@ -19,11 +23,14 @@ type desk struct {
 	mux   *http.ServeMux
 	asked []string
 	name  string // who is signed in, "" nobody
+
+	bypassed []string
+	now      time.Time
 }
 
 func newDesk(t *testing.T, answers map[string]any) *desk {
 	t.Helper()
-	d := &desk{mux: http.NewServeMux(), name: "rita"}
+	d := &desk{mux: http.NewServeMux(), name: "rita", now: time.Unix(1_800_000_000, 0)}
 	door, err := approvals.New(approvals.Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		API: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
@@ -32,6 +39,17 @@ func newDesk(t *testing.T, answers map[string]any) *desk {
 			}
 			d.asked = append(d.asked, r.Method+" "+r.URL.RequestURI()+" "+strings.TrimSpace(string(body)))
 			answer, ok := answers[r.Method+" "+r.URL.Path]
+			if r.URL.Path == "/api/v1/can" && !ok { // everything, where a test says nothing
+				var all []api.CanAsk
+				if err := json.Unmarshal(body, &all); err != nil {
+					t.Error(err)
+				}
+				list := make([]api.Answer, len(all))
+				for i := range list {
+					list[i].Outcome = "allow"
+				}
+				answer, ok = list, true
+			}
 			if e, bad := answer.(api.Error); bad || !ok {
 				if !ok {
 					e = api.Error{Status: 404, Message: "there is no such request"}
@@ -43,11 +61,24 @@ func newDesk(t *testing.T, answers map[string]any) *desk {
 				t.Error(err)
 			}
 		}),
-		Session: func(w http.ResponseWriter, r *http.Request, back string) (string, bool) {
+		Seal: func(plain []byte) []byte { return append([]byte("sealed "), plain...) },
+		Open: func(sealed []byte) ([]byte, error) {
+			plain, ok := bytes.CutPrefix(sealed, []byte("sealed "))
+			if !ok {
+				return nil, errors.New("not ours")
+			}
+			return plain, nil
+		},
+		Bypassed: func(_ *http.Request, b approvals.Bypass) error {
+			d.bypassed = append(d.bypassed, string(b.ID)+" "+b.Session+" "+b.Path+" "+b.Decision)
+			return nil
+		},
+		Now: func() time.Time { return d.now },
+		Session: func(w http.ResponseWriter, r *http.Request, back string) (approvals.Visitor, bool) {
 			if d.name == "" {
 				http.Redirect(w, r, "/login?return="+url.QueryEscape(back), http.StatusSeeOther)
 			}
-			return d.name, d.name != ""
+			return approvals.Visitor{ID: sallyport.PrincipalID("user:" + d.name), Session: "S-1", Org: "acme"}, d.name != ""
 		}})
 	if err != nil {
 		t.Fatal(err)

@@ -59,7 +59,30 @@ func (d *Door) list(v visit) error {
 	if err := d.call(v, question{method: http.MethodGet, path: "/requests", query: url.Values{"mine": {"true"}}}, &mine); err != nil {
 		return err
 	}
-	return d.write(v, "list", struct{ Inbox, Mine []line }{lines(inbox), lines(mine)}, false)
+	may, err := d.mayAsk(v, "")
+	if err != nil {
+		return err
+	}
+	return d.write(v, "list", struct {
+		Inbox, Mine []line
+		May         bool
+	}{lines(inbox), lines(mine), may}, false)
+}
+
+// mayAsk reports whether the visitor may ask for a right on a resource, or at all where it is "".
+func (d *Door) mayAsk(v visit, resource string) (bool, error) {
+	on := []string{resource}
+	if resource == "" {
+		if on = []string{"system"}; v.who.Org != "" {
+			on = append(on, "org:"+v.who.Org)
+		}
+	}
+	var asks []api.CanAsk
+	for _, ref := range on {
+		asks = append(asks, api.CanAsk{Action: sallyport.GrantRequest, Resource: ref})
+	}
+	can, err := d.may(v, asks...)
+	return slices.Contains(can, true), err
 }
 
 // A shown is one request as its page shows it.
@@ -72,6 +95,7 @@ type shown struct {
 	Rule, Tone, Level       string
 	Yes                     int
 	Hash, Digest            []string // in pieces, between which a line may break
+	Offer, Back             string   // what the forms for a vote and for taking it back were offered by
 }
 
 type shownVote struct {
@@ -124,6 +148,12 @@ func (d *Door) show(v visit) error {
 	}
 	for _, o := range x.Similar {
 		s.Similar = append(s.Similar, shownSimilar{o, o.At.UTC().Format("2 January 2006"), tone(o.State), lasting(o.For)})
+	}
+	if s.MayVote || s.Author {
+		s.Offer = d.offer(v, votes(id))
+	}
+	if s.Open && (s.Mine || s.Author) {
+		s.Back = d.offer(v, "/approvals/"+url.PathEscape(id)+"/withdraw")
 	}
 	return d.write(v, "request", s, x.Sign && (x.MayVote || x.Author))
 }
@@ -230,6 +260,7 @@ func (d *Door) sign(v visit) error {
 // An asking is the form by which something is asked for.
 type asking struct {
 	Action, Resource, For, Why, Task, From, Text string
+	Offer                                        string // "" where the visitor may not ask
 }
 
 // form shows the form, filled in from a denial where one is named.
@@ -252,6 +283,13 @@ func (d *Door) form(v visit) error {
 				break
 			}
 		}
+	}
+	may, err := d.mayAsk(v, a.Resource)
+	if err != nil {
+		return err
+	}
+	if may {
+		a.Offer = d.offer(v, "/approvals/ask")
 	}
 	return d.write(v, "ask", a, false)
 }
@@ -285,7 +323,15 @@ func (d *Door) keys(v visit) error {
 		Keys  []shownKey
 		Own   []api.OwnKey
 		First bool
+		Offer string // "" where the visitor may not
 	}{Own: x.Own, First: len(x.Keys) == 0}
+	can, err := d.may(v, api.CanAsk{Action: sallyport.SystemConfigure, Resource: "system"}, api.CanAsk{Action: sallyport.ServerRead, Resource: "system"})
+	if err != nil {
+		return err
+	}
+	if data.First && can[0] || !data.First && can[1] {
+		data.Offer = d.offer(v, "/approvals/keys")
+	}
 	for _, k := range x.Keys {
 		data.Keys = append(data.Keys, shownKey{k, when(k.Since), when(k.Until)})
 		for i, o := range data.Own {

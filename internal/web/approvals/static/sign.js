@@ -11,7 +11,7 @@
 	const post = async (path, body) => {
 		const answer = await fetch(path, {
 			method: "POST", credentials: "same-origin", redirect: "error",
-			headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+			headers: { "Content-Type": "application/json", "Sallyport-Offer": document.querySelector("#ballot input[name=offer]").value }, body: JSON.stringify(body),
 		});
 		let json = {};
 		try { json = await answer.json(); } catch { /* an answer that is not ours: told below */ }
