@@ -45,11 +45,11 @@ func (a *app) noWider(cmd *cobra.Command, b workshop, against, expression string
 	if err != nil {
 		return err
 	}
-	old, err := surveyor(oldEngine)
+	old, err := surveyor(oldEngine, "policy check")
 	if err != nil {
 		return err
 	}
-	next, err := surveyor(nextEngine)
+	next, err := surveyor(nextEngine, "policy check")
 	if err != nil {
 		return err
 	}

@@ -160,11 +160,13 @@ func (b *workshop) lint(cmd *cobra.Command, quick bool, limits world.Limits) ([]
 		return nil, err
 	}
 	list := append([]lint.Finding{}, lint.Texts(e)...)
-	s, err := surveyor(e)
-	if err != nil {
+	s, err := surveyor(e, "policy lint")
+	if err != nil && !quick {
 		return nil, err
 	}
-	list = append(list, lint.Unscoped(s)...)
+	if err == nil {
+		list = append(list, lint.Unscoped(s)...)
+	}
 	rows, err := b.rows()
 	if err != nil {
 		return nil, err
@@ -280,11 +282,11 @@ func (b *workshop) compare(old, next policy.Engine) (compared, error) {
 	}
 	var both [2]*matrix.Matrix
 	for i, e := range []policy.Engine{old, next} {
-		s, err := surveyor(e)
-		if err != nil {
-			return x, err
+		l, ok := e.(policy.Lister)
+		if !ok {
+			return x, sallyport.E("policy diff", sallyport.Invalid, "the engine does not say what it can be asked", "")
 		}
-		if both[i], err = matrix.Of(s, c); err != nil {
+		if both[i], err = matrix.Of(l, c); err != nil {
 			return x, err
 		}
 	}

@@ -60,11 +60,13 @@ func (b *workshop) set() (policy.Engine, error) {
 	return e, nil
 }
 
-// surveyor is an engine that says what it compares.
-func surveyor(e policy.Engine) (policy.Surveyor, error) {
+// surveyor is an engine that says what it compares. A program in Rego does not: no bounded world can be built in which
+// each of its comparisons comes out both ways, and a search that misses some would say "checked" of what it is not.
+func surveyor(e policy.Engine, verb string) (policy.Surveyor, error) {
 	s, ok := e.(policy.Surveyor)
 	if !ok {
-		return nil, sallyport.E("search policies", sallyport.Invalid, "this takes a set in Cedar", "test a set in another language with 'sallyport policy test'")
+		return nil, sallyport.E(verb, sallyport.Invalid, "a set in Rego cannot be searched: a program does not say what it compares",
+			"lint it with --quick, and ask it with 'sallyport policy diff', 'policy test' and 'policy simulate'")
 	}
 	return s, nil
 }

@@ -8,6 +8,12 @@ type Surveyor interface {
 	Survey() Survey
 }
 
+// A Lister is an engine that says which actions its schema asks of what. Every language can, because the schema is one.
+type Lister interface {
+	Engine
+	Applies() map[string]AppliesTo // by name, such as "model.pull"
+}
+
 // A Survey says what a policy set compares with what, so that a world can be built in which every comparison comes out
 // both ways. It never changes.
 type Survey struct {

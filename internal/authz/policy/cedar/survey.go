@@ -15,19 +15,9 @@ var _ policy.Surveyor = (*Engine)(nil)
 
 // Survey says what the policies compare, read from their syntax.
 func (e *Engine) Survey() policy.Survey {
-	s := policy.Survey{Policies: map[string]policy.Surveyed{}, Entities: map[string]policy.Shape{}, Actions: map[string]policy.AppliesTo{}}
+	s := policy.Survey{Policies: map[string]policy.Surveyed{}, Entities: map[string]policy.Shape{}, Actions: e.Applies()}
 	for name, t := range e.schema.Entities {
 		s.Entities[string(name)] = shapeOf(t)
-	}
-	for uid, a := range e.schema.Actions {
-		if a.AppliesTo != nil {
-			to := policy.AppliesTo{Principals: names(a.AppliesTo.Principals), Resources: names(a.AppliesTo.Resources)}
-			for _, u := range closure(nil, uid, e.actions)[2:] {
-				to.Groups = append(to.Groups, string(u.ID))
-			}
-			slices.Sort(to.Groups)
-			s.Actions[string(uid.ID)] = to
-		}
 	}
 	for _, buckets := range e.index.byAction {
 		for _, list := range buckets {
@@ -295,4 +285,20 @@ func (s *surveyor) link(c comparison) {
 		p.Spans = append(p.Spans, c.pool.Spans...)
 		s.reads[path] = p
 	}
+}
+
+// Applies implements policy.Lister.
+func (e *Engine) Applies() map[string]policy.AppliesTo {
+	all := map[string]policy.AppliesTo{}
+	for uid, a := range e.schema.Actions {
+		if a.AppliesTo != nil {
+			to := policy.AppliesTo{Principals: names(a.AppliesTo.Principals), Resources: names(a.AppliesTo.Resources)}
+			for _, u := range closure(nil, uid, e.actions)[2:] {
+				to.Groups = append(to.Groups, string(u.ID))
+			}
+			slices.Sort(to.Groups)
+			all[string(uid.ID)] = to
+		}
+	}
+	return all
 }

@@ -58,10 +58,10 @@ func plain(s string) string {
 }
 
 // Of asks for everybody of an organisation on everything in it, proved by two factors at noon of a working day.
-func Of(e policy.Surveyor, c *cast.Cast) (*Matrix, error) {
+func Of(e policy.Lister, c *cast.Cast) (*Matrix, error) {
 	at := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 	m := New(e.Version(), at)
-	actions := e.Survey().Actions
+	actions := e.Applies()
 	for _, who := range c.Principals() {
 		if who.Kind() == sallyport.Agent {
 			continue // they do nothing alone

@@ -165,3 +165,12 @@ func (e *Engine) judge(permits, forbids, failed []string) policy.Result {
 
 // fault is the result for a question that was not evaluated.
 func fault(id string) policy.Result { return policy.Result{Errors: []string{id}} }
+
+// Applies implements policy.Lister.
+func (e *Engine) Applies() map[string]policy.AppliesTo {
+	all := map[string]policy.AppliesTo{}
+	for name, a := range e.shape.Actions() {
+		all[name] = policy.AppliesTo{Principals: a.Principals, Resources: a.Resources, Groups: a.Groups}
+	}
+	return all
+}
