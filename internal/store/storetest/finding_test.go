@@ -63,7 +63,7 @@ func (s *scout) hear(t *testing.T, events ...sallyport.Event) []detect.Finding {
 }
 
 func decided(who sallyport.PrincipalID, outcome, ip, session, device string) sallyport.Event {
-	e := sallyport.Event{Type: sallyport.EventDecided, Who: who, Outcome: outcome, Asked: &sallyport.Asked{Door: "hf", IP: ip, Session: session}}
+	e := sallyport.Event{Type: sallyport.EventDecided, Who: who, On: "acme/fraud@v1", Outcome: outcome, Asked: &sallyport.Asked{Door: "hf", IP: ip, Session: session}}
 	if device != "" {
 		e.Asked.Device = &sallyport.AskedDevice{ID: device}
 	}
@@ -130,6 +130,9 @@ func TestMO3Tripwires(t *testing.T) {
 		{detect.ClonedPasskey, "user:ana", "user:ana",
 			[]sallyport.Event{{Type: sallyport.EventCloned, Who: "user:ana"}},
 			[]sallyport.Event{{Type: sallyport.EventFactorChanged, Who: "user:ana"}}},
+		{detect.UIBypass, "session:S-7", "user:bo",
+			[]sallyport.Event{{Type: sallyport.EventBypassed, Who: "user:bo", On: "session:S-7", Reasons: []string{"ui.bypass"}, Detail: map[string]string{"path": "/approvals/R-1/vote"}}},
+			[]sallyport.Event{decided("user:bo", "deny", home, "S-7", "")}},
 		{detect.DenialBurst, "user:bo", "user:bo", times(20, decided("user:bo", "deny", home, "S-9", "")), append(times(19, decided("user:bo", "deny", home, "S-9", "")), times(50, decided("user:bo", "allow", home, "S-9", ""))...)},
 		{detect.Probing, "network:203.0.113.0/24", "",
 			times(20, sallyport.Event{Type: sallyport.EventUnmapped, Asked: &sallyport.Asked{IP: cafe}}),
@@ -155,6 +158,9 @@ func TestMO3Tripwires(t *testing.T) {
 				f := found[0]
 				if f.Rule != test.rule || f.Subject != test.subject || f.Who != test.who || f.State != detect.New || f.Text == "" || len(f.Evidence) == 0 || f.Evidence[len(f.Evidence)-1] != s.seq {
 					t.Errorf("found %+v", f)
+				}
+				if last := test.attack[len(test.attack)-1]; last.Type == sallyport.EventDecided && last.On != f.Detail["on"] {
+					t.Errorf("it is about %q, and says %q", last.On, f.Detail["on"])
 				}
 				if e := s.noted[0]; e.Type != sallyport.EventFinding || e.Who != test.who || e.On != test.subject || e.Detail["finding"] != f.ID || e.Detail["evidence"] != strings.Trim(fmt.Sprint(f.Evidence), "[]") {
 					t.Errorf("recorded %+v", e)

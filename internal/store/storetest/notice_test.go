@@ -41,6 +41,9 @@ func newBoard(t *testing.T, db *sqldb.DB, channels ...notify.Channel) *board {
 		About: notify.About{
 			Restricted: func(on string) bool { return strings.HasPrefix(on, "acme/fraud") },
 			Owners:     func(string) []sallyport.PrincipalID { return []sallyport.PrincipalID{"user:ana", "user:oto"} },
+			Charged: func(on, duty string) []sallyport.PrincipalID {
+				return map[string][]sallyport.PrincipalID{"acme/fraud@v1 monitor": {"user:rita", "user:ana", "service:bot"}, "acme/fraud@v1 responder": {"user:oto", "user:rita"}}[on+" "+duty]
+			},
 			Administrators: func(context.Context) ([]sallyport.PrincipalID, error) {
 				return []sallyport.PrincipalID{"user:adam", "user:rita"}, nil
 			},
@@ -91,19 +94,22 @@ func TestTK6Notices(t *testing.T) {
 			"signin.new", []sallyport.PrincipalID{"user:ana"}},
 		"a new device": {sallyport.Event{Type: sallyport.EventSignedIn, Who: "user:ana", Detail: map[string]string{"because": `[{"kind":"new-device","points":20,"text":"x"}]`}},
 			"signin.new", []sallyport.PrincipalID{"user:ana"}},
-		"a usual sign-in":            {sallyport.Event{Type: sallyport.EventSignedIn, Who: "user:ana", Detail: map[string]string{"because": `[{"kind":"odd-hour","points":20}]`}}, "", nil},
-		"a sign-in that was held":    {sallyport.Event{Type: sallyport.EventRiskChanged, Who: "user:ana", Detail: map[string]string{"what": "held"}}, "signin.held", []sallyport.PrincipalID{"user:ana"}},
-		"risk that fades":            {sallyport.Event{Type: sallyport.EventRiskChanged, Who: "user:ana", Detail: map[string]string{"what": "raised"}}, "", nil},
-		"restricted weights":         {pulled, "weights.pulled", []sallyport.PrincipalID{"user:ana"}},
-		"other weights":              {other, "", nil},
-		"weights that were not had":  {refused, "", nil},
-		"a model of theirs":          {sallyport.Event{Type: sallyport.EventDecided, Who: "user:oto", Action: sallyport.ModelPromote, On: "acme/fraud@v2", Outcome: "allow"}, "model.released", []sallyport.PrincipalID{"user:ana"}},
-		"an auditor who looks":       {sallyport.Event{Type: sallyport.EventLooked, Who: "user:alba", On: "user:ana"}, "looked", []sallyport.PrincipalID{"user:ana"}},
-		"looking at oneself":         {sallyport.Event{Type: sallyport.EventLooked, Who: "user:ana", On: "user:ana"}, "", nil},
-		"a hold on them":             {sallyport.Event{Type: sallyport.EventHoldPlaced, Who: "user:rita", On: "user:ana"}, "hold", []sallyport.PrincipalID{"user:ana"}},
-		"a hold on a model":          {sallyport.Event{Type: sallyport.EventHoldPlaced, Who: "user:rita", On: "model:acme/fraud"}, "", nil},
-		"break-glass":                {sallyport.Event{Type: sallyport.EventBreakGlass, Who: "user:ana", Detail: map[string]string{"what": "opened", "name": "restore"}}, "breakglass", []sallyport.PrincipalID{"user:adam", "user:rita"}},
-		"a report":                   {sallyport.Event{Type: sallyport.EventReported, Who: "user:ana", Detail: map[string]string{"what": "phish"}}, "reported", []sallyport.PrincipalID{"user:adam", "user:rita"}},
+		"a usual sign-in":           {sallyport.Event{Type: sallyport.EventSignedIn, Who: "user:ana", Detail: map[string]string{"because": `[{"kind":"odd-hour","points":20}]`}}, "", nil},
+		"a sign-in that was held":   {sallyport.Event{Type: sallyport.EventRiskChanged, Who: "user:ana", Detail: map[string]string{"what": "held"}}, "signin.held", []sallyport.PrincipalID{"user:ana"}},
+		"risk that fades":           {sallyport.Event{Type: sallyport.EventRiskChanged, Who: "user:ana", Detail: map[string]string{"what": "raised"}}, "", nil},
+		"restricted weights":        {pulled, "weights.pulled", []sallyport.PrincipalID{"user:ana"}},
+		"other weights":             {other, "", nil},
+		"weights that were not had": {refused, "", nil},
+		"a model of theirs":         {sallyport.Event{Type: sallyport.EventDecided, Who: "user:oto", Action: sallyport.ModelPromote, On: "acme/fraud@v2", Outcome: "allow"}, "model.released", []sallyport.PrincipalID{"user:ana"}},
+		"an auditor who looks":      {sallyport.Event{Type: sallyport.EventLooked, Who: "user:alba", On: "user:ana"}, "looked", []sallyport.PrincipalID{"user:ana"}},
+		"looking at oneself":        {sallyport.Event{Type: sallyport.EventLooked, Who: "user:ana", On: "user:ana"}, "", nil},
+		"a hold on them":            {sallyport.Event{Type: sallyport.EventHoldPlaced, Who: "user:rita", On: "user:ana"}, "hold", []sallyport.PrincipalID{"user:ana"}},
+		"a hold on a model":         {sallyport.Event{Type: sallyport.EventHoldPlaced, Who: "user:rita", On: "model:acme/fraud"}, "", nil},
+		"break-glass":               {sallyport.Event{Type: sallyport.EventBreakGlass, Who: "user:ana", Detail: map[string]string{"what": "opened", "name": "restore"}}, "breakglass", []sallyport.PrincipalID{"user:adam", "user:rita"}},
+		"a report":                  {sallyport.Event{Type: sallyport.EventReported, Who: "user:ana", Detail: map[string]string{"what": "phish"}}, "reported", []sallyport.PrincipalID{"user:adam", "user:rita"}},
+		"a finding about an asset": {sallyport.Event{Type: sallyport.EventFinding, Who: "user:ana", On: "user:ana", Detail: map[string]string{"on": "acme/fraud@v1", "rule": "denial-burst", "finding": "F-1"}},
+			"finding", []sallyport.PrincipalID{"user:rita", "user:oto"}},
+		"a finding about no asset":   {sallyport.Event{Type: sallyport.EventFinding, Who: "user:ana", On: "user:ana", Detail: map[string]string{"finding": "F-2"}}, "", nil},
 		"what a program does itself": {sallyport.Event{Type: sallyport.EventFactorChanged, Who: "service:bot"}, "", nil},
 	} {
 		cases = append(cases, test)

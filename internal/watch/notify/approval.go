@@ -25,7 +25,7 @@ func (s *Service) approval(ctx context.Context, e *sallyport.Logged) ([]Notice, 
 		if err != nil {
 			return nil, err
 		}
-		named := s.About.Charged(e.On, "approver")
+		named := s.charged(e.On, "approver")
 		slices.SortStableFunc(people, func(a, b sallyport.PrincipalID) int { // the approvers that the asset names come first
 			return cmp.Compare(rank(named, a), rank(named, b))
 		})
@@ -94,7 +94,7 @@ func (s *Service) found(e *sallyport.Logged) []Notice {
 	if on == "" {
 		return nil
 	}
-	people := slices.Concat(s.About.Charged(on, "monitor"), s.About.Charged(on, "responder"))
+	people := slices.Concat(s.charged(on, "monitor"), s.charged(on, "responder"))
 	slices.Sort(people)
 	var all []Notice
 	for _, who := range slices.Compact(people) {
@@ -103,4 +103,11 @@ func (s *Service) found(e *sallyport.Logged) []Notice {
 		}
 	}
 	return all
+}
+
+func (s *Service) charged(on, duty string) []sallyport.PrincipalID {
+	if s.About.Charged == nil {
+		return nil
+	}
+	return s.About.Charged(on, duty)
 }

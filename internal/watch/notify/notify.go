@@ -85,7 +85,7 @@ type About struct {
 	// Restricted reports whether what a name stands for is restricted; Owners who owns it.
 	Restricted func(on string) bool
 	Owners     func(on string) []sallyport.PrincipalID
-	// Charged are those who have a duty about it: "approver", "monitor", "responder".
+	// Charged are those who have a duty about it: "approver", "monitor", "responder"; nil: nobody has.
 	Charged func(on, duty string) []sallyport.PrincipalID
 	// Administrators are those who run the system.
 	Administrators func(ctx context.Context) ([]sallyport.PrincipalID, error)
