@@ -32,6 +32,7 @@ func (s *Service) HTTP() http.Handler {
 		if r.URL.Path == "/healthz" {
 			return
 		}
+		defer httpsafe.LimitBody(w, r)()
 		target, _, _ := strings.Cut(r.RequestURI, "?") // Caddy leaves the client's query there
 		kind, rest, _ := strings.Cut(strings.TrimPrefix(target, "/"), "/")
 		upstream, _, _ := strings.Cut(rest, "/")

@@ -34,8 +34,8 @@ const (
 )
 
 // Server returns a server for h with every limit set. Reading a body and writing
-// an answer have no total time limit, because weights take long; doors bound
-// bodies by size and streams by their permit.
+// an answer have no total time limit, because weights take long: a body has to come
+// at a rate (LimitBody), doors bound bodies by size and streams by their permit.
 func Server(h http.Handler, config *tls.Config, logger *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           Guard(h),
@@ -69,7 +69,9 @@ func Recorded(h http.Handler, record func(*http.Request) error) http.Handler {
 			return
 		}
 		dropForwarded(r.Header)
+		rest := LimitBody(w, r)
 		h.ServeHTTP(w, r)
+		rest()
 	})
 }
 
