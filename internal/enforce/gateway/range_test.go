@@ -25,6 +25,7 @@ func FuzzRanges(f *testing.F) {
 	}
 	w := guardtest.New(f)
 	f.Fuzz(func(t *testing.T, ranges, ifRange string, size int) {
+		w.Forget()
 		data := pattern(min(max(size, 0), 200_000))
 		p := &toy{routes: routes, serve: content(data)}
 		door := gateway.New(gateway.Door{Protocol: p, Guard: w.Guard, Prefix: "", Audience: audience, Logger: w.Guard.Logger}, 1)

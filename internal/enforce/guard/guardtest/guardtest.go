@@ -79,6 +79,7 @@ type World struct {
 	risks   map[string]int
 	catalog catalog.Dump
 	leaves  [][]byte
+	dropped uint64
 	broken  error
 	issued  map[string]sallyport.Principal
 }
@@ -209,7 +210,7 @@ func (w *World) record(_ context.Context, bodies ...[]byte) (uint64, error) {
 	if w.broken != nil {
 		return 0, w.broken
 	}
-	first := uint64(len(w.leaves))
+	first := w.dropped + uint64(len(w.leaves))
 	for _, b := range bodies {
 		w.leaves = append(w.leaves, slices.Clone(b))
 	}
@@ -221,6 +222,14 @@ func (w *World) BreakLog() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.broken = errors.New("no space left on device")
+}
+
+// Forget drops what the trail holds: a test that goes round and round reads only what is new.
+func (w *World) Forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dropped += uint64(len(w.leaves))
+	w.leaves = nil
 }
 
 // Events returns what the trail holds.
