@@ -148,11 +148,6 @@ func (d *Door) RequireSession(w http.ResponseWriter, r *http.Request, back strin
 	return session.Session{}, false
 }
 
-// RequireStepUp answers a request by the page that asks for a fresh code and leads to back afterwards.
-func (d *Door) RequireStepUp(w http.ResponseWriter, r *http.Request, back string) {
-	seeOther(w, r, withReturn("/stepup", back))
-}
-
 // A handler answers a request or returns why it did not; then nothing has been written.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
