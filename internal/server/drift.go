@@ -84,7 +84,7 @@ func (s *Server) observe(ctx context.Context) (drift.Observation, error) {
 	if err != nil {
 		return obs, err
 	}
-	items, err := organised(roles, people.Groups, rules)
+	items, err := organised(roles, people, rules)
 	if err != nil {
 		return obs, err
 	}
@@ -134,7 +134,7 @@ type trustValue struct {
 }
 
 // organised are the items of the organisation.
-func organised(state role.State, groups []directory.Group, rules []workload.Rule) ([]intent.Item, error) {
+func organised(state role.State, people directory.Dump, rules []workload.Rule) ([]intent.Item, error) {
 	var all []intent.Item
 	for _, r := range state.Roles {
 		i, err := intent.NewRole(r.Name, intent.RoleValue{Inherits: r.Inherits, Privileged: r.Privileged})
@@ -143,19 +143,30 @@ func organised(state role.State, groups []directory.Group, rules []workload.Rule
 		}
 		all = append(all, i)
 	}
-	for _, g := range groups {
+	for _, g := range people.Groups {
 		i, err := intent.NewGroup(g.Name, intent.GroupValue{In: g.Parents, Guests: g.Guests})
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, i)
 	}
+	behind := map[string]string{}
+	for _, m := range people.Members {
+		behind[string(m.ID)] = string(m.Person)
+		for _, g := range m.Groups {
+			i := intent.NewMembership(string(m.ID), g)
+			if m.Person != m.ID {
+				i.Names = drift.NamesOfMember(string(m.Person))
+			}
+			all = append(all, i)
+		}
+	}
 	for _, a := range state.Assignments {
 		i, err := intent.NewAssignment(a.Subject, a.Role, a.Scope.String(), a.Until)
 		if err != nil {
 			return nil, err
 		}
-		i.Names = drift.NamesOf(a.ID, a.Subject, a.Role, role.Emergency)
+		i.Names = drift.NamesOf(a.ID, a.Subject, behind[a.Subject], a.Role, role.Emergency)
 		all = append(all, i)
 	}
 	for _, r := range rules {
@@ -204,6 +215,14 @@ func (s *Server) restore(ctx context.Context, d intent.Difference, by drift.By) 
 		e.On, e.Detail["what"], e.Detail["parents"], e.Detail["guests"] = "group:"+d.Want.Name, "group defined", strings.Join(v.In, " "), strconv.FormatBool(v.Guests)
 	case intent.Assignment:
 		return s.restoreAssignment(ctx, d, by)
+	case intent.Membership:
+		who, group, _ := strings.Cut(d.Want.Name, " ")
+		if d.Want.Value == "" {
+			err = s.rooms.directory.RemoveGroup(ctx, sallyport.PrincipalID(who), group)
+		} else {
+			err = s.rooms.directory.AddGroup(ctx, sallyport.PrincipalID(who), group)
+		}
+		e.Type, e.On, e.Detail["what"], e.Detail["group"], e.Detail["removed"] = sallyport.EventMoved, who, "group", group, strconv.FormatBool(d.Want.Value == "")
 	case intent.Trust:
 		e.On, e.Detail["what"], e.Detail["rule"] = "trust:"+d.Want.Name, "trust rule restored", d.Want.Name
 		err = s.restoreTrust(ctx, d, by)

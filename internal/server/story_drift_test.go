@@ -131,6 +131,15 @@ func TestGV6Drift(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	r.fix("restore", "rita", "assignment user:eva administrator system")
+	// And somebody joins her group in the table.
+	if _, err := adam.DefineGroup(ctx, api.Group{Name: "acme/leads"}); err != nil {
+		t.Fatal(err)
+	}
+	r.sql("INSERT INTO membership (member, group_name) VALUES ('user:eva', 'acme/leads')")
+	if d := r.drifts("member user:eva acme/leads"); d.Recorded || d.Direction != "wider" {
+		t.Errorf("%+v", d)
+	}
+	r.fix("restore", "rita", "member user:eva acme/leads")
 	all, err := adam.Roles(ctx)
 	if err != nil || slices.ContainsFunc(all.Assignments, func(a api.Assignment) bool { return a.ID == "A-0000000000" }) {
 		t.Errorf("it is there still: %v", err)

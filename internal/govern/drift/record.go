@@ -25,13 +25,13 @@ type record struct {
 
 // Types are the events that Handle reads.
 func Types() []sallyport.EventType {
-	return []sallyport.EventType{sallyport.EventChanged, sallyport.EventMoved, sallyport.EventLeft, sallyport.EventBreakGlass, sallyport.EventPolicy, sallyport.EventPolicyActivated}
+	return []sallyport.EventType{sallyport.EventChanged, sallyport.EventMoved, sallyport.EventJoined, sallyport.EventLeft, sallyport.EventBreakGlass, sallyport.EventPolicy, sallyport.EventPolicyActivated}
 }
 
 // Next is the number of the first event that Handle was not given yet.
 func (s *Service) Next(ctx context.Context) (uint64, error) { return s.Store.Next(ctx) }
 
-// Handle remembers who changed what, and looks at once.
+// Handle remembers who changed what, and has Run look soon.
 func (s *Service) Handle(ctx context.Context, events []sallyport.Logged, next uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,29 +46,51 @@ func (s *Service) Handle(ctx context.Context, events []sallyport.Logged, next ui
 			s.records[name] = record{Value: value, Told: told, Seq: e.Seq, Read: now, Who: e.Who, Decision: e.Decision, carries: e.Type != sallyport.EventChanged && e.Type != sallyport.EventMoved}
 		}
 	}
-	if len(events) > 0 {
-		if err := s.look(ctx); err != nil {
-			return err
+	if s.next = next; len(events) > 0 {
+		select {
+		case s.waker() <- struct{}{}:
+		default:
 		}
 	}
-	for _, r := range s.records { // what still waits for its change is read again after a crash
+	return s.advance(ctx)
+}
+
+// advance keeps how far the trail was read: what still waits for its change is read again after a crash.
+func (s *Service) advance(ctx context.Context) error {
+	next := s.next
+	for _, r := range s.records {
 		next = min(next, r.Seq)
 	}
-	return s.Store.Advance(ctx, next)
+	if next == s.kept {
+		return nil
+	}
+	if err := s.Store.Advance(ctx, next); err != nil {
+		return err
+	}
+	s.kept = next
+	return nil
 }
 
 // Names by which events speak of more than one item.
 const (
 	ofSubject  = "subject:"
+	ofMember   = "member:"
+	ofEnded    = "ended:" // a group, and so who was in it
 	Emergency  = "breakglass"
 	PolicyName = "in force"
 )
 
 // speaks are the names of the items that an event is about: keys, and what stands in Names of an item.
 func speaks(e *sallyport.Logged) []string {
+	who := string(e.Who) // of a provider's word
+	if id, err := sallyport.ParsePrincipalID(e.On); err == nil {
+		who = string(id)
+	}
 	switch e.Type {
 	case sallyport.EventLeft:
-		return []string{ofSubject + e.On}
+		return []string{ofSubject + e.On, ofMember + e.On}
+	case sallyport.EventJoined:
+		return memberships(who, e.Detail)
 	case sallyport.EventBreakGlass:
 		return []string{Emergency}
 	case sallyport.EventPolicy, sallyport.EventPolicyActivated:
@@ -80,6 +102,7 @@ func speaks(e *sallyport.Logged) []string {
 	if rule := e.Detail["rule"]; rule != "" {
 		return []string{string(intent.Trust) + " " + rule}
 	}
+	kind, name, _ := strings.Cut(e.On, ":")
 	if e.Detail["what"] == "role assigned" {
 		scope := e.Detail["scope"]
 		if ref, err := sallyport.ParseRef(scope); err == nil {
@@ -87,13 +110,28 @@ func speaks(e *sallyport.Logged) []string {
 		}
 		return []string{string(intent.Assignment) + " " + intent.AssignmentName(e.On, e.Detail["role"], scope)}
 	}
-	switch kind, name, _ := strings.Cut(e.On, ":"); kind {
-	case "role", "group":
+	switch {
+	case kind == "group" && e.Detail["what"] == "group ended":
+		return []string{kind + " " + name, ofEnded + name}
+	case kind == "role" || kind == "group":
 		return []string{kind + " " + name}
-	case "assignment":
+	case kind == "assignment":
 		return []string{e.On}
+	case e.Detail["what"] == "state":
+		return []string{ofMember + who}
 	}
-	return nil
+	return memberships(who, e.Detail)
+}
+
+// memberships are those that an event about somebody names.
+func memberships(who string, detail map[string]string) []string {
+	var keys []string
+	for _, field := range []string{"groups", "group", "joined", "left"} {
+		for _, group := range strings.Fields(detail[field]) {
+			keys = append(keys, intent.NewMembership(who, group).Key())
+		}
+	}
+	return keys
 }
 
 // says is the value that an event tells of: without it, a row that is written by hand right behind a recorded change would
@@ -126,7 +164,7 @@ func says(e *sallyport.Logged) (value string, told bool) {
 func (s *Service) told(d intent.Difference) (intent.Item, bool) {
 	var newest record
 	for _, name := range named(d) {
-		if r := s.records[name]; r.Told && r.Seq >= newest.Seq {
+		if r := s.records[name]; own(d, name) && r.Told && r.Seq >= newest.Seq {
 			newest = r
 		}
 	}
@@ -134,17 +172,32 @@ func (s *Service) told(d intent.Difference) (intent.Item, bool) {
 }
 
 // NamesOf are the other names of an assignment.
-func NamesOf(id, subject, role, emergency string) []string {
+func NamesOf(id, subject, person, role, emergency string) []string {
 	names := []string{"assignment:" + id, ofSubject + subject}
+	if person != "" && person != subject {
+		names = append(names, ofSubject+person) // who leaves takes all accounts along
+	}
 	if strings.HasPrefix(role, emergency) {
 		names = append(names, Emergency)
 	}
 	return names
 }
 
+// NamesOfMember are the other names of the membership of an account that is not somebody's own.
+func NamesOfMember(person string) []string { return []string{ofMember + person} }
+
 // named are all names of what differs.
 func named(d intent.Difference) []string {
-	return append(append([]string{d.Key()}, d.Want.Names...), d.Is.Names...)
+	names := append(append([]string{d.Key()}, d.Want.Names...), d.Is.Names...)
+	if who, group, ok := strings.Cut(d.Want.Name, " "); ok && d.Kind() == intent.Membership {
+		names = append(names, ofMember+who, ofEnded+group)
+	}
+	return names
+}
+
+// own reports whether a name is of nothing else than what differs: its record explains one change, and what it tells is the value.
+func own(d intent.Difference, name string) bool {
+	return name == d.Key() || strings.HasPrefix(name, "assignment:")
 }
 
 // recordOf is the newest record of a difference.
@@ -152,7 +205,8 @@ func (s *Service) recordOf(d intent.Difference) (record, bool) {
 	var newest record
 	found := false
 	for _, name := range named(d) {
-		if r, ok := s.records[name]; ok && (!found || r.Seq > newest.Seq) && (!r.Told || r.Value == d.Is.Value) {
+		r, ok := s.records[name]
+		if ok && (!found || r.Seq > newest.Seq) && (!r.Told || !own(d, name) || r.Value == d.Is.Value) {
 			newest, found = r, true
 		}
 	}
@@ -162,7 +216,7 @@ func (s *Service) recordOf(d intent.Difference) (record, bool) {
 // spend forgets the records of a difference: one record explains one change. Those that are about many items stay their time.
 func (s *Service) spend(d intent.Difference) {
 	for _, name := range named(d) {
-		if r := s.records[name]; name != Emergency && !strings.HasPrefix(name, ofSubject) && (!r.Told || r.Value == d.Is.Value) {
+		if r := s.records[name]; own(d, name) && (!r.Told || r.Value == d.Is.Value) {
 			delete(s.records, name)
 		}
 	}

@@ -4,7 +4,8 @@
 //
 // What is meant begins as what is there at the first look. As long as nobody declares anything, a change that the log has a
 // record of is meant, and one that it has none of is drift. From the first declaration on ('sallyport apply') every change
-// of the organisation beside the declared way is drift, recorded or not. Of the configuration every change is.
+// of the organisation beside the declared way is drift, recorded or not; only people come and go as the log says. Of the
+// configuration every change is.
 //
 // A record explains one change, and waits for it or is waited for a few seconds: a row that somebody wrote by hand has none.
 // The intention is sealed and numbered, and the number is kept outside of the store: whoever owns the database can neither
@@ -59,16 +60,22 @@ type Service struct {
 	sealed  []byte
 	records map[string]record  // by the name that the log speaks of an item by
 	pending map[string]waiting // differences without a record, until one had the time to come
+	next    uint64             // of the trail, and what is kept of it
+	kept    uint64
 	looked  time.Time
 	more    int
 	restart []string
 	problem string
+
+	once sync.Once
+	wake chan struct{}
 }
 
 // Every is how often is looked at least; grace how long a record may follow its change; keep how long a record waits for a
 // change that it precedes. Drift is alarmed within Every and grace.
 const (
 	Every = 10 * time.Second
+	pause = time.Second // between two looks, however much happens
 	grace = 5 * time.Second
 	keep  = 30 * time.Second
 )
@@ -78,17 +85,29 @@ type waiting struct {
 	since time.Time
 }
 
-// Run looks now and then until ctx ends. What fails is logged and due again.
+func (s *Service) waker() chan struct{} {
+	s.once.Do(func() { s.wake = make(chan struct{}, 1) })
+	return s.wake
+}
+
+// Run looks now and then, and soon after the trail says that something was changed, until ctx ends. What fails is logged and
+// due again.
 func (s *Service) Run(ctx context.Context) {
 	tick := time.NewTicker(Every)
 	defer tick.Stop()
-	for {
+	rest := time.NewTicker(pause)
+	defer rest.Stop()
+	for ctx.Err() == nil {
 		if err := s.Look(ctx); err != nil && ctx.Err() == nil {
 			s.Logger.ErrorContext(ctx, "drift could not be looked for", "err", err)
 		}
 		select {
 		case <-ctx.Done():
-			return
+		case <-rest.C:
+		}
+		select {
+		case <-ctx.Done():
+		case <-s.waker():
 		case <-tick.C:
 		}
 	}
@@ -138,10 +157,12 @@ func (s *Service) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !renamed && same(st, next) {
-		return nil
+	if renamed || !same(st, next) {
+		if err := s.save(ctx, next); err != nil {
+			return err
+		}
 	}
-	return s.save(ctx, next)
+	return s.advance(ctx)
 }
 
 // begin makes what is there at the first look what is meant: of a new system that is what it made itself.
@@ -281,7 +302,7 @@ func (s *Service) judge(ctx context.Context, st *state, open []Drift, differs []
 		switch {
 		case known && old.Same(d) && (old.Recorded || !recorded):
 			st.Open = append(st.Open, old)
-		case recorded && (rec.carries || st.Declared == nil && !d.Kind().Configured()):
+		case recorded && (rec.carries || d.Kind() == intent.Membership || st.Declared == nil && !d.Kind().Configured()):
 			carried = append(carried, d.Is)
 			s.spend(d)
 			continue

@@ -103,7 +103,7 @@ func (d Difference) Direction() Direction {
 		return both(subset(want.In, is.In) && (is.Guests || !want.Guests), subset(is.In, want.In) && (want.Guests || !is.Guests))
 	case Assignment:
 		return assignments(d)
-	case Trust:
+	case Trust, Membership:
 		return there(d, Wider, Narrower)
 	case Separation:
 		return there(d, Narrower, Wider)

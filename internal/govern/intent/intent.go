@@ -28,6 +28,7 @@ const (
 	Role       Kind = "role"
 	Group      Kind = "group"
 	Assignment Kind = "assignment"
+	Membership Kind = "member"     // somebody is in a group
 	Trust      Kind = "trust"      // a rule by which workloads prove themselves
 	Separation Kind = "separation" // two roles that one person may not have
 	Provider   Kind = "provider"   // who else proves people, and what their word is taken for
@@ -39,7 +40,7 @@ const (
 
 // Kinds are all kinds.
 func Kinds() []Kind {
-	return []Kind{Role, Group, Assignment, Trust, Separation, Provider, Connector, Door, Setting, Policy}
+	return []Kind{Role, Group, Assignment, Membership, Trust, Separation, Provider, Connector, Door, Setting, Policy}
 }
 
 // Organisation reports whether a kind is what 'sallyport apply' declares.

@@ -31,6 +31,11 @@ func NewAssignment(subject, role, scope string, until time.Time) (Item, error) {
 	return Item{Kind: Assignment, Name: AssignmentName(subject, role, scope), Value: value}, err
 }
 
+// NewMembership is the item of somebody who is in a group.
+func NewMembership(who, group string) Item {
+	return Item{Kind: Membership, Name: who + " " + group, Value: `{"in":true}`}
+}
+
 // AssignmentName names an assignment by what it says.
 func AssignmentName(subject, role, scope string) string { return subject + " " + role + " " + scope }
 

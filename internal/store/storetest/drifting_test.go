@@ -90,7 +90,7 @@ func (d *drifting) assign(id, subject, role string, until time.Time) string {
 	d.t.Helper()
 	i, err := intent.NewAssignment(subject, role, "system", until)
 	must(d.t, err)
-	i.Names = drift.NamesOf(id, subject, role, "break-glass")
+	i.Names = drift.NamesOf(id, subject, subject, role, "break-glass")
 	d.org[i.Key()] = i
 	return i.Key()
 }
@@ -107,6 +107,7 @@ func (d *drifting) happened(t sallyport.EventType, who sallyport.PrincipalID, on
 	d.seq++
 	e := sallyport.Event{Type: t, At: d.clock.Now().UnixMicro(), Who: who, On: on, Detail: detail, Decision: fmt.Sprintf("D-%d", d.seq)}
 	must(d.t, d.Handle(d.t.Context(), []sallyport.Logged{{Seq: d.seq, Event: e}}, d.seq+1))
+	d.look()
 }
 
 func (d *drifting) look() {
@@ -245,6 +246,33 @@ func TestDriftRecordsAndChangesMeet(t *testing.T) {
 		d.assign("A-5", "user:rita", "break-glass-operator", time.Time{}) // no end, and no record
 		d.later()
 		d.wants("assignment user:rita break-glass-operator system: no record, wider")
+	})
+}
+
+// Who is in a group is as the log says, also once something is declared: people come and go.
+func TestDriftOfMembers(t *testing.T) {
+	eachDrifting(t, func(t *testing.T, d *drifting) {
+		in := func(who, group string) {
+			i := intent.NewMembership(who, group)
+			d.org[i.Key()] = i
+		}
+		in("user:ana", "acme/ml")
+		d.look()
+		d.declare()
+		in("user:ana", "acme/leads")
+		d.happened(sallyport.EventMoved, "user:adam", "user:ana", map[string]string{"what": "group", "group": "acme/leads"})
+		in("user:eva", "acme/ml")
+		d.happened(sallyport.EventJoined, "user:eva", "", map[string]string{"groups": "acme/ml"}) // by an identity provider's word
+		d.later()
+		d.wants()
+		d.clock.turn(time.Minute)
+		in("user:eva", "acme/leads")
+		d.later()
+		d.wants("member user:eva acme/leads: no record, wider")
+		d.fix(drift.Restore, "member user:eva acme/leads")
+		delete(d.org, "member user:ana acme/ml")
+		d.later()
+		d.wants("member user:ana acme/ml: no record, narrower")
 	})
 }
 
