@@ -14,6 +14,7 @@ import (
 type record struct {
 	Seq      uint64
 	Read     time.Time
+	tried    bool // a look has had it
 	Who      sallyport.PrincipalID
 	Decision string
 	// Value is what the change left behind, where the event tells.
@@ -222,9 +223,13 @@ func (s *Service) spend(d intent.Difference) {
 	}
 }
 
-// drop forgets records that no change followed.
+// drop forgets records that no change followed, and not before a look has had them: a computer that slept is late.
 func (s *Service) drop(now time.Time) {
-	maps.DeleteFunc(s.records, func(_ string, r record) bool { return now.Sub(r.Read) > keep })
+	maps.DeleteFunc(s.records, func(_ string, r record) bool { return r.tried && now.Sub(r.Read) > keep })
+	for name, r := range s.records {
+		r.tried = true
+		s.records[name] = r
+	}
 }
 
 func without[V any](m map[string]V, key string) map[string]V {
