@@ -255,7 +255,9 @@ func (k *Keeper) loadKind(ctx context.Context, s *Snapshot, kind Kind) error {
 		holds, err := k.sources.Holds(ctx)
 		s.holds, s.probations = holds, nil
 		if err == nil && k.sources.Probations != nil {
-			s.probations, err = k.sources.Probations(ctx)
+			var all []hold.Hold
+			all, err = k.sources.Probations(ctx)
+			s.probations = longest(all)
 		}
 		return err
 	case KindCatalog:

@@ -369,7 +369,7 @@ func (w *world) locks(ctx context.Context, random *rand.Rand) error {
 		w.told.mu.Unlock()
 		return nil
 	}
-	ok, err = w.govern(ctx, "ravi", strings.Replace(path, "?", "/"+placed.ID+"/lift?", 1), api.Lock{Target: target, Why: "enough"}, &lifted)
+	ok, err = w.govern(ctx, "ravi", strings.Replace(path, "?", "/"+placed.ID+"/lift?", 1), api.Lock{Target: target, Why: "enough", Without: "the round goes on"}, &lifted)
 	if err != nil || !ok {
 		return err
 	}
