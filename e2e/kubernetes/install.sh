@@ -12,7 +12,7 @@ cache=$(realpath "${1:-.ci/cache}")
 version=$(go -C e2e/kubernetes list -m -f '{{.Version}}' k8s.io/kubernetes)
 program=$cache/kube-apiserver-${version#v}
 if [ ! -x "$program" ]; then
-  go -C e2e/kubernetes build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version" -o "$program" k8s.io/kubernetes/cmd/kube-apiserver
+  go -C e2e/kubernetes build -trimpath -buildvcs=false -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version" -o "$program" k8s.io/kubernetes/cmd/kube-apiserver
 fi
 command -v etcd >/dev/null || echo 'etcd is missing: apt-get install --no-install-recommends etcd-server'
 echo "$program"
