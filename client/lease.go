@@ -69,8 +69,7 @@ func (c *Client) KeepJob(ctx context.Context, job string, told func(api.Grant, e
 			if g.Task != JobTask+job || g.Ended || kept[g.ID] {
 				continue
 			}
-			kept[g.ID] = true
-			c.keepOne(ctx, g, told)
+			kept[g.ID] = c.keepOne(ctx, g, told)
 		}
 		return nil
 	}
@@ -90,22 +89,23 @@ func (c *Client) KeepJob(ctx context.Context, job string, told func(api.Grant, e
 	return nil
 }
 
-// keepOne keeps one grant in the background, and returns when it has begun or cannot.
-func (c *Client) keepOne(ctx context.Context, g api.Grant, told func(api.Grant, error)) {
-	started := make(chan struct{})
+// keepOne keeps one grant in the background. It returns when the grant has begun or cannot; false when that may be tried again.
+func (c *Client) keepOne(ctx context.Context, g api.Grant, told func(api.Grant, error)) bool {
+	started := make(chan bool, 1)
 	go func() {
 		begun := false
 		err := c.KeepGrant(ctx, g.ID, func(now api.Grant) {
 			begun = true
 			told(now, nil)
-			close(started)
+			started <- true
 		})
-		if err != nil {
+		later := !begun && err != nil && passing(err)
+		if err != nil && !later {
 			told(g, err)
 		}
 		if !begun {
-			close(started)
+			started <- !later
 		}
 	}()
-	<-started
+	return <-started
 }
