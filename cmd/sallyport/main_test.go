@@ -42,6 +42,7 @@ func params(dir string) testscript.Params {
 func setUp(e *testscript.Env) error {
 	e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/config")
 	e.Setenv("TZ", "UTC")
+	e.Setenv("GORACE", "atexit_sleep_ms=0") // with the race detector every command would sleep a second at its end
 	e.Setenv("ESC", "\x1b")
 	return nil
 }
