@@ -87,11 +87,7 @@ func mutants(t *testing.T) []mutant {
 						next.Policies[name] = x
 					}
 					next.Policies[file] = strings.Join(parts[:i], "\n@id(") + s + strings.Join(append([]string{""}, parts[i+1:]...), "\n@id(")
-					e, err := cedar.Compile(next)
-					if err != nil {
-						continue
-					}
-					out = append(out, mutant{fmt.Sprintf("%s: %s %d", id.FindStringSubmatch(statement)[1], what, n), next, id.FindStringSubmatch(statement)[1], e})
+					out = append(out, mutant{fmt.Sprintf("%s: %s %d", id.FindStringSubmatch(statement)[1], what, n), next, id.FindStringSubmatch(statement)[1], nil})
 				}
 			}
 		}
@@ -186,18 +182,19 @@ func (o *oracle) wider(m mutant) string {
 func TestGV3WideningMutantsAreCaught(t *testing.T) {
 	old := compiled(t, acmePolicies(t))
 	all := mutants(t)
-	if len(all) < 200 {
-		t.Errorf("%d mutants, want at least 200", len(all))
-	}
 	step := 1
 	if os.Getenv("SALLYPORT_MUTANTS") != "all" { // some of those that are quickly asked about
 		all = slices.DeleteFunc(all, func(m mutant) bool { return len(old.Survey().Policies[m.id].Actions) > 2 })
-		step = len(all) / 5
+		step = len(all) / 6
 	}
 	o := newOracle(t, old)
 	tried, widening, more, most := 0, 0, 0, 0
 	for i := 0; i < len(all); i += step {
 		m := all[i]
+		var err error
+		if m.engine, err = cedar.Compile(m.src); err != nil { // a slip that no server takes
+			continue
+		}
 		tried++
 		seen := o.wider(m)
 		r, err := world.NoWider(t.Context(), old, m.engine, world.Filter{}, world.Limits{})
@@ -217,6 +214,9 @@ func TestGV3WideningMutantsAreCaught(t *testing.T) {
 		}
 	}
 	t.Logf("%d mutants: %d let somebody at acme do more, all caught; %d more are wider for somebody who might come; at most %d questions", tried, widening, more, most)
+	if step == 1 && tried < 200 {
+		t.Errorf("%d mutants, want at least 200", tried)
+	}
 	if widening == 0 || step == 1 && widening < 100 {
 		t.Errorf("only %d mutants are wider: the test would show little", widening)
 	}
