@@ -57,7 +57,8 @@ func (s *Server) openDrift(ctx context.Context) error {
 
 // adminDrift is what the management API shows and does of all this.
 func (s *Server) adminDrift() admin.Drift {
-	return admin.Drift{Service: s.drift.service, Need: s.config.Approvals.Need, Alone: s.alone}
+	return admin.Drift{Service: s.drift.service, Need: s.config.Approvals.Need, Alone: s.alone,
+		CatchUp: func(ctx context.Context) error { return s.drift.follower.Await(ctx, s.trail.Size()) }}
 }
 
 // items are what a configuration's file says, item by item: as it is written, without what follows from the rest.

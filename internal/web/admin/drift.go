@@ -24,6 +24,8 @@ const driftFor = 72 * time.Hour
 type Drift struct {
 	*drift.Service
 	Need int // people who approve a change
+	// CatchUp waits until what the log says so far is known to the service.
+	CatchUp func(ctx context.Context) error
 	// Alone reports whether one person is all there ever was: nobody could approve then.
 	Alone func(ctx context.Context) (bool, error)
 }
@@ -39,7 +41,20 @@ func driftRoutes() []Route {
 	}
 }
 
+// driftWait is how long an answer waits for the log: what is not known then waits for its record a little longer.
+const driftWait = 5 * time.Second
+
+// caughtUp has the service know what the log says so far, so that a change that was just made has its record.
+func (a *API) caughtUp(c *Call) {
+	ctx, cancel := context.WithTimeout(c.Context(), driftWait)
+	defer cancel()
+	if err := a.Rooms.Drift.CatchUp(ctx); err != nil {
+		a.Logger.WarnContext(c.Context(), "drift is answered behind the log", "err", err)
+	}
+}
+
 func (a *API) drift(c *Call) (any, error) {
+	a.caughtUp(c)
 	if err := a.Rooms.Drift.Look(c.Context()); err != nil && sallyport.KindOf(err) != sallyport.Conflict { // of which the report tells
 		return nil, err
 	}
@@ -114,6 +129,7 @@ func (a *API) declareDrift(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.caughtUp(c)
 	change, first, err := a.Rooms.Drift.PlanDeclaration(c.Context(), items, in.Source, c.Permit.Who().ID)
 	if err != nil {
 		return nil, err
@@ -126,6 +142,7 @@ func (a *API) fixDrift(c *Call) (any, error) {
 	if err := c.decode(&in); err != nil {
 		return nil, err
 	}
+	a.caughtUp(c)
 	change, err := a.Rooms.Drift.Plan(c.Context(), drift.Act(in.Way), in.Items, c.Permit.Who().ID, sallyport.OneLine(in.Why))
 	if err != nil {
 		return nil, err
