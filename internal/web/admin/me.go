@@ -114,6 +114,9 @@ func (a *API) canAll(c *Call) (any, error) {
 	if err := c.decode(&in); err != nil {
 		return nil, err
 	}
+	if len(in) == 0 {
+		return nil, sallyport.E("can", sallyport.Invalid, "nothing is asked", "send a list of questions")
+	}
 	if len(in) > mostAsks {
 		return nil, sallyport.E("can", sallyport.TooLarge, fmt.Sprintf("%d questions at once", len(in)), fmt.Sprintf("ask at most %d", mostAsks))
 	}
