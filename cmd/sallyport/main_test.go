@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 func params(dir string) testscript.Params {
 	return testscript.Params{Dir: dir, RequireExplicitExec: true, RequireUniqueNames: true, Setup: setUp,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "as": as, "enrolled": enrolled, "refused": refused, "weights": weights, "flip": flip, "capture": capture, "device": deviceCode, "snapshot": snapshot, "tpm": tpm,
+			"exits": exits, "tells": tells, "as": as, "enrolled": enrolled, "refused": refused, "weights": weights, "flip": flip, "capture": capture, "device": deviceCode, "snapshot": snapshot, "tpm": tpm,
 		}}
 }
 
@@ -153,6 +153,24 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("sallyport %q exits %d, want %d", args[1:], got, want)
+	}
+}
+
+// tells REGEXP ARGS… runs sallyport until it prints what matches, at most for a minute: for what follows the log. The command
+// exits 0 each time.
+func tells(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: tells REGEXP ARGS...")
+	}
+	want, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		ts.Check(ts.Exec("sallyport", args[1:]...))
+		if got := ts.ReadFile("stdout"); want.MatchString(got) {
+			return
+		} else if time.Now().After(end) {
+			ts.Fatalf("sallyport %q prints %q, want %s", args[1:], got, want)
+		}
 	}
 }
 
