@@ -280,8 +280,12 @@ func (s *Service) Carry(ctx context.Context, c Change, by By) error {
 	return s.look(ctx)
 }
 
-// stands reports whether a change is still about what is.
+// stands reports whether a change is still about what is. As long as nothing is declared, what the log has a record of is
+// meant, and that grows while the first declaration is on its way: it comes in place of whatever was meant.
 func (st state) stands(c Change) error {
+	if c.Act == Declare && st.Declared == nil {
+		return nil
+	}
 	for _, d := range c.Items {
 		ok := st.Want.Find(d.Key()).Value == d.Want.Value
 		if c.Act != Declare {

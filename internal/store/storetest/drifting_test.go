@@ -327,6 +327,22 @@ func TestDriftBesideTheDeclaration(t *testing.T) {
 	})
 }
 
+// The record of what a file brought about may come between the plan of the first declaration and its carrying out.
+func TestDriftFirstDeclarationOvertakenByItsRecords(t *testing.T) {
+	eachDrifting(t, func(t *testing.T, d *drifting) {
+		d.look()
+		d.role("developer", "reviewer")
+		is := d.org["role developer"]
+		c, first, err := d.PlanDeclaration(t.Context(), []intent.Item{is}, "sha256:00", "user:adam")
+		if err != nil || !first || len(c.Items) != 1 {
+			t.Fatalf("%+v, %v, %v", c, first, err)
+		}
+		d.happened(sallyport.EventChanged, "user:adam", "role:developer", nil)
+		must(t, d.Carry(t.Context(), c, drift.By{Who: "user:adam"}))
+		d.wants()
+	})
+}
+
 // What has changed since it was asked is not done, and what was not asked neither.
 func TestDriftFixIsOfWhatWasSeen(t *testing.T) {
 	eachDrifting(t, func(t *testing.T, d *drifting) {
