@@ -102,7 +102,7 @@ func (a *app) explain(e api.Error, code int) {
 	headline := e.Message
 	for _, r := range e.Remedies { // they stand below, ready to copy
 		if before, _, found := strings.Cut(headline, " "+clean(r.Text)); found && r.Text != "" {
-			headline = before
+			headline = strings.TrimSuffix(before, " Next:")
 		}
 	}
 	fmt.Fprintln(a.err, "sallyport: "+headline)
