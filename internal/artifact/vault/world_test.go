@@ -199,7 +199,11 @@ func (w *world) permit(t testing.TB, name string, a sallyport.Action, target, fi
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := w.guard.Check(context.Background(), guard.Call{Door: "test", Action: a, Target: ref, File: file, Proof: guard.Proof{Bearer: secret.NewText(name)}})
+	call := guard.Call{Door: "test", Action: a, Target: ref, File: file, Proof: guard.Proof{Bearer: secret.NewText(name)}}
+	if a.Enters() {
+		call.To = guard.Here
+	}
+	answer, err := w.guard.Check(context.Background(), call)
 	if err != nil || answer.Permit == nil {
 		t.Fatalf("%s on %s by %s: %v, %v", a, target, name, answer.Decision, err)
 	}
