@@ -276,7 +276,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (a *app) requests(all []api.Request, none string) {
 	t := table{headings: []string{"REQUEST", "WHO", "ACTION", "RESOURCE", "FOR", "STATE", "UNTIL", "WHY"}, none: none}
 	for _, r := range all {
-		t.row(r.ID, string(r.Who), string(r.Action), r.Resource, r.For, fmt.Sprintf("%s %d/%d", r.State, yes(r), r.Need), a.when(r.Expires), r.Why)
+		// what is no grant is named by what it is about, and says what it asks in its subject
+		t.row(r.ID, string(r.Who), cmp.Or(string(r.Action), r.Topic), r.Resource, r.For, fmt.Sprintf("%s %d/%d", r.State, yes(r), r.Need), a.when(r.Expires), cmp.Or(r.Why, r.Subject))
 	}
 	a.table(t)
 }
