@@ -231,29 +231,31 @@ func (s *Server) openApprovalPages(mux *http.ServeMux, pages *login.Door) error 
 }
 
 // mayAnswer are the active people who may answer a request: by an approver's key, by the groups that it asks, or by policy.
+// A request that is not there is NotFound: what is asked is written down before it is kept.
 func (s *Server) mayAnswer(ctx context.Context, request string) ([]sallyport.PrincipalID, error) {
 	r, err := s.rooms.approvals.Get(ctx, request)
-	if sallyport.KindOf(err) == sallyport.NotFound {
-		return nil, nil
-	}
 	if err != nil || r.State != approval.Pending {
 		return nil, err
 	}
-	snap, now := s.facts.Snapshot(), s.clock()
+	action, on, votable := admin.Votable(ctx, r, s.rooms.breakglass.Scope)
+	if !votable {
+		return nil, nil
+	}
 	var keys signed.Keys
-	if r.Topic == signed.Topic {
+	if action == "" {
 		if keys, err = s.rooms.approvers.Keys(ctx); err != nil && sallyport.KindOf(err) == sallyport.Unavailable {
 			return nil, err
 		}
 	}
+	snap, now := s.facts.Snapshot(), s.clock()
 	var people []sallyport.PrincipalID
 	for _, m := range snap.Sorted() {
 		if m.ID.Kind() != sallyport.User || m.ID != m.Person || m.ID == r.AskerPerson || m.State != directory.Active {
 			continue
 		}
 		may := len(keys.Of(m.ID, now)) > 0
-		if r.Topic == grant.Topic {
-			may = s.mayApprove(snap, m.ID, r, now)
+		if action != "" {
+			may = asksFor(snap, m.ID, r.Groups, on) && mayVote(snap, m.ID, action, on, now)
 		}
 		if may {
 			people = append(people, m.ID)
@@ -262,21 +264,19 @@ func (s *Server) mayAnswer(ctx context.Context, request string) ([]sallyport.Pri
 	return people, nil
 }
 
-// mayApprove reports whether a person may answer a request for a grant.
-func (s *Server) mayApprove(snap *facts.Snapshot, id sallyport.PrincipalID, r approval.Request, now time.Time) bool {
-	on, err := grant.On(r)
-	if err != nil {
-		return false
-	}
+// asksFor reports whether somebody is of one of the groups that a request asks, if it asks any.
+func asksFor(snap *facts.Snapshot, id sallyport.PrincipalID, groups []sallyport.Quorum, on sallyport.Ref) bool {
 	x, known := snap.Resolve(on)
-	in := len(r.Groups) == 0
-	for _, q := range r.Groups {
+	in := len(groups) == 0
+	for _, q := range groups {
 		in = in || known && q.Group == sallyport.Owners && slices.Contains(snap.Catalog().Owners(x), id) || snap.Within(id, strings.TrimPrefix(q.Group, "group:"))
 	}
-	if !in || !known {
-		return false
-	}
+	return in && known
+}
+
+// mayVote reports whether the policies permit somebody who proves themselves well to vote.
+func mayVote(snap *facts.Snapshot, id sallyport.PrincipalID, action sallyport.Action, on sallyport.Ref, now time.Time) bool {
 	who := whatif.Asker{At: now, Principal: sallyport.Principal{ID: id, Person: id, Scope: whatif.Everything(), Session: "whatif", Assurance: sallyport.Hardware, AuthTime: now}}
-	d, _, err := whatif.Can(snap, who, sallyport.GrantApprove, on)
+	d, _, err := whatif.Can(snap, who, action, on)
 	return err == nil && (d.Outcome == sallyport.Allow || d.Outcome == sallyport.StepUp)
 }

@@ -53,6 +53,9 @@ forbid (principal, action == Action::"model.export", resource);`
 	if err != nil || len(asked.Added) != 1 || asked.Added[0] != "more" || asked.State != "pending" {
 		t.Fatalf("proposed %+v, error %v", asked, err)
 	}
+	r.eventually("rita is told of the proposal", func() bool {
+		return slices.ContainsFunc(r.notices("rita", "request.new"), func(n api.Notice) bool { return strings.Contains(n.Text, "new policies, nothing in particular") })
+	})
 	_, err = adam.Activate(t.Context(), asked.Request)
 	r.heard("activate unapproved", err)
 	r.WantStatus(409)

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -129,6 +130,40 @@ func TestTK6Notices(t *testing.T) {
 				_, err := b.MarkRead(t.Context(), who, b.clock.Now())
 				must(t, err)
 			}
+		}
+	})
+}
+
+// What is asked stands in the log before it is kept: those who may answer are told when it is, and nobody of what never was.
+func TestNoticesOfWhatIsAsked(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		b := newBoard(t, open())
+		kept := map[string]bool{}
+		b.About.Approvers = func(_ context.Context, request string) ([]sallyport.PrincipalID, error) {
+			if !kept[request] {
+				return nil, sallyport.E("find request", sallyport.NotFound, request, "")
+			}
+			return []sallyport.PrincipalID{"user:rita"}, nil
+		}
+		asked := func(kind sallyport.EventType, id string) []sallyport.Logged {
+			return []sallyport.Logged{{Seq: 1, Event: sallyport.Event{Type: kind, Who: "user:ana", At: b.clock.Now().UnixMicro(), Detail: map[string]string{"request": id, "why": "to see"}}}}
+		}
+		for i, kind := range []sallyport.EventType{sallyport.EventGrantRequested, sallyport.EventPolicyProposed} {
+			id := fmt.Sprint("R-", i)
+			first, never := asked(kind, id), asked(kind, "R-never")
+			if err := b.Handle(t.Context(), first, 2); sallyport.KindOf(err) != sallyport.NotFound {
+				t.Errorf("%s: what is not kept yet: %v", kind, err)
+			}
+			kept[id] = true
+			must(t, b.Handle(t.Context(), first, 2))
+			if got := b.inbox(t, "user:rita"); len(got) != i+1 || got[0].Kind != "request.new" || !strings.HasSuffix(got[0].Link, "/approvals/"+id) {
+				t.Errorf("%s: rita was told %+v", kind, got)
+			}
+			b.clock.turn(time.Minute)
+			must(t, b.Handle(t.Context(), never, 3))
+		}
+		if got := b.inbox(t, "user:rita"); len(got) != 2 {
+			t.Errorf("rita was told %+v", got)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"sallyport"
 )
@@ -13,15 +14,22 @@ import (
 // mostApprovers is how many people are told of one request.
 const mostApprovers = 50
 
+// kept is how long what is asked may take from the log, where it is written down first, to the store. What is not there
+// then never was.
+const kept = 10 * time.Second
+
 // approval tells those who may answer of a request, and those who asked of the answer and of the end of what they got.
 func (s *Service) approval(ctx context.Context, e *sallyport.Logged) ([]Notice, error) {
 	id, x := e.Detail["request"], e.Detail
 	switch e.Type {
-	case sallyport.EventGrantRequested:
+	case sallyport.EventGrantRequested, sallyport.EventPolicyProposed:
 		if s.About.Approvers == nil || id == "" {
 			return nil, nil
 		}
 		people, err := s.About.Approvers(ctx, id)
+		if sallyport.KindOf(err) == sallyport.NotFound && s.now().Sub(time.UnixMicro(e.At)) > kept {
+			return nil, nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -31,7 +39,7 @@ func (s *Service) approval(ctx context.Context, e *sallyport.Logged) ([]Notice, 
 		})
 		var all []Notice
 		for _, who := range people[:min(len(people), mostApprovers)] {
-			text := "Somebody asks for your approval: " + x["asks"] + "."
+			text := "Somebody asks for your approval: " + either(x["asks"], "new policies, "+x["why"]) + "."
 			if slices.Contains(named, who) {
 				text += " You are named as the one who approves access to " + e.On + "."
 			}

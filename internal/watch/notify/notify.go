@@ -89,7 +89,7 @@ type About struct {
 	Charged func(on, duty string) []sallyport.PrincipalID
 	// Administrators are those who run the system.
 	Administrators func(ctx context.Context) ([]sallyport.PrincipalID, error)
-	// Approvers are the people who may answer a request for approval; nil: nobody is told.
+	// Approvers are the people who may answer a request for approval, NotFound where it is not kept yet; nil: nobody is told.
 	Approvers func(ctx context.Context, request string) ([]sallyport.PrincipalID, error)
 	// Address is where somebody is written to, "" where that is not known.
 	Address func(ctx context.Context, who sallyport.PrincipalID) (string, error)

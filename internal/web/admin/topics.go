@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"net/url"
 
 	"sallyport"
@@ -19,8 +20,21 @@ type ground struct {
 	path   string // of the vote, with its query
 }
 
+// Votable says which action on what somebody must be permitted who votes on a request: "" of a change of approvers' keys, on
+// which their holders vote. It is false for what nobody votes on. A scope finds what a request for break-glass is about.
+func Votable(ctx context.Context, r approval.Request, scope func(ctx context.Context, request string) (sallyport.Ref, error)) (sallyport.Action, sallyport.Ref, bool) {
+	g, ok := grounds(ctx, r, scope)
+	return g.action, g.on, ok
+}
+
 // groundOf is the ground of a request; false where it is of no topic that is voted on.
 func (a *API) groundOf(c *Call, r approval.Request) (ground, bool) {
+	return grounds(c.Context(), r, func(ctx context.Context, request string) (sallyport.Ref, error) {
+		return a.Rooms.Watch.BreakGlass.Scope(ctx, request)
+	})
+}
+
+func grounds(ctx context.Context, r approval.Request, scope func(ctx context.Context, request string) (sallyport.Ref, error)) (ground, bool) {
 	g := ground{on: sallyport.Ref{Kind: sallyport.SystemKind}}
 	id := url.PathEscape(r.ID)
 	switch r.Topic {
@@ -41,11 +55,11 @@ func (a *API) groundOf(c *Call, r approval.Request) (ground, bool) {
 		}
 		g.action, g.on, g.path = sallyport.LabelChange, x.Ref, "/catalog/lowerings/"+id+"/vote"
 	case breakglass.TopicSeal, breakglass.TopicOpen:
-		scope, err := a.Rooms.Watch.BreakGlass.Scope(c.Context(), r.ID)
+		on, err := scope(ctx, r.ID)
 		if err != nil {
 			return g, false
 		}
-		g.action, g.on, g.path = sallyport.GrantApprove, scope, "/breakglass/requests/"+id+"/vote"
+		g.action, g.on, g.path = sallyport.GrantApprove, on, "/breakglass/requests/"+id+"/vote"
 	case topicDrift:
 		g.action, g.path = sallyport.PolicyApprove, "/drift/requests/"+id+"/vote"
 	case topicUnlock:
