@@ -21,7 +21,7 @@ type usage struct {
 type answer struct {
 	models [][2]int // where its name for the model stands
 	usage  *usage
-	choice bool // it holds a choice
+	choice bool // it holds a choice, or a piece of one
 }
 
 // readAnswer reads a document, and with inner what its member of that name holds
@@ -72,6 +72,8 @@ func (a *answer) member(name string, v jsontext.Value, at int, inner string) err
 		}
 	case name == "choices":
 		a.choice = len(bytes.Trim(v, "[] \t\r\n")) > 0
+	case name == "type" && bytes.HasSuffix(v, []byte(`.delta"`)): // an event of Responses
+		a.choice = true
 	case name == inner && v.Kind() == '{':
 		return a.read(v, at, "")
 	}

@@ -40,6 +40,7 @@ type exchange struct {
 	request *request
 	target  *target
 	name    []byte // the model as the client named it, as JSON
+	budget  budget
 	out     []byte // of the event that goes out
 }
 
@@ -56,7 +57,11 @@ func (c *Chat) forward(d *gateway.Delivery, route string, body *request) error {
 	if err != nil {
 		return err
 	}
-	x := &exchange{chat: c, d: d, route: route, request: body, target: t, name: name}
+	budget, err := body.budget(d.Permit, route)
+	if err != nil {
+		return err
+	}
+	x := &exchange{chat: c, d: d, route: route, request: body, target: t, name: name, budget: budget}
 	in, err := x.ask()
 	if err != nil {
 		return err
@@ -153,6 +158,9 @@ func (x *exchange) whole(from io.Reader) error {
 		return failed("the model server's answer is not JSON", err)
 	}
 	x.report(a.usage)
+	if err := x.budget.spend(&a, x.d.Report.TokensOut); err != nil {
+		return err
+	}
 	out.Write(a.renamed(out.AvailableBuffer(), body.Bytes(), x.name))
 	x.d.Header().Set("Content-Type", "application/json")
 	return x.d.Whole(http.StatusOK, out.Bytes())
@@ -194,6 +202,9 @@ func (x *exchange) pass(event []byte, more bool) error {
 			return failed("the model server's stream is not JSON", err)
 		}
 		x.report(a.usage)
+		if err := x.budget.spend(&a, x.d.Report.TokensOut); err != nil {
+			return err
+		}
 		if counts(x.route) && !x.request.wantUse && a.usage != nil && !a.choice {
 			return nil
 		}

@@ -38,15 +38,9 @@ func (b *request) narrow(p *guard.Permit, route string) error {
 
 // narrowTokens shares most tokens among the answers that are asked for.
 func (b *request) narrowTokens(route string, most int64) error {
-	answers := int64(1)
-	for _, name := range []string{"n", "best_of"} {
-		n, given, err := b.number(name)
-		if err != nil {
-			return err
-		}
-		if given {
-			answers = max(answers, n)
-		}
+	answers, err := b.answers()
+	if err != nil {
+		return err
 	}
 	if answers > most {
 		return invalid(fmt.Sprintf("%d answers are asked for, and the permission covers %d tokens", answers, most), "ask for fewer")
@@ -74,6 +68,50 @@ func (b *request) narrowTokens(route string, most int64) error {
 		b.set(names[0], each)
 	}
 	return nil
+}
+
+// answers is how many are asked for.
+func (b *request) answers() (int64, error) {
+	answers := int64(1)
+	for _, name := range []string{"n", "best_of"} {
+		n, given, err := b.number(name)
+		if err != nil {
+			return 0, err
+		}
+		if given {
+			answers = max(answers, n)
+		}
+	}
+	return answers, nil
+}
+
+// A budget is how many tokens an answer may bring. The upstream was asked for no more; one that goes on nevertheless is
+// stopped: by the counts that it tells, and by its events, none of which holds less than a token but the first and the
+// last of each answer and what some servers send beside.
+type budget struct {
+	most   int64 // tokens, -1 = any number
+	slack  int64 // events that need not hold a token
+	events int64
+}
+
+func (b *request) budget(p *guard.Permit, route string) (budget, error) {
+	most := obligation.Lowest(p, sallyport.MaxTokens)
+	if most < 0 || route == "embeddings" {
+		return budget{most: -1}, nil
+	}
+	answers, err := b.answers()
+	return budget{most: most, slack: most/4 + 4*answers + 16}, err
+}
+
+// spend counts one event or a whole answer, of which the upstream says how many tokens have come.
+func (b *budget) spend(a *answer, tokens int64) error {
+	if a.choice {
+		b.events++
+	}
+	if b.most < 0 || tokens <= b.most && b.events <= b.most+b.slack {
+		return nil
+	}
+	return failed(fmt.Sprintf("the model server answers with more than the %d tokens that the permission covers; tell its operator", b.most), nil)
 }
 
 // narrowProbabilities refuses a request for more than most alternatives of each token;

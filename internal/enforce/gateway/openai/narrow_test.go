@@ -1,6 +1,10 @@
 package openai
 
 import (
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,6 +50,52 @@ permit (principal == User::"ana", action == Action::"model.infer", resource);`)
 	} {
 		if answer, body := s.do(t, "ana", "POST", path, ask); answer.StatusCode != 400 {
 			t.Errorf("%s: %d %s", path, answer.StatusCode, body)
+		}
+	}
+}
+
+// TestTokensThatWereNotAskedFor: an upstream that ignores its limit does not get them through; one that keeps to it does,
+// however it cuts its stream.
+func TestTokensThatWereNotAskedFor(t *testing.T) {
+	s := newSite(t)
+	s.World.Rules(guardtest.Policies + `
+@id("t") @owner("test") @requirement("T") @text("T.") @obligation("max-tokens=8")
+permit (principal == User::"ana", action == Action::"model.infer", resource);`)
+	told := func(n int) string {
+		return fmt.Sprintf(`data: {"model":"served-name","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":%d}}`+"\n\n", n)
+	}
+	many := func(event string, n int) []string {
+		return append(slices.Repeat([]string{event}, n), "data: [DONE]\n\n")
+	}
+	delta := `data: {"type":"response.output_text.delta","delta":"x"}` + "\n\n"
+	chat, responses := `{"model":"acme/open","messages":[],"stream":true}`, `{"model":"acme/open","input":"hi","stream":true}`
+	for name, test := range map[string]struct {
+		path, ask string
+		events    []string
+		most      int // events that come through
+		cut       bool
+	}{
+		"kept to":                 {"/v1/chat/completions", chat, append(many(chunk("x"), 8), told(8)), 8, false},
+		"pieces of tokens":        {"/v1/chat/completions", chat, many(chunk("x"), 20), 20, false},
+		"says nothing, goes on":   {"/v1/chat/completions", chat, many(chunk("x"), 1000), 30, true},
+		"says so":                 {"/v1/chat/completions", chat, append([]string{told(9)}, many(chunk("x"), 5)...), 0, true},
+		"responses, kept to":      {"/v1/responses", responses, many(delta, 8), 8, false},
+		"responses, goes on":      {"/v1/responses", responses, many(delta, 1000), 30, true},
+		"whole, kept to":          {"/v1/chat/completions", `{"model":"acme/open","messages":[]}`, []string{`{"choices":[{"x":1}],"usage":{"completion_tokens":8}}`}, 1, false},
+		"whole, more than it may": {"/v1/chat/completions", `{"model":"acme/open","messages":[]}`, []string{`{"choices":[{"x":1}],"usage":{"completion_tokens":9}}`}, 0, true},
+	} {
+		s.upstream.script(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(name, "whole") {
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(w, test.events[0]) // the client reads what came
+				return
+			}
+			sse(test.events...)(w, r)
+		})
+		answer, body := s.do(t, "ana", "POST", test.path, test.ask)
+		n := strings.Count(body, `"x"`)
+		if cut := strings.Contains(body, "8 tokens that the permission covers"); cut != test.cut || n > test.most || !cut && n != test.most {
+			t.Errorf("%s: %d, %d events came, cut %v: %.200s", name, answer.StatusCode, n, cut, body)
 		}
 	}
 }
