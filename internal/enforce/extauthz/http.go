@@ -22,7 +22,7 @@ const (
 
 // HTTP answers proxies that ask over HTTP:
 //
-//	/envoy/UPSTREAM/…   Envoy's HTTP service, with that path_prefix: any method, the client's own path behind it
+//	/envoy/UPSTREAM/…   Envoy's HTTP service, with that path_prefix: any method, the client's own path behind it; X-Real-IP
 //	/nginx/UPSTREAM     auth_request: X-Original-Method, -URI and -Host, X-Real-IP; answers 200, 401 or 403 and nothing else
 //	/caddy/UPSTREAM     forward_auth: X-Forwarded-Method, -Uri, -Host and -For
 //
@@ -60,9 +60,10 @@ func (s *Service) HTTP() http.Handler {
 	})
 }
 
-// envoyAsks reads a question of Envoy's HTTP service, which keeps the method, the host and the path of the request.
+// envoyAsks reads a question of Envoy's HTTP service, which keeps the method, the host and the path of the request. To the
+// list of addresses it has added its own: the client's is in a field that it sets.
 func envoyAsks(q *Request, w http.ResponseWriter, r *http.Request, path string) {
-	q.Method, q.URI, q.Host, q.IP = r.Method, path, r.Host, last(r.Header["X-Forwarded-For"])
+	q.Method, q.URI, q.Host, q.IP = r.Method, path, r.Host, only(q.Header, "X-Real-Ip")
 	partial, said := r.Header["X-Envoy-Auth-Partial-Body"]
 	q.Header.Del("X-Envoy-Auth-Partial-Body")
 	q.Header.Del("Content-Length") // of what came along, not of what the client sent

@@ -143,7 +143,7 @@ func TestCaddy(t *testing.T) {
 // TestEnvoyOverHTTP keeps the method and the path behind its prefix, and may send the body along.
 func TestEnvoyOverHTTP(t *testing.T) {
 	s := newSite(t)
-	a := s.ask(t, "GET", "/envoy/hub"+weight+"?download=true", "", rob("Host", host, "X-Forwarded-For", "192.0.2.9", "X-Sallyport-Admin", "1")...)
+	a := s.ask(t, "GET", "/envoy/hub"+weight+"?download=true", "", rob("Host", host, "X-Real-Ip", "192.0.2.9", "X-Forwarded-For", "192.0.2.9, 192.0.2.77", "X-Sallyport-Admin", "1")...)
 	if a.status != 200 || a.header.Get("X-Sallyport-User") != "user:rob" {
 		t.Fatalf("%+v", a)
 	}
