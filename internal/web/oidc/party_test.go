@@ -207,7 +207,7 @@ func TestDPOP3(t *testing.T) {
 	wantError(t, "no nonce", a, http.StatusBadRequest, "use_dpop_nonce")
 	nonce := a.header.Get("DPoP-Nonce")
 	wantError(t, "the nonce of the answer", at(0, nonce), http.StatusBadRequest, "invalid_grant")
-	wantError(t, "made up", at(0, nonce[:len(nonce)-1]+"A"), http.StatusBadRequest, "use_dpop_nonce")
+	wantError(t, "made up", at(0, nonce[1:]+nonce[:1]), http.StatusBadRequest, "use_dpop_nonce")
 	w.wait(2 * time.Minute)
 	wantError(t, "of two minutes ago", at(0, nonce), http.StatusBadRequest, "invalid_grant")
 	w.wait(time.Minute)
