@@ -25,8 +25,8 @@ type answer struct {
 }
 
 // readAnswer reads a document, and with inner what its member of that name holds
-// too. What the upstream doubled or mis-encoded stays as it is: nothing is decided
-// on it.
+// too. What the upstream doubled or mis-encoded stays as it is: all that hangs on it
+// is where an upstream that forgets its limit is stopped (budget).
 func readAnswer(doc []byte, inner string) (answer, error) {
 	var a answer
 	return a, a.read(doc, 0, inner)
@@ -71,7 +71,7 @@ func (a *answer) member(name string, v jsontext.Value, at int, inner string) err
 			a.usage = &u
 		}
 	case name == "choices":
-		a.choice = len(bytes.Trim(v, "[] \t\r\n")) > 0
+		a.choice = a.choice || len(bytes.Trim(v, "[] \t\r\n")) > 0
 	case name == "type" && bytes.HasSuffix(v, []byte(`.delta"`)): // an event of Responses
 		a.choice = true
 	case name == inner && v.Kind() == '{':

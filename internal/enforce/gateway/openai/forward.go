@@ -133,9 +133,10 @@ func (x *exchange) leaks(text []byte) bool {
 	return key != "" && bytes.Contains(text, []byte(key))
 }
 
+// report keeps the counts. A server that says the same in both words has counted once.
 func (x *exchange) report(u *usage) {
 	if u != nil {
-		x.d.Report.TokensIn, x.d.Report.TokensOut = max(0, u.PromptTokens+u.InputTokens), max(0, u.CompletionTokens+u.OutputTokens)
+		x.d.Report.TokensIn, x.d.Report.TokensOut = max(0, u.PromptTokens, u.InputTokens), max(0, u.CompletionTokens, u.OutputTokens)
 	}
 }
 

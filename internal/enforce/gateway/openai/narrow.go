@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"sallyport"
@@ -38,7 +39,7 @@ func (b *request) narrow(p *guard.Permit, route string) error {
 
 // narrowTokens shares most tokens among the answers that are asked for.
 func (b *request) narrowTokens(route string, most int64) error {
-	answers, err := b.answers()
+	answers, err := b.answers(route)
 	if err != nil {
 		return err
 	}
@@ -70,8 +71,8 @@ func (b *request) narrowTokens(route string, most int64) error {
 	return nil
 }
 
-// answers is how many are asked for.
-func (b *request) answers() (int64, error) {
+// answers is how many are asked for: each prompt of a list brings its own.
+func (b *request) answers(route string) (int64, error) {
 	answers := int64(1)
 	for _, name := range []string{"n", "best_of"} {
 		n, given, err := b.number(name)
@@ -82,36 +83,25 @@ func (b *request) answers() (int64, error) {
 			answers = max(answers, n)
 		}
 	}
-	return answers, nil
+	if prompts := b.prompts(route); answers <= math.MaxInt64/prompts {
+		return answers * prompts, nil
+	}
+	return math.MaxInt64, nil
 }
 
-// A budget is how many tokens an answer may bring. The upstream was asked for no more; one that goes on nevertheless is
-// stopped: by the counts that it tells, and by its events, none of which holds less than a token but the first and the
-// last of each answer and what some servers send beside.
-type budget struct {
-	most   int64 // tokens, -1 = any number
-	slack  int64 // events that need not hold a token
-	events int64
-}
-
-func (b *request) budget(p *guard.Permit, route string) (budget, error) {
-	most := obligation.Lowest(p, sallyport.MaxTokens)
-	if most < 0 || route == "embeddings" {
-		return budget{most: -1}, nil
+// prompts is how many stand in a request for completions: a list of numbers is one.
+func (b *request) prompts(route string) int64 {
+	n := int64(1)
+	for _, f := range b.fields {
+		if f.name != "prompt" || f.value.Kind() != '[' || route != "completions" {
+			continue
+		}
+		var list []jsontext.Value
+		if json.Unmarshal(f.value, &list) == nil && len(list) > 0 && list[0].Kind() != '0' { // it was parsed before
+			n = int64(len(list))
+		}
 	}
-	answers, err := b.answers()
-	return budget{most: most, slack: most/4 + 4*answers + 16}, err
-}
-
-// spend counts one event or a whole answer, of which the upstream says how many tokens have come.
-func (b *budget) spend(a *answer, tokens int64) error {
-	if a.choice {
-		b.events++
-	}
-	if b.most < 0 || tokens <= b.most && b.events <= b.most+b.slack {
-		return nil
-	}
-	return failed(fmt.Sprintf("the model server answers with more than the %d tokens that the permission covers; tell its operator", b.most), nil)
+	return n
 }
 
 // narrowProbabilities refuses a request for more than most alternatives of each token;

@@ -44,6 +44,19 @@ permit (principal == User::"ana", action == Action::"model.infer", resource);`)
 			t.Errorf("%s: %d %s, the upstream was asked %q, want an end of %s", test.ask, answer.StatusCode, body, asked, test.want)
 		}
 	}
+	for ask, want := range map[string]string{
+		`["a","b","c","d"]`: `,"max_tokens":25}`, `[[1,2],[3]]`: `,"max_tokens":50}`, `[1,2,3]`: `,"max_tokens":100}`, `["a"]`: `,"max_tokens":100}`, `[]`: `,"max_tokens":100}`,
+		`["a","b"],"n":5`: `,"n":5,"max_tokens":10}`, `["a","b"],"best_of":4,"n":1`: `,"best_of":4,"n":1,"max_tokens":12}`, `["a","b"],"max_tokens":80`: `,"max_tokens":50}`,
+		`["a","b"],"n":51`: "", `["a","b"],"n":9007199254740992`: "", `["a"` + strings.Repeat(`,"a"`, 100) + `]`: "",
+		`[` + strings.Repeat(`"a",`, 2047) + `"a"],"n":9007199254740992`: "", // their product is no number here
+	} {
+		before := len(s.upstream.asked())
+		answer, body := s.do(t, "ana", "POST", "/v1/completions", `{"model":"acme/open","prompt":`+ask+`}`)
+		asked := s.upstream.asked()[before:]
+		if want == "" && (answer.StatusCode != 400 || len(asked) != 0) || want != "" && (answer.StatusCode != 200 || len(asked) != 1 || !strings.HasSuffix(asked[0], want)) {
+			t.Errorf("%.60s: %d %s, the upstream was asked %q, want an end of %q", ask, answer.StatusCode, body, asked, want)
+		}
+	}
 	for path, ask := range map[string]string{
 		"/v1/responses":   `{"model":"acme/open","input":"hi","top_logprobs":3}`,
 		"/v1/completions": `{"model":"acme/open","prompt":"hi","logprobs":5}`,
@@ -79,6 +92,14 @@ permit (principal == User::"ana", action == Action::"model.infer", resource);`)
 		"pieces of tokens":        {"/v1/chat/completions", chat, many(chunk("x"), 20), 20, false},
 		"says nothing, goes on":   {"/v1/chat/completions", chat, many(chunk("x"), 1000), 30, true},
 		"says so":                 {"/v1/chat/completions", chat, append([]string{told(9)}, many(chunk("x"), 5)...), 0, true},
+		"says no more, goes on":   {"/v1/chat/completions", chat, append([]string{told(-1), told(0)}, many(chunk("x"), 1000)...), 30, true},
+		"counts past the end":     {"/v1/chat/completions", chat, []string{`data: {"choices":[],"usage":{"completion_tokens":9223372036854775807,"output_tokens":9223372036854775807}}` + "\n\n"}, 0, true},
+		"counts in both words":    {"/v1/chat/completions", chat, append(many(chunk("x"), 8), `data: {"choices":[],"usage":{"completion_tokens":8,"output_tokens":8}}`+"\n\n"), 8, false},
+		"choices twice":           {"/v1/chat/completions", chat, many(`data: {"choices":[{"delta":{"content":"x"}}],"choices":[]}`+"\n\n", 1000), 30, true},
+		"keeps the line open":     {"/v1/chat/completions", chat, append(slices.Repeat([]string{": here\n\n", `data: {"choices":[]}` + "\n\n"}, 500), many(chunk("x"), 8)...), 8, false},
+		"calls a tool":            {"/v1/chat/completions", chat, many(`data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"x"}}]}}]}`+"\n\n", 1000), 30, true},
+		"responses, calls a tool": {"/v1/responses", responses, many(strings.Replace(delta, "output_text", "function_call_arguments", 1), 1000), 30, true},
+		"responses, says so":      {"/v1/responses", responses, []string{`data: {"type":"response.completed","response":{"output":["x"],"usage":{"output_tokens":9}}}` + "\n\n"}, 0, true},
 		"responses, kept to":      {"/v1/responses", responses, many(delta, 8), 8, false},
 		"responses, goes on":      {"/v1/responses", responses, many(delta, 1000), 30, true},
 		"whole, kept to":          {"/v1/chat/completions", `{"model":"acme/open","messages":[]}`, []string{`{"choices":[{"x":1}],"usage":{"completion_tokens":8}}`}, 1, false},
