@@ -41,9 +41,9 @@ func (s *Server) openBackground(context.Context) error {
 	return nil
 }
 
-// tend does what is due now and then. What fails is logged and due again.
-func (s *Server) tend(ctx context.Context) {
-	tick := time.NewTicker(tendEvery)
+// every does something at each tick until ctx ends, one after the other.
+func every(ctx context.Context, span time.Duration, do func()) {
+	tick := time.NewTicker(span)
 	defer tick.Stop()
 	for {
 		select {
@@ -51,6 +51,13 @@ func (s *Server) tend(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		do()
+	}
+}
+
+// tend does what is due now and then. What fails is logged and due again.
+func (s *Server) tend(ctx context.Context) {
+	every(ctx, tendEvery, func() {
 		for name, work := range map[string]func(context.Context) error{
 			"tend tokens": s.tendTokens, "sweep uploads": s.vault.Sweep,
 			"tend what is watched": s.tendWatch,
@@ -64,5 +71,5 @@ func (s *Server) tend(ctx context.Context) {
 				s.logger.WarnContext(ctx, "upkeep failed", "what", name, "err", err)
 			}
 		}
-	}
+	})
 }

@@ -194,20 +194,13 @@ type sweep struct {
 	look     signin.Lookup
 }
 
-// run sweeps until ctx ends. A directory that cannot answer ends nobody.
+// runSweep sweeps until ctx ends. A directory that cannot answer ends nobody.
 func (s *Server) runSweep(ctx context.Context, w sweep) {
-	tick := time.NewTicker(w.every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	every(ctx, w.every, func() {
 		if gone, err := s.rooms.signin.Sweep(ctx, w.provider, w.look, s.gone); err != nil && ctx.Err() == nil {
 			s.logger.WarnContext(ctx, "sweep failed", "idp", w.provider, "left", gone, "err", err)
 		}
-	}
+	})
 }
 
 // gone ends everything that somebody has, on the word of a directory.

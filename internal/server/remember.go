@@ -33,15 +33,8 @@ func (s *Server) keepCheckpoint(ctx context.Context) error {
 // kept a tick after it was seen: by then the log's own files are durable, and no
 // power cut leaves a store that knows of more than there is.
 func (s *Server) remember(ctx context.Context) {
-	tick := time.NewTicker(rememberEvery)
-	defer tick.Stop()
 	var seen, kept []byte
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	every(ctx, rememberEvery, func() {
 		if !bytes.Equal(seen, kept) {
 			if err := s.db.KeepCheckpoint(ctx, s.config.Log, seen); err == nil {
 				kept = seen
@@ -52,5 +45,5 @@ func (s *Server) remember(ctx context.Context) {
 		if signed, err := s.trail.Checkpoint(ctx); err == nil { // else there is none yet
 			seen = signed
 		}
-	}
+	})
 }

@@ -129,6 +129,18 @@ func TestUX1UnseenIsUnknownEverywhere(t *testing.T) {
 			text = strings.NewReplacer(model, "MODEL", l.decision, "ID").Replace(text)
 			said[i] = append(said[i], text)
 		}
+		explained := func() string {
+			w, err := r.who.client.Why(t.Context(), r.last.decision)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := sallyport.DecodeLogged(w.Decided.Leaf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Seq, l.At, w.Decided = 0, 0, api.Entry{}
+			return marshalled(t, w) + marshalled(t, l)
+		}
 		for _, ask := range []func(string) *story{r.Pull, r.PullVault, r.Infer} {
 			ask(model)
 			if r.last.decision == "" || r.last.status != http.StatusNotFound {
@@ -139,16 +151,7 @@ func TestUX1UnseenIsUnknownEverywhere(t *testing.T) {
 				h.Del(name)
 			}
 			note(marshalled(t, h) + string(r.last.body))
-			w, err := r.who.client.Why(t.Context(), r.last.decision)
-			if err != nil {
-				t.Fatal(err)
-			}
-			l, err := sallyport.DecodeLogged(w.Decided.Leaf)
-			if err != nil {
-				t.Fatal(err)
-			}
-			l.Seq, l.At, w.Decided = 0, 0, api.Entry{}
-			note(marshalled(t, w) + marshalled(t, l))
+			note(explained())
 		}
 		can, err := r.who.client.Can(t.Context(), client.Can{Action: sallyport.ModelPull, Resource: model})
 		if err != nil {
@@ -160,16 +163,7 @@ func TestUX1UnseenIsUnknownEverywhere(t *testing.T) {
 			t.Errorf("she may ask for %s: %d", model, r.last.status)
 		}
 		note(marshalled(t, r.last.api))
-		w, err := r.who.client.Why(t.Context(), r.last.decision)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, err := sallyport.DecodeLogged(w.Decided.Leaf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.Seq, l.At, w.Decided = 0, 0, api.Entry{}
-		note(marshalled(t, w) + marshalled(t, l))
+		note(explained())
 		before := used // three calls and what she asked for were refused, and no model was used
 		r.eventually("what she did is counted", func() bool {
 			used, err = r.who.client.Usage(t.Context(), "")

@@ -89,18 +89,11 @@ func (s *Server) connector(kind grant.TaskKind, name string) bool {
 
 // followTasks ends grants whose task is over, until ctx ends.
 func (s *Server) followTasks(ctx context.Context) {
-	tick := time.NewTicker(tasksEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	every(ctx, tasksEvery, func() {
 		if err := s.endTasks(ctx); err != nil && ctx.Err() == nil {
 			s.logger.WarnContext(ctx, "the tasks of grants could not be followed", "err", err)
 		}
-	}
+	})
 }
 
 // endTasks looks once at every grant in force that has a task.

@@ -150,16 +150,9 @@ func (s *Server) followed(ctx context.Context, at int64, since time.Time) (int64
 
 // sendLogouts tells clients what is queued for them, until ctx ends.
 func (s *Server) sendLogouts(ctx context.Context) {
-	tick := time.NewTicker(tokensEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	every(ctx, tokensEvery, func() {
 		if err := s.rooms.logouts.Send(ctx); err != nil && ctx.Err() == nil {
 			s.logger.WarnContext(ctx, "clients could not be told of sign-outs", "err", err)
 		}
-	}
+	})
 }

@@ -278,14 +278,7 @@ func (s *Server) endOne(ctx context.Context, id, why string, by sallyport.Princi
 
 // endHolds lifts holds whose time is over, each second.
 func (s *Server) endHolds(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	every(ctx, time.Second, func() {
 		lifted, err := s.rooms.holds.Expire(ctx, system())
 		for _, h := range lifted {
 			if nerr := s.noteOnly(ctx, sallyport.Event{Type: sallyport.EventHoldLifted, Who: system().ID, On: h.Target, Detail: map[string]string{"hold": h.ID, "why": h.LiftReason}}); nerr != nil {
@@ -295,7 +288,7 @@ func (s *Server) endHolds(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			s.logger.WarnContext(ctx, "holds whose time is over could not be lifted", "err", err)
 		}
-	}
+	})
 }
 
 // network names the network of an address: its operator where that is known, else its prefix; "" of one that is shared.
