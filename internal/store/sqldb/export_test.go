@@ -3,7 +3,10 @@ package sqldb
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing/fstest"
 )
 
@@ -49,6 +52,27 @@ func (db *DB) MigrateTo(ctx context.Context, files map[string]string) error {
 		return err
 	}
 	return db.apply(ctx, known)
+}
+
+// MakeOld makes a new database as the program left it whose migrations were all below a number.
+func MakeOld(ctx context.Context, dsn string, below int64, statements ...string) error {
+	db := &DB{stop: func() {}}
+	var err error
+	if path, isFile := strings.CutPrefix(dsn, "sqlite:"); isFile {
+		err = db.openSQLite(path)
+	} else {
+		err = db.openPostgres(ctx, dsn)
+	}
+	known, lerr := loadMigrations(migrationFiles)
+	if err = errors.Join(err, lerr); err == nil {
+		err = db.apply(ctx, known[:slices.IndexFunc(known, func(m migration) bool { return m.number >= below })])
+	}
+	for _, s := range statements {
+		if err == nil {
+			err = db.write(ctx, nil, func(tx *sql.Tx) error { _, err := exec(ctx, tx, s); return err })
+		}
+	}
+	return errors.Join(err, db.Close())
 }
 
 // Forget empties the table of migrations, for MigrateTo to begin with.
