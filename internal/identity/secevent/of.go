@@ -61,19 +61,13 @@ func Of(l sallyport.Logged, issuer string, owner func(session string) sallyport.
 			return Event{}, "", false // a report, not a judgement
 		}
 		e.Type, e.By, why = DeviceComplianceChange, "policy", cmp.Or(why, "the device was judged anew")
-		e.Fields["previous_status"], e.Fields["current_status"] = "compliant", "not-compliant"
-		if x["compliant"] == "true" {
-			e.Fields["previous_status"], e.Fields["current_status"] = "not-compliant", "compliant"
-		}
+		e.Fields["previous_status"], e.Fields["current_status"] = statuses(x["compliant"])
 	case sallyport.EventMoved:
 		if x["joined"]+x["left"]+x["group"] == "" {
 			return Event{}, "", false // a role: none of a partner's business
 		}
 		e.Type, e.By, why = TokenClaimsChange, "admin", "groups have changed"
-		e.Claims = map[string]any{"groups_joined": strings.Fields(cmp.Or(x["joined"], x["group"])), "groups_left": strings.Fields(x["left"])}
-		if x["removed"] == "true" {
-			e.Claims = map[string]any{"groups_joined": []string{}, "groups_left": strings.Fields(x["group"])}
-		}
+		e.Claims = moved(x)
 	default:
 		return Event{}, "", false
 	}
@@ -83,6 +77,22 @@ func Of(l sallyport.Logged, issuer string, owner func(session string) sallyport.
 	}
 	e.Subject = subject(l, issuer, about)
 	return e, about, true
+}
+
+// statuses are what a device was before it was judged, and is now.
+func statuses(compliant string) (before, now string) {
+	if compliant == "true" {
+		return "not-compliant", "compliant"
+	}
+	return "compliant", "not-compliant"
+}
+
+// moved are the groups that somebody joined and left.
+func moved(x map[string]string) map[string]any {
+	if x["removed"] == "true" {
+		return map[string]any{"groups_joined": []string{}, "groups_left": strings.Fields(x["group"])}
+	}
+	return map[string]any{"groups_joined": strings.Fields(cmp.Or(x["joined"], x["group"])), "groups_left": strings.Fields(x["left"])}
 }
 
 // subject names the person, and with it the session or the device that is meant.
