@@ -188,11 +188,14 @@ func DecodeLogged(leaf []byte) (Logged, error) {
 // OneLine makes s safe for one line of a terminal or log: control characters and
 // line breaks become spaces, and it is clipped. What others wrote goes through it
 // before it is shown.
-func OneLine(s string) string {
+func OneLine(s string) string { return Flat(clip(s)) }
+
+// Flat is OneLine of a text whose length is limited elsewhere: nothing of it is clipped.
+func Flat(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < 0x20 || r >= 0x7f && r < 0xa0 || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0xfeff {
 			return ' '
 		}
 		return r
-	}, clip(s))
+	}, s)
 }

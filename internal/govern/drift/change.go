@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"sallyport"
 	"sallyport/internal/govern/intent"
@@ -95,10 +96,15 @@ func (c Change) Subject() string {
 	if len(text) > 300 {
 		text = fmt.Sprintf("%s%d items, the first %s", verb, len(keys), shortKey(keys[0]))
 	}
-	return sallyport.OneLine(text)
+	return strings.Map(func(r rune) rune { // a request takes what can be printed, and a name in the store may be anybody's
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
-func shortKey(s string) string { return s[:min(len(s), 200)] }
+func shortKey(s string) string { return strings.ToValidUTF8(s[:min(len(s), 200)], "") }
 
 // Plan makes the change that fixes some of what was found, one way or the other, as it stands now. All of the configuration's
 // file is fixed together: it is one text.

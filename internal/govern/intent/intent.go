@@ -109,7 +109,7 @@ func NewSet(items []Item) (Set, error) {
 }
 
 func checkName(s string) error {
-	if s == "" || len(s) > MaxName || !utf8.ValidString(s) || sallyport.OneLine(s) != s {
+	if s == "" || len(s) > MaxName || !utf8.ValidString(s) || sallyport.Flat(s) != s {
 		return sallyport.E("read item", sallyport.Invalid, fmt.Sprintf("%.80q is no name of an item", s), fmt.Sprintf("one line of up to %d bytes", MaxName))
 	}
 	return nil

@@ -177,6 +177,10 @@ func TestNewSetRefuses(t *testing.T) {
 	if s, err := intent.NewSet([]intent.Item{good, {Kind: intent.Role, Name: "bare"}}); err != nil || s.Len() != 1 {
 		t.Errorf("%v, %v", s, err)
 	}
+	long := intent.Item{Kind: intent.Assignment, Name: strings.Repeat("ä", intent.MaxName/2), Value: "{}", Names: []string{strings.Repeat("n", intent.MaxName)}}
+	if s, err := intent.NewSet([]intent.Item{long}); err != nil || s.Find(long.Key()).Value != "{}" {
+		t.Errorf("a name as long as it may be: %v, %v", s, err)
+	}
 }
 
 func TestSections(t *testing.T) {

@@ -477,6 +477,21 @@ type tampered struct {
 
 func (s tampered) Load(context.Context) (drift.Kept, error) { return s.kept, nil }
 
+// An assignment's name is as long as those of who has what on what; nothing of what is asked about it is cut off.
+func TestDriftOfALongName(t *testing.T) {
+	eachDrifting(t, func(t *testing.T, d *drifting) {
+		d.look()
+		key := d.assign("A-1", "workload:"+strings.Repeat("nightly-", 15)+"build\u200b", "developer", time.Time{})
+		d.later()
+		d.wants(key + ": no record, wider")
+		c, err := d.Plan(t.Context(), drift.Restore, []string{key}, "user:adam", "why")
+		must(t, err)
+		if !strings.Contains(c.Subject(), strings.ReplaceAll(key, "\u200b", "\ufffd")) {
+			t.Errorf("asked is %q", c.Subject())
+		}
+	})
+}
+
 // Many at once are found a hundred at a time, and the rest is counted.
 func TestDriftOfMuch(t *testing.T) {
 	eachDrifting(t, func(t *testing.T, d *drifting) {

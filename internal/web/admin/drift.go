@@ -143,7 +143,7 @@ func (a *API) fixDrift(c *Call) (any, error) {
 		return nil, err
 	}
 	a.caughtUp(c)
-	change, err := a.Rooms.Drift.Plan(c.Context(), drift.Act(in.Way), in.Items, c.Permit.Who().ID, sallyport.OneLine(in.Why))
+	change, err := a.Rooms.Drift.Plan(c.Context(), drift.Act(in.Way), in.Items, c.Permit.Who().ID, sallyport.Flat(in.Why))
 	if err != nil {
 		return nil, err
 	}
@@ -279,5 +279,9 @@ func orNothing(s string) string {
 	if s == "" {
 		return "nothing"
 	}
-	return sallyport.OneLine(s[:min(len(s), 500)])
+	const most = 500
+	if len(s) > most {
+		s = fmt.Sprintf("%s… (%d bytes in all)", strings.ToValidUTF8(s[:most], ""), len(s))
+	}
+	return sallyport.Flat(s)
 }
