@@ -73,6 +73,9 @@ func TestApprovalsAreSigned(t *testing.T) {
 	if !x.Sign || x.Topic != "grant" || x.Policy == "" {
 		t.Errorf("asked: %+v", x)
 	}
+	r.eventually("rita is told while it waits for an answer", func() bool {
+		return slices.ContainsFunc(r.notices("rita", "request.new"), func(n api.Notice) bool { return strings.Contains(n.Text, "user:ana: model.pull on acme/fraud") })
+	})
 	r.As("rita").Approve(x)
 	r.WantStatus(409) // a session is not a signature
 	if !strings.Contains(r.last.api.Message, "/approvals/"+x.ID) {
@@ -100,9 +103,6 @@ func TestApprovalsAreSigned(t *testing.T) {
 	if err != nil || len(after.Votes) != 1 || after.Votes[0].Signature == nil || after.Grant == nil {
 		t.Fatalf("kept: %+v, %v", after, err)
 	}
-	r.eventually("rita is told of the request", func() bool {
-		return slices.ContainsFunc(r.notices("rita", "request.new"), func(n api.Notice) bool { return strings.Contains(n.Text, "user:ana: model.pull on acme/fraud") })
-	})
 	r.eventually("ana is told of the answer, and by whom", func() bool {
 		return slices.ContainsFunc(r.notices("ana", "request.answered"), func(n api.Notice) bool { return strings.Contains(n.Text, x.ID+" is approved, by rita") })
 	})
