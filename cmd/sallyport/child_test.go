@@ -82,8 +82,21 @@ func TestRunHandsSignalsOn(t *testing.T) {
 	if !slices.Contains(environment([]string{"HF_TOKEN=old", "HOME=/x"}, []sidecar.Setting{{Name: "HF_TOKEN", Value: "new"}}), "HF_TOKEN=new") {
 		t.Error("the program keeps an old token")
 	}
-	proxies := environment([]string{"NO_PROXY=corp.example", "no_proxy="}, []sidecar.Setting{{Name: "NO_PROXY", Value: "127.0.0.1"}, {Name: "no_proxy", Value: "127.0.0.1"}})
-	if !slices.Equal(proxies, []string{"NO_PROXY=corp.example,127.0.0.1", "no_proxy=127.0.0.1"}) {
-		t.Errorf("the proxies are %q", proxies)
+}
+
+// What a person keeps from proxies stays so, in whichever spelling it was said, and so does the sidecar.
+func TestRunKeepsWhatIsKeptFromProxies(t *testing.T) {
+	for given, want := range map[string][]string{
+		"":                                {"NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1"},
+		"NO_PROXY=corp.example no_proxy=": {"NO_PROXY=corp.example,127.0.0.1", "no_proxy=127.0.0.1"},
+		"NO_PROXY=corp.example":           {"NO_PROXY=corp.example,127.0.0.1", "no_proxy=corp.example,127.0.0.1"},
+		"no_proxy=corp.example":           {"NO_PROXY=corp.example,127.0.0.1", "no_proxy=corp.example,127.0.0.1"},
+		"NO_PROXY=a no_proxy=b":           {"NO_PROXY=a,127.0.0.1", "no_proxy=b,127.0.0.1"},
+		"NO_PROXY=*":                      {"NO_PROXY=*", "no_proxy=*"},
+	} {
+		got := environment(strings.Fields(given), []sidecar.Setting{{Name: "NO_PROXY", Value: "127.0.0.1"}, {Name: "no_proxy", Value: "127.0.0.1"}})
+		if !slices.Equal(got, want) {
+			t.Errorf("of %q become %q, want %q", given, got, want)
+		}
 	}
 }

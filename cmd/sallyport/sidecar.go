@@ -129,25 +129,47 @@ func childCode(p *os.ProcessState) int {
 
 // environment is the present one with other settings in place of those of the same name.
 func environment(present []string, settings []sidecar.Setting) []string {
-	ours := map[string]string{}
+	ours := map[string]bool{}
 	for _, s := range settings {
-		ours[s.Name] = s.Value
+		ours[s.Name] = true
 	}
+	given := map[string]string{}
 	var all []string
 	for _, line := range present {
 		name, value, _ := strings.Cut(line, "=")
-		own, replaced := ours[name]
-		switch {
-		case !replaced:
+		given[name] = value
+		if !ours[name] {
 			all = append(all, line)
-		case strings.EqualFold(name, "no_proxy") && value != "": // a list: what the person keeps from proxies stays so
-			ours[name] = value + "," + own
 		}
 	}
 	for _, s := range settings {
-		all = append(all, s.Name+"="+ours[s.Name])
+		if strings.EqualFold(s.Name, noProxy) {
+			s.Value = spared(given, s)
+		}
+		all = append(all, s.Name+"="+s.Value)
 	}
 	return all
+}
+
+// noProxy names what is asked for without a proxy: a list, in capitals or not. Tools that know both heed only one of them.
+const noProxy = "NO_PROXY"
+
+// spared adds ours to the list that a person gave: what they keep from proxies stays so. A list that they gave in one
+// spelling counts for both; "*" is everything, and only by itself.
+func spared(given map[string]string, ours sidecar.Setting) string {
+	theirs, is := given[ours.Name]
+	for _, name := range []string{noProxy, strings.ToLower(noProxy)} {
+		if !is {
+			theirs, is = given[name]
+		}
+	}
+	switch theirs {
+	case "":
+		return ours.Value
+	case "*":
+		return theirs
+	}
+	return theirs + "," + ours.Value
 }
 
 func (a *app) agent() *cobra.Command {
