@@ -50,7 +50,7 @@ With --paths the chains are held to a file of declared ones: exit code 2 where o
 					if is, err := paths.ParseTarget(x.Right); err == nil { // a name may stand for its newest version
 						t = is
 					}
-					return undeclared(a, t, texts(x), declared)
+					return b.undeclared(a, t, texts(x), declared)
 				})
 			}
 			all, err := b.chains(t)
@@ -64,7 +64,7 @@ With --paths the chains are held to a file of declared ones: exit code 2 where o
 			}); err != nil {
 				return err
 			}
-			return ended(undeclared(a, t, all, declared))
+			return ended(b.undeclared(a, t, all, declared))
 		},
 	}
 	f := c.Flags()
@@ -97,9 +97,9 @@ func texts(x api.Paths) []string {
 	return all
 }
 
-// undeclared is the exit code of chains beside a file of declared ones; none was named: 0.
-func undeclared(a *app, t paths.Target, chains []string, declared []paths.Target) int {
-	if declared == nil {
+// undeclared is the exit code of chains beside those that a file declares, which may be none at all; no file was named: 0.
+func (b *workshop) undeclared(a *app, t paths.Target, chains []string, declared []paths.Target) int {
+	if b.paths == "" {
 		return 0
 	}
 	i := slices.IndexFunc(declared, func(d paths.Target) bool { return d.Action == t.Action && d.Resource == t.Resource })
