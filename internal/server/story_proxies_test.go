@@ -159,6 +159,17 @@ func (f *front) get(who, method, path string, fields ...string) (int, http.Heade
 	return a.StatusCode, a.Header, string(body)
 }
 
+// whole is a stock client's way through the proxy, and then the tour, which looks at what the mirror was asked in it.
+func (f *front) whole() {
+	f.t.Helper()
+	before := len(f.mirror.asked())
+	f.stock()
+	f.mirror.mu.Lock()
+	f.mirror.got = f.mirror.got[:before]
+	f.mirror.mu.Unlock()
+	f.tour()
+}
+
 // tour is what must hold behind every proxy.
 func (f *front) tour() {
 	t := f.t
@@ -297,12 +308,7 @@ func TestPeersNginx(t *testing.T) {
 		write(t, filepath.Join(dir, "proxy-token.conf"), `proxy_set_header X-Sallyport-Proxy "`+meshToken+`";`+"\n")
 		return exec.Command(nginx, "-e", "stderr", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-g", "daemon off;")
 	})
-	before := len(f.mirror.asked())
-	f.stock()
-	f.mirror.mu.Lock()
-	f.mirror.got = f.mirror.got[:before]
-	f.mirror.mu.Unlock()
-	f.tour()
+	f.whole()
 }
 
 // TestPeersCaddy runs examples/caddy on a real Caddy.
@@ -314,12 +320,7 @@ func TestPeersCaddy(t *testing.T) {
 		c.Dir, c.Env = dir, append(os.Environ(), "SALLYPORT_PROXY_TOKEN="+meshToken, "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 		return c
 	})
-	before := len(f.mirror.asked())
-	f.stock()
-	f.mirror.mu.Lock()
-	f.mirror.got = f.mirror.got[:before]
-	f.mirror.mu.Unlock()
-	f.tour()
+	f.whole()
 }
 
 // TestPeersEnvoy runs examples/envoy on a real Envoy, which asks by gRPC or over HTTP.
@@ -338,12 +339,7 @@ func envoyTour(t *testing.T, example string) {
 		c.Dir = dir
 		return c
 	})
-	before := len(f.mirror.asked())
-	f.stock()
-	f.mirror.mu.Lock()
-	f.mirror.got = f.mirror.got[:before]
-	f.mirror.mu.Unlock()
-	f.tour()
+	f.whole()
 }
 
 func write(t *testing.T, path, text string) {

@@ -150,6 +150,15 @@ func TestEnvoyOverHTTP(t *testing.T) {
 	if r := a.header.Get("X-Envoy-Auth-Headers-To-Remove"); !strings.Contains(r, "authorization") || !strings.Contains(r, "x-sallyport-admin") {
 		t.Errorf("removes %q", r)
 	}
+	for name, from := range map[string][]string{"unsaid": nil, "twice": {"X-Real-Ip", "192.0.2.9", "X-Real-Ip", "192.0.2.8"}, "a list": {"X-Real-Ip", "192.0.2.9, 192.0.2.8"},
+		"with a port": {"X-Real-Ip", "192.0.2.9:80"}, "a name": {"X-Real-Ip", "office"}, "nothing": {"X-Real-Ip", ""}, "another spelling": {"X_Real_Ip", "192.0.2.9"}} {
+		// What the proxy did not say is not known, and no other field says it.
+		a := s.ask(t, "GET", "/envoy/hub"+weight, "", rob(append([]string{"Host", host, "X-Forwarded-For", "192.0.2.77", "X-Envoy-External-Address", "192.0.2.77"}, from...)...)...)
+		decided := s.Of(sallyport.EventDecided)
+		if last := decided[len(decided)-1]; a.status != 200 || last.Asked.IP != "" || last.Asked.Network != "" {
+			t.Errorf("its address %s: %d, recorded from %q in %q", name, a.status, last.Asked.IP, last.Asked.Network)
+		}
+	}
 	body := `{"model":"acme/open","messages":[]}`
 	head := []string{"Host", host, "Content-Type", "application/json", "Authorization", bearer("ana", "openai")["authorization"], extauthz.TokenHeader, edge}
 	if a := s.ask(t, "POST", "/envoy/chat/v1/chat/completions", body, append(head, "X-Envoy-Auth-Partial-Body", "false")...); a.status != 200 || a.header.Get("X-Sallyport-Action") != "model.infer" {

@@ -131,6 +131,10 @@ func Given(given []string, b *decision.Basis, q *decision.Question) error {
 
 func apply(given string, b *decision.Basis, q *decision.Question) error {
 	what, value, _ := strings.Cut(given, " ")
+	if text := map[string]*string{"for": &q.Purpose, "network": &q.Network, "country": &q.Country}[what]; text != nil {
+		*text = value
+		return nil
+	}
 	switch what {
 	case "granted":
 		b.Grants = append(b.Grants, decision.Grant{ID: "g1", Actions: []sallyport.Action{q.Action}, From: q.At.Add(-time.Hour), Until: q.At.Add(time.Hour)})
@@ -170,12 +174,6 @@ func apply(given string, b *decision.Basis, q *decision.Question) error {
 		return err
 	case "role":
 		return give(b, value)
-	case "for":
-		q.Purpose = value
-	case "network":
-		q.Network = value
-	case "country":
-		q.Country = value
 	case "to":
 		to, err := sallyport.ParseEnvironment(value)
 		q.To = to
