@@ -235,6 +235,40 @@ func TestTargetsAreChecked(t *testing.T) {
 	}
 }
 
+// TestWhereAPromotionGoes: what was decided on is what the body asks for, said once, in one spelling; anything else is refused
+// before a room is touched.
+func TestWhereAPromotionGoes(t *testing.T) {
+	for _, test := range []struct {
+		to, body string
+		status   int
+		decided  string // where the decision says that it goes, "" where nothing was decided
+	}{
+		{"", `{"environment":"staging"}`, 403, "-"},
+		{"&to=", `{"environment":"staging"}`, 403, "-"},
+		{"&TO=staging", `{"environment":"staging"}`, 403, "-"},
+		{"&to=mars", `{"environment":"mars"}`, 400, ""},
+		{"&to=Staging", `{"environment":"Staging"}`, 400, ""},
+		{"&to=staging%20", `{"environment":"staging"}`, 400, ""},
+		{"&to=staging", `{"environment":"production"}`, 400, "staging"},
+		{"&to=staging", `{"environment":"Staging"}`, 400, "staging"},
+		{"&to=staging", `{"aliases":{"main":""}}`, 400, "staging"},
+		{"&to=staging&to=production", `{"environment":"production"}`, 400, "staging"},
+		{"&to=development&to=staging", `{"environment":"staging"}`, 400, "development"},
+		{"&to=here", `{"environment":"production","aliases":{"main":""}}`, 400, "production"}, // where it stands
+		{"&to=here", `{}`, 400, "production"},
+	} {
+		w, h := world(t)
+		a, e := call(t, h, "rita", "POST", api.Version+"/catalog/promote?resource="+url.QueryEscape("acme/open")+test.to, test.body)
+		decided := ""
+		for _, x := range w.Of(sallyport.EventDecided) {
+			decided += x.Asked.To
+		}
+		if a.StatusCode != test.status || decided != test.decided {
+			t.Errorf("%q with %s: %d %s, decided as going to %q, want %d and %q", test.to, test.body, a.StatusCode, e.Message, decided, test.status, test.decided)
+		}
+	}
+}
+
 // Numbers and times of queries are read strictly.
 func TestQueriesAreChecked(t *testing.T) {
 	_, h := world(t)
