@@ -3,6 +3,7 @@ package grant
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,9 @@ const LeaseFor = 3 * time.Second
 
 // maxTask bounds the parts of a task's name, in bytes.
 const maxTask = 128
+
+// segmentBytes are what a part of a task's name is made of.
+const segmentBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.#"
 
 // A Task is what a grant ends with. It has one spelling: "lease", "lease:JOB", "mlflow:CONNECTOR/RUN",
 // "kubernetes:CONNECTOR/NAMESPACE/JOB" or "ticket:CONNECTOR/TICKET".
@@ -87,15 +91,16 @@ func (t *Task) check() error {
 	if len(parts) != want || sallyport.CheckName("task", t.Connector) != nil {
 		return bad
 	}
-	for _, p := range parts {
-		plain := func(c rune) bool {
-			return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.' || c == '#'
-		}
-		if p == "" || p == "." || p == ".." || len(p) > maxTask || strings.ContainsFunc(p, func(c rune) bool { return !plain(c) }) {
-			return bad
-		}
+	if slices.ContainsFunc(parts, func(p string) bool { return !segment(p) }) {
+		return bad
 	}
 	return nil
+}
+
+// segment reports whether a part of a task's name is one, and leads nowhere else in an address.
+func segment(p string) bool {
+	odd := func(c rune) bool { return !strings.ContainsRune(segmentBytes, c) }
+	return p != "" && p != "." && p != ".." && len(p) <= maxTask && !strings.ContainsFunc(p, odd)
 }
 
 func (g Grant) leased() bool { return g.Task != nil && g.Task.Kind == Lease }

@@ -57,6 +57,9 @@ func (a *API) review(c *Call) (any, error) {
 	if err := a.reviewAsker(c, r, &out); err != nil {
 		return nil, err
 	}
+	if err := a.reviewBefore(c, r, &out); err != nil {
+		return nil, err
+	}
 	switch r.Topic {
 	case grant.Topic:
 	case change.Topic:
@@ -98,6 +101,11 @@ func (a *API) reviewAsker(c *Call, r approval.Request, out *api.Review) error {
 	if live == 0 && r.Asker.Kind() == sallyport.User {
 		out.History = append(out.History, "Not signed in at present, so the risk says nothing.")
 	}
+	return nil
+}
+
+// reviewBefore adds what the asker asked for before, and what was asked like it by anybody.
+func (a *API) reviewBefore(c *Call, r approval.Request, out *api.Review) error {
 	all, err := a.Rooms.Approvals.List(c.Context(), approval.Filter{Topic: r.Topic, Newest: lookedAt})
 	if err != nil {
 		return err
