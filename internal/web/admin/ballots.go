@@ -24,9 +24,9 @@ type casting struct {
 	more func(approval.Request) (map[string]string, error)
 }
 
-// castVote counts the caller's vote on the request of the path, of any topic. The permit must be for what the request's
-// topic asks of voters, and for the very resource. The vote is written down before it is kept, and so before anything that
-// it brings about.
+// castVote counts the caller's vote on the request of the path, of any topic. It must have come by the route of that topic,
+// and the permit be for what the topic asks of voters, and for the very resource. The vote is written down before it is
+// kept, and so before anything that it brings about.
 func (a *API) castVote(c *Call, topic func(approval.Request) (casting, error)) (approval.Request, error) {
 	var in api.Vote
 	if err := c.decode(&in); err != nil {
@@ -37,7 +37,7 @@ func (a *API) castVote(c *Call, topic func(approval.Request) (casting, error)) (
 		return r, err
 	}
 	g, ok := a.groundOf(c, r)
-	if !ok || !a.permitted(c, g) {
+	if route, _, _ := strings.Cut(g.path, "?"); !ok || c.URL.Path != api.Version+route || !a.permitted(c, g) {
 		return r, noRequest()
 	}
 	v, err := topic(r)
@@ -72,7 +72,7 @@ func (a *API) castVote(c *Call, topic func(approval.Request) (casting, error)) (
 // permitted reports whether the call was permitted for what a vote needs a right to.
 func (a *API) permitted(c *Call, g ground) bool {
 	if g.action == "" {
-		return true // the room counts nothing but good signatures
+		return true // who holds a key votes on keys, as the topic's own route finds out
 	}
 	x, ok := a.Facts.Snapshot().Resolve(g.on) // a model's name resolves to its version
 	return ok && x == c.Permit.Resource() && g.action == c.Permit.Action()
