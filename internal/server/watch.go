@@ -200,11 +200,8 @@ func (s *Server) means() respond.Means {
 			return err
 		},
 		Lift: func(ctx context.Context, id, why string, by sallyport.Principal) error {
-			h, err := r.holds.LiftAs(ctx, id, hold.Lifting{Why: why, Without: "what was found was nothing"}, hold.Actor{ID: by.ID, Person: by.Person})
-			if err != nil {
-				return err
-			}
-			return s.noteOnly(ctx, sallyport.Event{Type: sallyport.EventHoldLifted, Who: by.ID, On: h.Target, Detail: map[string]string{"hold": h.ID, "why": why}})
+			_, err := r.holds.Lift(ctx, id, hold.Lifting{Why: why, Without: "what was found was nothing"}, hold.Actor{ID: by.ID, Person: by.Person}, s.noteLifted)
+			return err
 		},
 	}
 }
@@ -279,16 +276,16 @@ func (s *Server) endOne(ctx context.Context, id, why string, by sallyport.Princi
 // endHolds lifts holds whose time is over, each second.
 func (s *Server) endHolds(ctx context.Context) {
 	every(ctx, time.Second, func() {
-		lifted, err := s.rooms.holds.Expire(ctx, system())
-		for _, h := range lifted {
-			if nerr := s.noteOnly(ctx, sallyport.Event{Type: sallyport.EventHoldLifted, Who: system().ID, On: h.Target, Detail: map[string]string{"hold": h.ID, "why": h.LiftReason}}); nerr != nil {
-				err = nerr
-			}
-		}
+		_, err := s.rooms.holds.Expire(ctx, system(), s.noteLifted)
 		if err != nil && ctx.Err() == nil {
 			s.logger.WarnContext(ctx, "holds whose time is over could not be lifted", "err", err)
 		}
 	})
+}
+
+// noteLifted records that a hold is about to be lifted.
+func (s *Server) noteLifted(ctx context.Context, h hold.Hold) error {
+	return s.noteOnly(ctx, sallyport.Event{Type: sallyport.EventHoldLifted, Who: h.LiftedBy, On: h.Target, Detail: map[string]string{"hold": h.ID, "why": h.LiftReason}})
 }
 
 // network names the network of an address: its operator where that is known, else its prefix; "" of one that is shared.

@@ -20,9 +20,9 @@ func (s *Service) PlaceFor(ctx context.Context, target, why string, by Actor, la
 	return s.place(ctx, Hold{Target: target, Why: why, Until: s.now().Add(lasts)}, by)
 }
 
-// Expire lifts the holds whose time is over and returns them. Until it is called they hold: call it each second. by is
-// for the record.
-func (s *Service) Expire(ctx context.Context, by Actor) ([]Hold, error) {
+// Expire lifts the holds whose time is over and returns them. Until it is called they hold: call it each second. Each is
+// written down before it is lifted. by is for the record.
+func (s *Service) Expire(ctx context.Context, by Actor, note Note) ([]Hold, error) {
 	all, err := s.Active(ctx)
 	if err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func (s *Service) Expire(ctx context.Context, by Actor) ([]Hold, error) {
 				return sallyport.E("end hold", sallyport.Conflict, h.ID+" is lifted already", "")
 			}
 			h.LiftedAt, h.LiftedBy, h.LiftedPerson, h.LiftReason = s.now(), by.ID, by.Person, "its time was over"
-			return nil
+			return note(ctx, *h)
 		})
 		if sallyport.KindOf(err) == sallyport.Conflict { // somebody was faster
 			continue

@@ -125,7 +125,8 @@ type Actor struct {
 	Person sallyport.PrincipalID
 }
 
-// Place puts a hold on a target, from now on until a person lifts it. Programs may place holds.
+// Place puts a hold on a target, from now on until a person lifts it. Programs may place holds. It takes no Note: what
+// stops is in force also where it cannot be written down.
 func (s *Service) Place(ctx context.Context, target string, why string, by Actor) (Hold, error) {
 	return s.place(ctx, Hold{Target: target, Why: why}, by)
 }
@@ -161,14 +162,14 @@ func (s *Service) place(ctx context.Context, h Hold, by Actor) (Hold, error) {
 	return h, nil
 }
 
-// Lift ends a hold, with the probation that follows where nobody says otherwise. See LiftAs.
-func (s *Service) Lift(ctx context.Context, id, reason string, by Actor) (Hold, error) {
-	return s.LiftAs(ctx, id, Lifting{Why: reason}, by)
-}
+// A Note writes a hold down, durably, as it is about to be lifted or acquitted. With its error nothing changes: what stops
+// goes on stopping.
+type Note func(ctx context.Context, h Hold) error
 
-// LiftAs ends a hold. It takes a person, with a reason, who is neither the person
-// who placed it nor the one it is on.
-func (s *Service) LiftAs(ctx context.Context, id string, l Lifting, by Actor) (Hold, error) {
+// Lift ends a hold. It takes a person, with a reason, who is neither the person
+// who placed it nor the one it is on. It is written down before it is kept; where it could not be kept it is written down
+// again by whoever lifts it next.
+func (s *Service) Lift(ctx context.Context, id string, l Lifting, by Actor, note Note) (Hold, error) {
 	const op = "lift hold"
 	reason := l.Why
 	if err := checkReason(op, reason); err != nil {
@@ -202,7 +203,7 @@ func (s *Service) LiftAs(ctx context.Context, id string, l Lifting, by Actor) (H
 		if h.ProbationWhy = l.Without; l.Without == "" {
 			h.Probation = h.LiftedAt.Add(cmp.Or(l.Probation, s.Probation, DefaultProbation))
 		}
-		return nil
+		return note(ctx, *h)
 	})
 }
 

@@ -48,8 +48,8 @@ func (s *Service) OnProbation(ctx context.Context) ([]Hold, error) {
 }
 
 // Acquit ends a probation before its time. It takes a person, with a reason, who is neither the one who lifted the hold nor
-// the one it was on: two have looked at it then.
-func (s *Service) Acquit(ctx context.Context, id, reason string, by Actor) (Hold, error) {
+// the one it was on: two have looked at it then. It is written down before it is kept.
+func (s *Service) Acquit(ctx context.Context, id, reason string, by Actor, note Note) (Hold, error) {
 	const op = "end probation"
 	if err := checkReason(op, reason); err != nil {
 		return Hold{}, err
@@ -75,6 +75,6 @@ func (s *Service) Acquit(ctx context.Context, id, reason string, by Actor) (Hold
 			return sallyport.E(op, sallyport.Conflict, "nobody ends a probation of their own", "ask another person to look at "+h.ID)
 		}
 		h.Probation, h.ProbationWhy, h.ProbationBy = s.now(), reason, by.ID
-		return nil
+		return note(ctx, *h)
 	})
 }

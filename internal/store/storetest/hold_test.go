@@ -37,6 +37,9 @@ func actor(name string) hold.Actor {
 	return hold.Actor{ID: id, Person: id}
 }
 
+// recorded is a record that can be written.
+func recorded(context.Context, hold.Hold) error { return nil }
+
 func TestHold(t *testing.T) {
 	Run(t, func(t *testing.T, open func() *sqldb.DB) {
 		db, clock := open(), newTurnedClock()
@@ -54,7 +57,7 @@ func TestHold(t *testing.T) {
 		clock.turn(time.Hour)
 		before, err = db.Latest(t.Context())
 		must(t, err)
-		lifted, err := s.Lift(t.Context(), h.ID, "explained: a migration", actor("eve"))
+		lifted, err := s.Lift(t.Context(), h.ID, hold.Lifting{Why: "explained: a migration"}, actor("eve"), recorded)
 		must(t, err)
 		wantChange(t, db, before, sqldb.Hold)
 		want.LiftedAt, want.LiftedBy, want.LiftedPerson, want.LiftReason = clock.Now(), "user:eve", "user:eve", "explained: a migration"
@@ -66,11 +69,11 @@ func TestHold(t *testing.T) {
 		if active, err := s.Active(t.Context()); err != nil || len(active) != 0 {
 			t.Errorf("Active after Lift = %v, %v", active, err)
 		}
-		_, err = s.Lift(t.Context(), h.ID, "again", actor("joe"))
+		_, err = s.Lift(t.Context(), h.ID, hold.Lifting{Why: "again"}, actor("joe"), recorded)
 		wantKind(t, "a second Lift", err, sallyport.Conflict)
 		_, err = s.Get(t.Context(), "H-NOTHING")
 		wantKind(t, "Get of nothing", err, sallyport.NotFound)
-		_, err = s.Lift(t.Context(), "H-NOTHING", "x", actor("joe"))
+		_, err = s.Lift(t.Context(), "H-NOTHING", hold.Lifting{Why: "x"}, actor("joe"), recorded)
 		wantKind(t, "Lift of nothing", err, sallyport.NotFound)
 		wantKind(t, "an id twice", db.Hold().Insert(t.Context(), h, 10), sallyport.Conflict)
 	})
@@ -92,12 +95,12 @@ func TestAHoldIsLiftedByAnotherPerson(t *testing.T) {
 				{ID: "service:eve.bot", Person: "user:eve"}: sallyport.Invalid,
 				{ID: "user:eve"}:                            sallyport.Invalid,
 			} {
-				_, err := s.Lift(t.Context(), h.ID, "fine", who)
+				_, err := s.Lift(t.Context(), h.ID, hold.Lifting{Why: "fine"}, who, recorded)
 				wantKind(t, fmt.Sprintf("%s lifting the hold on %s", who.ID, target), err, want)
 			}
-			_, err = s.Lift(t.Context(), h.ID, "", actor("eve"))
+			_, err = s.Lift(t.Context(), h.ID, hold.Lifting{Why: ""}, actor("eve"), recorded)
 			wantKind(t, "a lift without a reason", err, sallyport.Invalid)
-			_, err = s.Lift(t.Context(), h.ID, "fine", actor("eve"))
+			_, err = s.Lift(t.Context(), h.ID, hold.Lifting{Why: "fine"}, actor("eve"), recorded)
 			must(t, err)
 		}
 	})
@@ -115,15 +118,15 @@ func TestHoldOnWhatIsGone(t *testing.T) {
 			s.Person = func(context.Context, string) (sallyport.PrincipalID, error) { return person, err }
 		}
 		answer("", sallyport.E("session", sallyport.Unavailable, "", ""))
-		_, err = s.Lift(t.Context(), h.ID, "fine", actor("eve"))
+		_, err = s.Lift(t.Context(), h.ID, hold.Lifting{Why: "fine"}, actor("eve"), recorded)
 		wantKind(t, "a lift while nobody knows whose the target is", err, sallyport.Unavailable)
 		answer("user:eve", nil)
-		_, err = s.Lift(t.Context(), h.ID, "fine", actor("eve"))
+		_, err = s.Lift(t.Context(), h.ID, hold.Lifting{Why: "fine"}, actor("eve"), recorded)
 		wantKind(t, "a lift by whose the target is today", err, sallyport.Conflict)
 		answer("", sallyport.E("session", sallyport.NotFound, "", ""))
-		_, err = s.Lift(t.Context(), h.ID, "fine", actor("ana"))
+		_, err = s.Lift(t.Context(), h.ID, hold.Lifting{Why: "fine"}, actor("ana"), recorded)
 		wantKind(t, "a lift by whose the target was", err, sallyport.Conflict)
-		_, err = s.Lift(t.Context(), h.ID, "fine", actor("eve"))
+		_, err = s.Lift(t.Context(), h.ID, hold.Lifting{Why: "fine"}, actor("eve"), recorded)
 		must(t, err)
 	})
 }
@@ -161,6 +164,57 @@ func TestHoldsAreCheckedAndListed(t *testing.T) {
 	})
 }
 
+// A hold and its probation end only with a record: where the log cannot be written what stops goes on stopping, also past
+// its time, and ends as soon as it can be written down. What is written down is what is kept.
+func TestAHoldEndsOnlyWithItsRecord(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		clock, ctx := newTurnedClock(), t.Context()
+		s, system := newHolds(open(), clock), hold.Actor{ID: "service:sallyport", Person: "service:sallyport"}
+		ends, err := s.PlaceFor(ctx, "user:ana", "a stolen token", system, time.Hour)
+		must(t, err)
+		lasting, err := s.Place(ctx, "user:bo", "look at this", actor("bob"))
+		must(t, err)
+		clock.turn(time.Hour)
+		var last hold.Hold
+		record := func(_ context.Context, h hold.Hold) error { last = h; return nil }
+		down := func(context.Context, hold.Hold) error {
+			return sallyport.E("record", sallyport.Unavailable, "the log cannot be written", "")
+		}
+		left := 2
+		for what, end := range map[string]func(hold.Note) (hold.Hold, error){
+			"its time": func(n hold.Note) (hold.Hold, error) {
+				if all, err := s.Expire(ctx, system, n); err != nil || len(all) != 1 {
+					return hold.Hold{}, err
+				}
+				return s.Get(ctx, ends.ID)
+			},
+			"a person": func(n hold.Note) (hold.Hold, error) {
+				return s.Lift(ctx, lasting.ID, hold.Lifting{Why: "fine"}, actor("eve"), n)
+			},
+		} {
+			_, err := end(down)
+			wantKind(t, what+", without a record", err, sallyport.Unavailable)
+			if active, err := s.Active(ctx); err != nil || len(active) != left {
+				t.Errorf("%s, without a record: %d hold, %v", what, len(active), err)
+			}
+			left--
+			got, err := end(record)
+			if diff := cmp.Diff(last, got); err != nil || diff != "" || got.Active() {
+				t.Errorf("%s (-written +kept): %v\n%s", what, err, diff)
+			}
+		}
+		_, err = s.Acquit(ctx, lasting.ID, "looked at", actor("joe"), down)
+		wantKind(t, "a probation without a record", err, sallyport.Unavailable)
+		if all, err := s.OnProbation(ctx); err != nil || len(all) != 1 {
+			t.Errorf("on probation: %v, %v", all, err)
+		}
+		got, err := s.Acquit(ctx, lasting.ID, "looked at", actor("joe"), record)
+		if diff := cmp.Diff(last, got); err != nil || diff != "" || got.OnProbation(clock.Now()) {
+			t.Errorf("acquitted (-written +kept): %v\n%s", err, diff)
+		}
+	})
+}
+
 // TestParallelLifts: of 50 people who lift at once, one does.
 func TestParallelLifts(t *testing.T) {
 	Run(t, func(t *testing.T, open func() *sqldb.DB) {
@@ -170,7 +224,7 @@ func TestParallelLifts(t *testing.T) {
 		must(t, err)
 		var lifted atomic.Int32
 		together(50, func(i int) {
-			_, err := nodes[i%2].Lift(t.Context(), h.ID, "over", actor(fmt.Sprintf("p%d", i)))
+			_, err := nodes[i%2].Lift(t.Context(), h.ID, hold.Lifting{Why: "over"}, actor(fmt.Sprintf("p%d", i)), recorded)
 			if err == nil {
 				lifted.Add(1)
 			} else if sallyport.KindOf(err) != sallyport.Conflict {
@@ -195,16 +249,16 @@ func TestHoldsThatEnd(t *testing.T) {
 		must(t, err)
 		early, err := s.PlaceFor(t.Context(), "session:S-1", "odd", system, time.Hour)
 		must(t, err)
-		_, err = s.Lift(t.Context(), early.ID, "explained", actor("eve"))
+		_, err = s.Lift(t.Context(), early.ID, hold.Lifting{Why: "explained"}, actor("eve"), recorded)
 		must(t, err)
 		clock.turn(time.Hour - time.Second)
-		if lifted, err := s.Expire(t.Context(), system); err != nil || len(lifted) != 0 {
+		if lifted, err := s.Expire(t.Context(), system, recorded); err != nil || len(lifted) != 0 {
 			t.Errorf("before its end: %v, %v", lifted, err)
 		}
 		clock.turn(time.Second)
 		var ended atomic.Int32
 		together(8, func(i int) {
-			lifted, err := nodes[i%2].Expire(t.Context(), system)
+			lifted, err := nodes[i%2].Expire(t.Context(), system, recorded)
 			if err != nil {
 				t.Error(err)
 			}

@@ -27,7 +27,7 @@ func TestRE3Probation(t *testing.T) {
 			h, err := s.Place(t.Context(), "user:ana", "odd downloads", actor("bob"))
 			must(t, err)
 			l.Why = "explained"
-			return s.LiftAs(t.Context(), h.ID, l, actor("eve"))
+			return s.Lift(t.Context(), h.ID, l, actor("eve"), recorded)
 		}
 		for _, l := range []hold.Lifting{{Probation: -time.Hour}, {Probation: time.Second}, {Probation: hold.MaxProbation + 1}, {Probation: time.Hour, Without: "both"}, {Without: " "}} {
 			_, err := lift(l)
@@ -46,22 +46,22 @@ func TestRE3Probation(t *testing.T) {
 			t.Errorf("%d last, want 2", n)
 		}
 		for _, by := range []string{"eve", "ana"} {
-			_, err = s.Acquit(t.Context(), usual.ID, "looked at", actor(by))
+			_, err = s.Acquit(t.Context(), usual.ID, "looked at", actor(by), recorded)
 			wantKind(t, "ended by "+by, err, sallyport.Conflict)
 		}
-		_, err = s.Acquit(t.Context(), usual.ID, "", actor("joe"))
+		_, err = s.Acquit(t.Context(), usual.ID, "", actor("joe"), recorded)
 		wantKind(t, "ended without a reason", err, sallyport.Invalid)
-		_, err = s.Acquit(t.Context(), none.ID, "looked at", actor("joe"))
+		_, err = s.Acquit(t.Context(), none.ID, "looked at", actor("joe"), recorded)
 		wantKind(t, "the end of none", err, sallyport.Conflict)
 		before, err := db.Latest(t.Context())
 		must(t, err)
-		ended, err := s.Acquit(t.Context(), usual.ID, "looked at", actor("joe"))
+		ended, err := s.Acquit(t.Context(), usual.ID, "looked at", actor("joe"), recorded)
 		must(t, err)
 		wantChange(t, db, before, sqldb.Hold)
 		if ended.OnProbation(clock.Now()) || ended.ProbationBy != "user:joe" || lasting() != 1 {
 			t.Errorf("ended early: %+v, %d last", ended, lasting())
 		}
-		_, err = s.Acquit(t.Context(), usual.ID, "again", actor("joe"))
+		_, err = s.Acquit(t.Context(), usual.ID, "again", actor("joe"), recorded)
 		wantKind(t, "a second end", err, sallyport.Conflict)
 		clock.turn(20 * time.Hour)
 		if n := lasting(); n != 0 {

@@ -259,6 +259,7 @@ func (a *API) revokeGrant(c *Call) (any, error) {
 	if x, ok := a.Facts.Snapshot().Resolve(g.Ref); !ok || x != c.Permit.Resource() {
 		return nil, sallyport.E("revoke grant", sallyport.NotFound, "there is no such grant on this resource", "run 'sallyport grants'")
 	}
+	// Like a hold it is kept before it is recorded: a right ends also where the record fails.
 	if g, err = a.Rooms.Grants.Revoke(c.Context(), g.ID, c.Permit.Who().ID); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -79,6 +80,7 @@ func (a *API) lock(c *Call) (any, error) {
 		return nil, err
 	}
 	began, p := time.Now(), c.Permit.Who()
+	// A stop is kept before it is recorded: it is in force also where the record fails, and whoever ordered it is told of that.
 	h, err := a.Rooms.Holds.Place(c.Context(), in.Target, in.Why, hold.Actor{ID: p.ID, Person: p.Person})
 	if err != nil {
 		return nil, err
@@ -115,13 +117,14 @@ func (a *API) unlock(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !h.Active() && (in.Probation != "" || in.Without != "") {
+		return nil, sallyport.E("end probation", sallyport.Conflict, h.ID+" is lifted already, and how long its probation lasts was said then",
+			"leave that out to end it")
+	}
 	if sign {
 		return a.askUnlock(c, h, l)
 	}
-	if h, err = a.restore(c, h, l, !h.Active()); err != nil {
-		return nil, err
-	}
-	if err := a.note(c, sallyport.EventHoldLifted, h.Target, liftedDetail(h, in.Why)); err != nil {
+	if h, err = a.restore(c, h.ID, l, !h.Active(), ""); err != nil {
 		return nil, err
 	}
 	_, err = a.enforce(c)
@@ -141,14 +144,21 @@ func liftingIn(in api.Lock) (hold.Lifting, error) {
 	return l, l.Check()
 }
 
-// restore lifts a hold, or ends the probation after one.
-func (a *API) restore(c *Call, h hold.Hold, l hold.Lifting, end bool) (hold.Hold, error) {
+// restore lifts a hold, or ends the probation after one, by a request that was approved or "". It is recorded first.
+func (a *API) restore(c *Call, id string, l hold.Lifting, end bool, request string) (hold.Hold, error) {
 	p := c.Permit.Who()
 	by := hold.Actor{ID: p.ID, Person: p.Person}
-	if end {
-		return a.Rooms.Holds.Acquit(c.Context(), h.ID, l.Why, by)
+	note := func(_ context.Context, h hold.Hold) error {
+		detail := liftedDetail(h, l.Why)
+		if request != "" {
+			detail["request"] = request
+		}
+		return a.note(c, sallyport.EventHoldLifted, h.Target, detail)
 	}
-	return a.Rooms.Holds.LiftAs(c.Context(), h.ID, l, by)
+	if end {
+		return a.Rooms.Holds.Acquit(c.Context(), id, l.Why, by, note)
+	}
+	return a.Rooms.Holds.Lift(c.Context(), id, l, by, note)
 }
 
 // liftedDetail is what the record of a lifting says of it.

@@ -123,7 +123,7 @@ func (a *API) voteUnlock(c *Call) (any, error) {
 	return a.lift(c, r, x)
 }
 
-// lift spends an approved request, once, and lifts its hold. The record comes between the two: without it nothing is lifted.
+// lift spends an approved request, once, and lifts its hold.
 func (a *API) lift(c *Call, r approval.Request, x lifting) (any, error) {
 	if err := a.Rooms.Approvals.Verify(c.Context(), r); err != nil {
 		return nil, err
@@ -131,16 +131,7 @@ func (a *API) lift(c *Call, r approval.Request, x lifting) (any, error) {
 	if _, err := a.Rooms.Approvals.Use(c.Context(), r.ID, r.Hash); err != nil {
 		return nil, err
 	}
-	detail := map[string]string{"hold": x.Hold, "why": x.Why, "request": r.ID}
-	if x.End {
-		detail["probation"] = "ended"
-	} else if x.Without != "" {
-		detail["probation"], detail["without"] = "none", x.Without
-	}
-	if err := a.note(c, sallyport.EventHoldLifted, x.Target, detail); err != nil {
-		return nil, err
-	}
-	if _, err := a.restore(c, hold.Hold{ID: x.Hold}, x.terms(), x.End); err != nil {
+	if _, err := a.restore(c, x.Hold, x.terms(), x.End, r.ID); err != nil {
 		return nil, err
 	}
 	if _, err := a.enforce(c); err != nil {

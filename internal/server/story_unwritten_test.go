@@ -1,0 +1,68 @@
+package server_test
+
+import (
+	"bytes"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"sallyport"
+	"sallyport/internal/audit/trail"
+	"sallyport/internal/web/api"
+)
+
+// I-01: where the one record of a change cannot be written, what loosens does not happen and what stops does: after a restart
+// a hold that was to be lifted is there, and so is one that was to be placed; a grant that was to be revoked is over.
+func TestWhatIsNotWrittenLoosensNothing(t *testing.T) {
+	var refuse atomic.Pointer[[]byte]
+	files := trail.Files{Write: func(f *os.File, b []byte) (int, error) {
+		if x := refuse.Load(); x != nil && bytes.Contains(b, *x) {
+			return 0, &os.PathError{Op: "write", Path: f.Name(), Err: syscall.ENOSPC}
+		}
+		return f.Write(b)
+	}}
+	r := tellAnew(t, files)
+	ctx := t.Context()
+	without := func(event sallyport.EventType, what string, do func() error) {
+		t.Helper()
+		record := []byte(event)
+		refuse.Store(&record)
+		r.heard(what, do())
+		r.WantStatus(503)
+		refuse.Store(nil)
+		if err := r.server.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.start(ctx, files); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := r.As("rita").Lock("user:tess")
+	r.WantStatus(200)
+	without(sallyport.EventHoldLifted, "unlock", func() error {
+		_, err := r.As("ravi").who.client.Unlock(ctx, h.ID, api.Lock{Target: h.Target, Why: "fine", Without: "nothing was"})
+		return err
+	})
+	r.As("tess").Infer(keel)
+	r.Want(held)
+	without(sallyport.EventHoldPlaced, "lock", func() error {
+		_, err := r.As("rita").who.client.Lock(ctx, api.Lock{Target: "user:eva", Why: "odd"})
+		return err
+	})
+	r.As("eva").Infer(keel)
+	r.Want(held)
+	r.As("rita").Approve(r.As("ana").Request(sallyport.ModelPull, fraud, "1h"))
+	r.As("ana").Pull(fraud)
+	r.Want(allowed)
+	grants, err := r.As("ana").who.client.Grants(ctx, false)
+	if err != nil || len(grants) != 1 {
+		t.Fatalf("grants %v, %v", grants, err)
+	}
+	without(sallyport.EventGrantRevoked, "revoke", func() error {
+		_, err := r.As("rita").who.client.RevokeGrant(ctx, grants[0].ID, grants[0].Resource)
+		return err
+	})
+	r.As("ana").Pull(fraud)
+	r.Want(denied)
+}
