@@ -67,6 +67,12 @@ func TestRE3ProbationAfterAnUnlock(t *testing.T) {
 	if err == nil {
 		t.Errorf("she asks for the end of her own: %+v", asked)
 	}
+	for _, l := range []api.Lock{{Probation: "240h"}, {Without: "it was not her"}} { // who means to make it longer does not end it
+		l.Target, l.Why = h.Target, "nothing happened"
+		_, err = r.As("ravi").who.client.Unlock(ctx, h.ID, l)
+		r.heard("another probation after the first", err)
+		r.WantStatus(http.StatusConflict)
+	}
 	asked, err = r.As("ravi").who.client.Unlock(ctx, h.ID, api.Lock{Target: h.Target, Why: "nothing happened"})
 	if err != nil || asked.Request == nil {
 		t.Fatalf("asked for its end: %+v, %v", asked, err)
