@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"sallyport"
 	"sallyport/internal/audit/trail"
@@ -79,13 +78,14 @@ func TestEN3AHiddenButtonIsNoWayIn(t *testing.T) {
 		t.Errorf("ana's vote: %d", status)
 	}
 	found := []api.Finding{}
-	for deadline := time.Now().Add(60 * time.Second); len(found) == 0 && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	r.eventually("the finding", func() bool {
 		all, err := r.As("alba").who.client.Findings(ctx, "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		found = slices.DeleteFunc(all, func(f api.Finding) bool { return f.Rule != "ui-bypass" })
-	}
+		return len(found) > 0
+	})
 	if len(found) != 1 || found[0].Who != "user:ana" || !strings.HasPrefix(found[0].Subject, "session:") || found[0].Detail["path"] != "/approvals/"+x.ID+"/vote" {
 		t.Fatalf("found: %+v", found)
 	}

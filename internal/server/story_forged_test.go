@@ -29,7 +29,7 @@ func (r *story) thief() *thief {
 		r.t.Skip("the store is not a file")
 	}
 	file := filepath.Join(r.config.Data, "sallyport.db")
-	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=busy_timeout(5000)")
+	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=busy_timeout(60000)")
 	if err != nil {
 		r.t.Fatal(err)
 	}

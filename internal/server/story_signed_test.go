@@ -137,7 +137,7 @@ func (r *story) sql(statement string) {
 	if r.config.Store != "" {
 		r.t.Skip("the store is not a file")
 	}
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(r.config.Data, "sallyport.db")+"?_pragma=busy_timeout(5000)")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(r.config.Data, "sallyport.db")+"?_pragma=busy_timeout(60000)")
 	if err != nil {
 		r.t.Fatal(err)
 	}

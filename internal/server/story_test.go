@@ -350,7 +350,12 @@ func (r *story) decided(id string) (sallyport.Logged, api.Why) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	w, err := alba.client.Why(r.t.Context(), id)
+	var w api.Why
+	soon(func() bool { // the index follows the log, and is waited for seconds only
+		w, err = alba.client.Why(r.t.Context(), id)
+		e, refused := errors.AsType[*client.Error](err)
+		return !refused || e.API.Status != http.StatusServiceUnavailable
+	})
 	if err != nil {
 		r.t.Fatalf("decision %s: %v", id, err)
 	}
