@@ -170,6 +170,19 @@ func TestMO3Tripwires(t *testing.T) {
 	})
 }
 
+// A burst that goes over several assets is about each of them, not about the last alone, which may be a decoy.
+func TestABurstIsAboutEachAsset(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		s := newScout(open(), newTurnedClock().Now())
+		decoy := decided("user:bo", "deny", "192.0.2.7", "S-9", "")
+		decoy.On = "acme/decoy@v1"
+		found := s.hear(t, append(times(19, decided("user:bo", "deny", "192.0.2.7", "S-9", "")), decoy)...)
+		if len(found) != 1 || found[0].Detail["on"] != "acme/fraud@v1 acme/decoy@v1" {
+			t.Errorf("found %+v", found)
+		}
+	})
+}
+
 // What a shared way out, a slow change of network and the same network under two addresses look like is no finding.
 func TestSharedCredentialsBenign(t *testing.T) {
 	Run(t, func(t *testing.T, open func() *sqldb.DB) {

@@ -70,6 +70,11 @@ func (b *board) inbox(t *testing.T, who sallyport.PrincipalID) []notify.Notice {
 }
 
 // TestTK6Notices: what a person is told of, whom it is told, and what nobody is told of.
+// voted is a vote on a request of ana's, which leaves it in a state.
+func voted(kind sallyport.EventType, state string) sallyport.Event {
+	return sallyport.Event{Type: kind, Who: "user:rita", Detail: map[string]string{"request": "R-" + string(kind), "question": `{"person":"user:ana"}`, "state": state}}
+}
+
 func TestTK6Notices(t *testing.T) {
 	pulled := sallyport.Event{Type: sallyport.EventDecided, Who: "user:ana", Action: sallyport.ModelPull, On: "acme/fraud@v1", Outcome: "allow"}
 	other := pulled
@@ -110,6 +115,13 @@ func TestTK6Notices(t *testing.T) {
 		"a report":                  {sallyport.Event{Type: sallyport.EventReported, Who: "user:ana", Detail: map[string]string{"what": "phish"}}, "reported", []sallyport.PrincipalID{"user:adam", "user:rita"}},
 		"a finding about an asset": {sallyport.Event{Type: sallyport.EventFinding, Who: "user:ana", On: "user:ana", Detail: map[string]string{"on": "acme/fraud@v1", "rule": "denial-burst", "finding": "F-1"}},
 			"finding", []sallyport.PrincipalID{"user:rita", "user:oto"}},
+		"a finding about several": {sallyport.Event{Type: sallyport.EventFinding, Who: "user:eva", On: "user:eva", Detail: map[string]string{"on": "acme/fraud@v1 acme/decoy@v1", "rule": "denial-burst", "finding": "F-3"}},
+			"finding", []sallyport.PrincipalID{"user:rita", "user:oto", "user:ana"}},
+		"a vote that approves":       {voted(sallyport.EventGrantVoted, "approved"), "request.answered", []sallyport.PrincipalID{"user:ana"}},
+		"a vote that denies":         {voted(sallyport.EventGrantVoted, "denied"), "request.answered", []sallyport.PrincipalID{"user:ana"}},
+		"one of two votes":           {voted(sallyport.EventGrantVoted, "pending"), "", nil},
+		"a vote that puts in force":  {voted(sallyport.EventPolicyVoted, "approved"), "request.answered", []sallyport.PrincipalID{"user:ana"}},
+		"a request taken back":       {sallyport.Event{Type: sallyport.EventPolicyVoted, Who: "user:ana", Detail: map[string]string{"request": "R-9", "state": "withdrawn"}}, "", nil},
 		"a finding about no asset":   {sallyport.Event{Type: sallyport.EventFinding, Who: "user:ana", On: "user:ana", Detail: map[string]string{"finding": "F-2"}}, "", nil},
 		"what a program does itself": {sallyport.Event{Type: sallyport.EventFactorChanged, Who: "service:bot"}, "", nil},
 	} {
@@ -119,6 +131,9 @@ func TestTK6Notices(t *testing.T) {
 	Run(t, func(t *testing.T, open func() *sqldb.DB) {
 		b := newBoard(t, open())
 		for i, test := range cases {
+			if !slices.Contains(notify.Types(), test.event.Type) {
+				t.Errorf("%s: %s is not followed", names[i], test.event.Type)
+			}
 			b.hear(t, test.event)
 			for _, who := range []sallyport.PrincipalID{"user:ana", "user:oto", "user:adam", "user:rita", "user:alba", "service:bot"} {
 				got := b.inbox(t, who)
@@ -164,6 +179,53 @@ func TestNoticesOfWhatIsAsked(t *testing.T) {
 		}
 		if got := b.inbox(t, "user:rita"); len(got) != 2 {
 			t.Errorf("rita was told %+v", got)
+		}
+	})
+}
+
+// Who asked is told of the answer also where it came before anybody was told of the request; and of both answers where the
+// first was written down, could not be kept, and another was given.
+func TestTheAskerIsToldOfEachAnswer(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		b := newBoard(t, open())
+		b.About.Approvers = func(context.Context, string) ([]sallyport.PrincipalID, error) { return nil, nil } // it is answered
+		asked := sallyport.Event{Type: sallyport.EventGrantRequested, Who: "user:ana", Detail: map[string]string{"request": "R-grant.voted"}}
+		batch := []sallyport.Logged{{Seq: 1, Event: asked}, {Seq: 2, Event: voted(sallyport.EventGrantVoted, "approved")}}
+		must(t, b.Handle(t.Context(), batch, 3))
+		must(t, b.Handle(t.Context(), batch, 3))
+		if got := b.inbox(t, "user:ana"); len(got) != 1 || got[0].Kind != "request.answered" || got[0].Seq != 2 {
+			t.Errorf("ana was told %+v", got)
+		}
+		must(t, b.Handle(t.Context(), []sallyport.Logged{{Seq: 3, Event: voted(sallyport.EventGrantVoted, "denied")}}, 4))
+		if got := b.inbox(t, "user:ana"); len(got) != 2 {
+			t.Errorf("ana was told %+v", got)
+		}
+	})
+}
+
+// A burst of findings about one asset, in one batch, is told whole to each who answers for it, and each finding once, also
+// when the trail is read again.
+func TestABurstOfFindingsIsToldToEach(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		b := newBoard(t, open())
+		var burst []sallyport.Logged
+		for i := range 5 {
+			burst = append(burst, sallyport.Logged{Seq: uint64(i + 1), Event: sallyport.Event{Type: sallyport.EventFinding, Who: "user:eva", On: "user:eva",
+				Detail: map[string]string{"on": "acme/fraud@v1", "rule": "denial-burst", "text": "x.", "finding": fmt.Sprintf("F-%d", i)}}})
+		}
+		for range 2 {
+			must(t, b.Handle(t.Context(), burst, 6))
+		}
+		for _, who := range []sallyport.PrincipalID{"user:ana", "user:rita", "user:oto"} {
+			got := b.inbox(t, who)
+			for i := range 5 {
+				if n := slices.IndexFunc(got, func(n notify.Notice) bool { return strings.Contains(n.Text, fmt.Sprintf("F-%d'", i)) }); n < 0 {
+					t.Errorf("%s was not told of finding %d", who, i)
+				}
+			}
+			if len(got) != 5 {
+				t.Errorf("%s was told %d times", who, len(got))
+			}
 		}
 	})
 }

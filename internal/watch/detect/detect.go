@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -102,11 +103,11 @@ func (d *Detector) look(r *Rule, e *sallyport.Logged) (Finding, bool) {
 	if h.evidence == nil {
 		f.Evidence = []uint64{e.Seq}
 	}
-	if e.Type == sallyport.EventDecided && e.On != "" { // the asset, whose monitors are told
+	if e.Type == sallyport.EventDecided && e.On != "" { // the assets, whose monitors are told
 		if f.Detail == nil {
 			f.Detail = map[string]string{}
 		}
-		f.Detail["on"] = e.On
+		f.Detail["on"] = cmp.Or(h.on, e.On)
 	}
 	f.Evidence = f.Evidence[max(0, len(f.Evidence)-maxEvidence):]
 	if h.anonymous {

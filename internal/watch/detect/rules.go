@@ -28,7 +28,8 @@ type hit struct {
 	subject   string
 	evidence  []uint64 // nil: the event itself
 	detail    map[string]string
-	anonymous bool // it is about nobody in particular
+	anonymous bool   // it is about nobody in particular
+	on        string // the assets of calls, separated by a space; "": the event's
 }
 
 // The spans and counts of the rules.
@@ -301,12 +302,12 @@ func (d *Detector) count(rule string, e *sallyport.Logged) (hit, bool) {
 		return hit{}, false
 	}
 	key := rule + " " + s
-	marks := d.seen.add(key, burst, mark{at: e.Time(), seq: e.Seq})
+	marks, on := d.seen.add(key, burst, mark{e.Time(), e.On, e.Seq}), d.values(key)
 	if len(marks) < manyDenied {
 		return hit{}, false
 	}
 	d.seen.forget(key)
-	return hit{subject: s, evidence: seqs(marks), anonymous: anonymous, detail: map[string]string{"count": strconv.Itoa(len(marks)), "within": burst.String()}}, true
+	return hit{subject: s, evidence: seqs(marks), anonymous: anonymous, on: on, detail: map[string]string{"count": strconv.Itoa(len(marks)), "within": burst.String()}}, true
 }
 
 // spray finds one network that fails on many accounts.

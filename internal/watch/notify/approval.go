@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"sallyport"
@@ -46,7 +48,7 @@ func (s *Service) approval(ctx context.Context, e *sallyport.Logged) ([]Notice, 
 			all = append(all, s.linked(s.one(e, who, "request.new", text, id), id)...)
 		}
 		return all, nil
-	case sallyport.EventGrantVoted:
+	case sallyport.EventGrantVoted, sallyport.EventPolicyVoted:
 		asker := askerOf(e)
 		if asker.Kind() != sallyport.User || x["state"] != "approved" && x["state"] != "denied" {
 			return nil, nil
@@ -59,7 +61,8 @@ func (s *Service) approval(ctx context.Context, e *sallyport.Logged) ([]Notice, 
 			}
 			text += "."
 		}
-		return s.linked(s.one(e, asker, "request.answered", text, id), id), nil
+		// What was written down and could not be kept may be answered otherwise: each answer is told.
+		return s.linked(s.one(e, asker, "request.answered", text, id+" "+x["state"]), id), nil
 	case sallyport.EventGrantEnded:
 		if who := sallyport.PrincipalID(x["who"]); who.Kind() == sallyport.User {
 			return s.one(e, who, "grant.ended", fmt.Sprintf("Your grant %s on %s has ended: %s.", x["grant"], e.On, x["why"]), x["grant"]), nil
@@ -96,19 +99,28 @@ func rank(named []sallyport.PrincipalID, who sallyport.PrincipalID) int {
 	return 1
 }
 
-// found tells those who watch an asset, and those who answer when something happens to it, of a finding about it.
+// mostNamed is how many assets a notice names.
+const mostNamed = 3
+
+// found tells those who watch an asset, and those who answer when something happens to it, of a finding about it. A finding
+// may be about several.
 func (s *Service) found(e *sallyport.Logged) []Notice {
-	on := e.Detail["on"]
-	if on == "" {
-		return nil
-	}
-	people := slices.Concat(s.charged(on, "monitor"), s.charged(on, "responder"))
-	slices.Sort(people)
-	var all []Notice
-	for _, who := range slices.Compact(people) {
-		if who.Kind() == sallyport.User && who != e.Who {
-			all = append(all, s.one(e, who, "finding", fmt.Sprintf("%s: %s It concerns %s, for which you answer: run 'sallyport findings show %s'.", e.Detail["rule"], e.Detail["text"], on, e.Detail["finding"]), e.Detail["finding"])...)
+	theirs := map[sallyport.PrincipalID][]string{}
+	for _, on := range strings.Fields(e.Detail["on"]) {
+		for _, who := range slices.Concat(s.charged(on, "monitor"), s.charged(on, "responder")) {
+			if who.Kind() == sallyport.User && who != e.Who && !slices.Contains(theirs[who], on) {
+				theirs[who] = append(theirs[who], on)
+			}
 		}
+	}
+	var all []Notice
+	for _, who := range slices.Sorted(maps.Keys(theirs)) {
+		names := theirs[who]
+		about := strings.Join(names[:min(len(names), mostNamed)], ", ")
+		if more := len(names) - mostNamed; more > 0 {
+			about += fmt.Sprintf(" and %d more", more)
+		}
+		all = append(all, s.one(e, who, "finding", fmt.Sprintf("%s: %s It concerns %s, for which you answer: run 'sallyport findings show %s'.", e.Detail["rule"], e.Detail["text"], about, e.Detail["finding"]), e.Detail["finding"])...)
 	}
 	return all
 }

@@ -18,7 +18,8 @@ func Types() []sallyport.EventType {
 	return []sallyport.EventType{sallyport.EventSignedIn, sallyport.EventRiskChanged, sallyport.EventFactorChanged, sallyport.EventEnrolled, sallyport.EventCloned,
 		sallyport.EventRecovery, sallyport.EventDeviceEnrolled, sallyport.EventDeviceRemoved, sallyport.EventIdentityLinked, sallyport.EventDecided,
 		sallyport.EventLooked, sallyport.EventHoldPlaced, sallyport.EventBreakGlass, sallyport.EventReported,
-		sallyport.EventGrantRequested, sallyport.EventPolicyProposed, sallyport.EventGrantVoted, sallyport.EventGrantEnded, sallyport.EventApprover, sallyport.EventFinding}
+		sallyport.EventGrantRequested, sallyport.EventPolicyProposed, sallyport.EventGrantVoted, sallyport.EventPolicyVoted, sallyport.EventGrantEnded,
+		sallyport.EventApprover, sallyport.EventFinding}
 }
 
 // compose makes the notices of one event, none for most.
@@ -37,7 +38,7 @@ func (s *Service) compose(ctx context.Context, e *sallyport.Logged) ([]Notice, e
 			return s.one(e, id, "hold", "Your account is held. A security reviewer can say why.", on(e)), nil
 		}
 		return nil, nil
-	case sallyport.EventGrantRequested, sallyport.EventPolicyProposed, sallyport.EventGrantVoted, sallyport.EventGrantEnded, sallyport.EventApprover:
+	case sallyport.EventGrantRequested, sallyport.EventPolicyProposed, sallyport.EventGrantVoted, sallyport.EventPolicyVoted, sallyport.EventGrantEnded, sallyport.EventApprover:
 		return s.approval(ctx, e)
 	case sallyport.EventLooked:
 		about := sallyport.PrincipalID(e.On)
