@@ -168,7 +168,7 @@ func (a *app) whoami() *cobra.Command {
 		Example: "  sallyport whoami",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return do(cmd.Context(), a, (*client.Client).Who, func(who api.Who) {
-				a.line("%s (%s), proved at %s by %s, until %s", who.ID, cmp.Or(who.Display, who.ID.Name()), who.Assurance, list(who.Methods), a.when(who.Expires))
+				a.line("%s", who.Sentence(a.when))
 				if who.Bound || who.Device != "" {
 					a.line("  token          bound to a key: %s, device: %s", yesNo(who.Bound), cmp.Or(who.Device, "none that is enrolled"))
 				}
@@ -176,12 +176,8 @@ func (a *app) whoami() *cobra.Command {
 					a.line("  on probation   until %s: weights and data leave under %s", a.when(who.Probation), list(obligations(who.Limits)))
 				}
 				a.line("  groups         %s", list(who.Groups))
-				for _, r := range who.Roles {
-					until := ""
-					if !r.Until.IsZero() {
-						until = ", until " + a.when(r.Until)
-					}
-					a.line("  role           %s on %s%s", r.Role, r.Scope, until)
+				for _, role := range who.Held(a.when) {
+					a.line("  role           %s", role)
 				}
 				for _, r := range who.Rights {
 					a.line("%s  %s", r.Resource, r.Class)

@@ -172,3 +172,30 @@ func TestUX1UnseenIsUnknownEverywhere(t *testing.T) {
 		}
 	}
 }
+
+// Whoami names what the list of models names, and beside that only what one may do something with: that a grant would help
+// somebody is no reason to tell them that there is a model.
+func TestUX2WhoamiNamesNothingUnseen(t *testing.T) {
+	r := tell(t)
+	for name, beside := range map[string]sallyport.Action{"nora": "", "ana": "", "eva": "", "adam": sallyport.HoldPlace} {
+		c := r.As(name).who.client
+		who, err := c.Who(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen, err := c.Things(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "eva" && (len(seen) == 0 || len(who.Rights) != len(seen)) {
+			t.Errorf("eva sees %+v and has rights on %+v", seen, who.Rights)
+		}
+		for _, x := range who.Rights {
+			model, _, _ := strings.Cut(x.Resource, "@")
+			listed := slices.ContainsFunc(seen, func(s api.Thing) bool { return s.Resource == model })
+			if !listed && (beside == "" || !slices.Contains(x.Can, beside) || len(x.Request)+len(x.StepUp)+len(x.Device) > 0) {
+				t.Errorf("%s is told of %s, which is not in the list: %+v", name, x.Resource, x)
+			}
+		}
+	}
+}

@@ -21,7 +21,7 @@ func Able(s *facts.Snapshot, a sallyport.Action, r sallyport.Ref) (map[sallyport
 		if err != nil {
 			return nil, err
 		}
-		switch cellOf(d) {
+		switch CellOf(d) {
 		case Allowed, AfterStep, OnDevice:
 			able[m.Person] = true
 		}

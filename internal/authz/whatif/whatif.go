@@ -53,16 +53,25 @@ func ask(f *decision.Facts, who Asker, a sallyport.Action) {
 // may not know of the same as about what does not exist.
 func Told(s *facts.Snapshot, who Asker, d sallyport.Decision, x sallyport.Resource) (sallyport.Decision, sallyport.Resource, error) {
 	if d.Outcome != sallyport.Allow {
-		f, err := s.Facts(who.Principal, x, who.At, who.IP)
+		known, err := knows(s, who, x)
 		if err != nil {
 			return sallyport.Decision{}, sallyport.Resource{}, err
 		}
-		f.Door = "whatif"
-		if !decision.Knowable(s.Engine(), f) {
+		if !known {
 			return sallyport.Decision{Policy: d.Policy, Reasons: []sallyport.Reason{{ID: "resource.unknown", Text: "there is no such thing that you may know of"}}}, sallyport.Resource{}, nil
 		}
 	}
 	return decision.Shown(s.Engine(), d), x, nil
+}
+
+// knows reports whether the asker may know that x exists.
+func knows(s *facts.Snapshot, who Asker, x sallyport.Resource) (bool, error) {
+	f, err := s.Facts(who.Principal, x, who.At, who.IP)
+	if err != nil {
+		return false, err
+	}
+	f.Door = "whatif"
+	return decision.Knowable(s.Engine(), f), nil
 }
 
 // A Cell is the short answer to one question.
@@ -78,8 +87,8 @@ const (
 	Denied    Cell = "deny"
 )
 
-// cellOf reads the least way out from a decision's tried remedies.
-func cellOf(d sallyport.Decision) Cell {
+// CellOf reads the least way out from a decision's tried remedies.
+func CellOf(d sallyport.Decision) Cell {
 	switch d.Outcome {
 	case sallyport.Allow:
 		return Allowed
@@ -113,9 +122,24 @@ func Rights(s *facts.Snapshot, who Asker, x sallyport.Resource) (map[sallyport.A
 		if err != nil {
 			return nil, err
 		}
-		cells[a] = cellOf(d)
+		cells[a] = CellOf(d)
 	}
 	return cells, nil
+}
+
+// Own is Rights as the asker themselves may be told them: of what they may not know of, no more than what they may do.
+func Own(s *facts.Snapshot, who Asker, x sallyport.Resource) (map[sallyport.Action]Cell, error) {
+	cells, err := Rights(s, who, x)
+	if err != nil {
+		return nil, err
+	}
+	known, err := knows(s, who, x)
+	for a, cell := range cells {
+		if !known && cell != Allowed {
+			cells[a] = Denied
+		}
+	}
+	return cells, err
 }
 
 // ActionsOn returns the actions that people ask for on a kind of resource, in the

@@ -121,6 +121,42 @@ func TestRights(t *testing.T) {
 	}
 }
 
+// What somebody may not know of is in their own rights only as far as they may do something with it, and is told as nothing.
+func TestOwn(t *testing.T) {
+	w := guardtest.New(t)
+	w.Rules(guardtest.Policies + `
+@id("pull.granted") @owner("t") @requirement("AZ-16") permit (principal, action == Action::"model.pull", resource) when { context.granted };
+@id("ask.all") @owner("t") @requirement("AZ-16") permit (principal, action == Action::"grant.request", resource);
+@id("hold.zoe") @owner("t") @requirement("AZ-16") permit (principal == User::"zoe", action == Action::"hold.place", resource);`)
+	x, ok := w.Facts.Snapshot().Resolve(ref(t, "acme/open"))
+	if !ok {
+		t.Fatal("there is no model")
+	}
+	for _, test := range []struct {
+		who          string
+		all, own, at whatif.Cell
+	}{{"ana", whatif.OnRequest, whatif.OnRequest, whatif.Denied}, {"zoe", whatif.OnRequest, whatif.Denied, whatif.Allowed}} {
+		who := asker(w, test.who, sallyport.MultiFactor)
+		all, err := whatif.Rights(w.Facts.Snapshot(), who, x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own, err := whatif.Own(w.Facts.Snapshot(), who, x)
+		if err != nil || all[sallyport.ModelPull] != test.all || own[sallyport.ModelPull] != test.own || own[sallyport.HoldPlace] != test.at {
+			t.Errorf("%s: pull %s, as told %s, hold %s, %v", test.who, all[sallyport.ModelPull], own[sallyport.ModelPull], own[sallyport.HoldPlace], err)
+		}
+		for action, cell := range own {
+			d, y, err := whatif.Can(w.Facts.Snapshot(), who, action, x.Ref())
+			if err == nil {
+				d, _, err = whatif.Told(w.Facts.Snapshot(), who, d, y)
+			}
+			if err != nil || whatif.CellOf(d) != cell {
+				t.Errorf("%s %s: the own right is %s, what they are told %s, %v", test.who, action, cell, whatif.CellOf(d), err)
+			}
+		}
+	}
+}
+
 // The actions of a kind are valid, each there once, and none of another kind.
 func TestActionsOn(t *testing.T) {
 	for kind, group := range map[sallyport.ResourceKind]string{sallyport.ModelKind: "model", sallyport.VersionKind: "model", sallyport.DatasetKind: "dataset", sallyport.EndpointKind: "endpoint"} {

@@ -30,10 +30,10 @@ func WithGrant(s *facts.Snapshot, who Asker, actions []sallyport.Action, x sally
 	var changes []Gain
 	for _, a := range ActionsOn(x.Kind) {
 		ask(&f, who, a)
-		before := cellOf(decision.Decide(s.Engine(), f))
+		before := CellOf(decision.Decide(s.Engine(), f))
 		g := f
 		g.Basis = granted
-		if after := cellOf(decision.Decide(s.Engine(), g)); after != before {
+		if after := CellOf(decision.Decide(s.Engine(), g)); after != before {
 			changes = append(changes, Gain{a, before, after})
 		}
 	}

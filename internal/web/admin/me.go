@@ -34,6 +34,7 @@ func (a *API) asker(c *Call) whatif.Asker {
 	return whatif.Asker{Principal: p, At: a.Guard.Clock(), IP: httpsafe.PeerIP(c.Request)}
 }
 
+// whoami says who the caller is and what they can do; with rights=none only the former.
 func (a *API) whoami(c *Call) (any, error) {
 	snap, p := a.Facts.Snapshot(), c.Permit.Who()
 	m, _ := snap.Member(p.ID)
@@ -43,20 +44,25 @@ func (a *API) whoami(c *Call) (any, error) {
 	for _, as := range snap.Assignments(p.ID) {
 		who.Roles = append(who.Roles, api.Assignment{ID: as.ID, Subject: as.Subject, Role: as.Role, Scope: as.Scope.String(), Until: as.Until})
 	}
+	if c.URL.Query().Get("rights") == "none" {
+		return who, nil
+	}
+	asker := a.asker(c)
 	for _, x := range snap.Catalog().All() {
-		r, err := a.rights(c, x)
+		r, err := rights(snap, asker, x)
 		if err != nil {
 			return nil, err
 		}
-		if len(r.Can)+len(r.StepUp)+len(r.Request) > 0 {
+		if len(r.Can)+len(r.StepUp)+len(r.Device)+len(r.Request) > 0 {
 			who.Rights = append(who.Rights, r)
 		}
 	}
 	return who, nil
 }
 
-func (a *API) rights(c *Call, x sallyport.Resource) (api.Rights, error) {
-	cells, err := whatif.Rights(a.Facts.Snapshot(), a.asker(c), x)
+// rights are those of the asker on x, as they may be told them.
+func rights(snap *facts.Snapshot, who whatif.Asker, x sallyport.Resource) (api.Rights, error) {
+	cells, err := whatif.Own(snap, who, x)
 	if err != nil {
 		return api.Rights{}, err
 	}
@@ -105,9 +111,6 @@ func (a *API) can(c *Call) (any, error) {
 	return answerTo(c, snap, who, action, ref)
 }
 
-// mostAsks is how many questions one batch may have.
-const mostAsks = 64
-
 // canAll answers questions of the caller about themselves, all on the same facts and in their order: what a page offers.
 func (a *API) canAll(c *Call) (any, error) {
 	var in []api.CanAsk
@@ -117,8 +120,8 @@ func (a *API) canAll(c *Call) (any, error) {
 	if len(in) == 0 {
 		return nil, sallyport.E("can", sallyport.Invalid, "nothing is asked", "send a list of questions")
 	}
-	if len(in) > mostAsks {
-		return nil, sallyport.E("can", sallyport.TooLarge, fmt.Sprintf("%d questions at once", len(in)), fmt.Sprintf("ask at most %d", mostAsks))
+	if len(in) > api.MostAsks {
+		return nil, sallyport.E("can", sallyport.TooLarge, fmt.Sprintf("%d questions at once", len(in)), fmt.Sprintf("ask at most %d", api.MostAsks))
 	}
 	snap, who, out := a.Facts.Snapshot(), a.asker(c), []api.Answer{}
 	for _, q := range in {
@@ -150,7 +153,7 @@ func answerTo(c *Call, snap *facts.Snapshot, who whatif.Asker, action sallyport.
 			return api.Answer{}, err
 		}
 	}
-	answer := api.Answer{Who: who.Principal.ID, Action: action, Resource: ref.String(), Outcome: d.Outcome.String(), Reasons: d.Reasons, Remedies: d.Remedies, Otherwise: d.Otherwise, Policy: d.Policy}
+	answer := api.Answer{Who: who.Principal.ID, Action: action, Resource: ref.String(), Outcome: d.Outcome.String(), Cell: string(whatif.CellOf(d)), Reasons: d.Reasons, Remedies: d.Remedies, Otherwise: d.Otherwise, Policy: d.Policy}
 	if x.Kind != "" {
 		answer.Resource = x.String()
 	}

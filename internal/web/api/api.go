@@ -53,6 +53,9 @@ type Who struct {
 	Limits    []sallyport.Obligation `json:"limits,omitempty"`
 }
 
+// MostAsks is how many questions one batch may have.
+const MostAsks = 64
+
 // A CanAsk is one question of a batch: may I do this to that?
 type CanAsk struct {
 	Action   sallyport.Action `json:"action"`
@@ -77,6 +80,7 @@ type Answer struct {
 	Action    sallyport.Action      `json:"action"`
 	Resource  string                `json:"resource"`
 	Outcome   string                `json:"outcome"`
+	Cell      string                `json:"cell"` // the least that would be needed: "allow", "step-up", "device", "request", "hold", or "deny": nothing helps
 	Reasons   []sallyport.Reason    `json:"reasons"`
 	Remedies  []sallyport.Remedy    `json:"remedies,omitempty"`
 	Otherwise [][]sallyport.Remedy  `json:"otherwise,omitempty"` // other ways out, each by itself

@@ -12,6 +12,7 @@ import (
 	"sallyport/internal/identity/session"
 	"sallyport/internal/identity/signin"
 	"sallyport/internal/plumbing/secret"
+	"sallyport/internal/web/api"
 	"sallyport/internal/web/page"
 )
 
@@ -296,7 +297,7 @@ func (d *Door) account(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a := account{Name: m.ID.Name(), Display: m.Display, Org: m.Org, Groups: m.Groups, Methods: methodNames(one.Methods), Assurance: one.Assurance.String()}
+	a := account{Name: m.ID.Name(), Display: m.Display, Org: m.Org, Groups: m.Groups, Methods: api.Methods(one.Methods), Assurance: one.Assurance.String()}
 	if a.Display == "" {
 		a.Display = a.Name
 	}
@@ -380,17 +381,6 @@ func (d *Door) forget(w http.ResponseWriter) {
 	for _, c := range []string{sessionCookie, flowCookie, linkCookie, ceremonyCookie} {
 		d.set(w, c, secret.Text{}, 0)
 	}
-}
-
-func methodNames(methods []string) string {
-	names := map[string]string{"pwd": "password", "otp": "one-time code", "fed": "identity provider", "swk": "passkey", "hwk": "hardware passkey"}
-	var out []string
-	for _, m := range methods {
-		if n, ok := names[m]; ok {
-			out = append(out, n)
-		}
-	}
-	return strings.Join(out, " and ")
 }
 
 // ago is a duration for people: in minutes, for that is how exactly a use is noted.
