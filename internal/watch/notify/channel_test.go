@@ -80,6 +80,10 @@ func TestWebhookInjection(t *testing.T) {
 	if got := slack(n); got != "&lt;!channel&gt; &lt;https://evil.example|Approve here&gt; &amp;lt;@U1&amp;gt; *bold* https://sally.example/account" {
 		t.Errorf("it reads %q", got)
 	}
+	n.Text = "@channel x@Everyone [Approve](https://evil.example): acme/fraud@v1, acme/fraud@allocated"
+	if got := slack(n); got != "@\u200bchannel x@\u200bEveryone [Approve]\u200b(https://evil.example): acme/fraud@v1, acme/fraud@allocated https://sally.example/account" {
+		t.Errorf("to Mattermost and Discord it reads %q", got)
+	}
 }
 
 // A webhook that leads elsewhere is not followed: what is signed goes to the address of the operator and nowhere else. One

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -31,7 +32,7 @@ const leastKey = 32
 
 // A Webhook posts every notice to one address, signed with HMAC-SHA256 over id, time and body as in Standard Webhooks. Its
 // member "text" is what Slack's incoming webhooks show, and those of what speaks like it: with the link, and with nothing
-// in it that would be read as a mention or a link of somebody else's.
+// in it that would be read as a mention of everybody or as a link under another name.
 type Webhook struct {
 	url    string
 	key    secret.Bytes
@@ -65,10 +66,14 @@ type message struct {
 	Link  string    `json:"link"`
 }
 
+// everybody is how Mattermost and Discord, which take Slack's messages, spell a mention of all; Slack has its own brackets.
+var everybody = regexp.MustCompile(`(?i)@(all|channel|everyone|here)\b`)
+
 // slack is a notice as the text of a Slack message: three characters have a meaning there, and stand for themselves as
-// entities (Slack, formatting message text).
+// entities (Slack, formatting message text). A space of no width parts what others would read as a mention or as a link.
 func slack(n Notice) string {
-	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(n.Text) + " " + n.Link
+	text := strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "](", "]\u200b(").Replace(n.Text)
+	return everybody.ReplaceAllString(text, "@\u200b$1") + " " + n.Link
 }
 
 // Send implements Channel.

@@ -304,6 +304,45 @@ func TestCanAndMatrix(t *testing.T) {
 	}
 }
 
+// A batch of questions has one reading and an end, and answers about what the caller may not know of as about what does not
+// exist; with the log down nothing is answered.
+func TestCanInBatches(t *testing.T) {
+	w, h := world(t)
+	const path, one = api.Version + "/can", `{"action":"model.infer","resource":"acme/open"}`
+	for body, status := range map[string]int{
+		"[" + one + "]":                               200,
+		"[" + one + "," + one + "]":                   200,
+		"[" + strings.Repeat(one+",", 63) + one + "]": 200,
+		"[" + strings.Repeat(one+",", 64) + one + "]": 413,
+		"": 400, "[]": 400, "null": 400, "[null]": 400, "[{}]": 400, one: 400, "[" + one + "] []": 400,
+		`[{"action":"model.fly","resource":"acme/open"}]`:                                        400,
+		`[{"action":"model.infer","resource":"acme/open\u001b[2J"}]`:                             400,
+		`[{"action":"model.infer","action":"model.pull","resource":"acme/open"}]`:                400,
+		`[{"action":"model.promote","resource":"acme/open","to":"production"}]`:                  400, // asked one by one
+		`[{"action":"model.infer","resource":"acme/open","as":"user:rita"}]`:                     400,
+		"[" + one + `,{"action":"model.infer","resource":"` + strings.Repeat("a", 1<<20) + `"}]`: 413,
+	} {
+		if a, e := call(t, h, "ana", "POST", path, body); a.StatusCode != status {
+			t.Errorf("%.80s: %d %.120s, want %d", body, a.StatusCode, e.Message, status)
+		}
+	}
+	answers := map[string]string{}
+	for _, model := range []string{"acme/open", "acme/gone"} {
+		r := httptest.NewRequestWithContext(t.Context(), "POST", path, strings.NewReader(strings.ReplaceAll("["+one+"]", "acme/open", model)))
+		r.Header.Set("Authorization", "Bearer "+guardtest.Token("zoe", sallyport.MultiFactor, audience, "*"))
+		a := httptest.NewRecorder()
+		h.ServeHTTP(a, r)
+		answers[model] = strings.ReplaceAll(a.Body.String(), model, "NAME")
+	}
+	if answers["acme/open"] != answers["acme/gone"] || !strings.Contains(answers["acme/gone"], "resource.unknown") {
+		t.Errorf("what zoe may not know of is told apart: %v", answers)
+	}
+	w.BreakLog()
+	if a, _ := call(t, h, "ana", "POST", path, "["+one+"]"); a.StatusCode != 503 {
+		t.Errorf("with the log down: %d", a.StatusCode)
+	}
+}
+
 // A handler that panics is an error of ours: the caller reads nothing of it, and
 // the permit ends.
 func TestPanicsEndThePermit(t *testing.T) {

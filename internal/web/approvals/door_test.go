@@ -139,6 +139,24 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// TestWhatVotersWroteIsText: of votes, groups, changes and requests before, like of the reason of this one. Who is called like
+// the asker, and is another kind of account, did not ask.
+func TestWhatVotersWroteIsText(t *testing.T) {
+	const evil = "<script>alert(1)</script>"
+	r := request()
+	r.Who, r.Task, r.Purpose, r.Approvers, r.Groups = "service:rita", evil, evil, evil, []sallyport.Quorum{{Need: 1, Group: evil}}
+	r.Votes = []api.Vote{{By: "user:eva", Reason: evil}}
+	x := api.Review{Request: r, Sentence: evil, Changes: []string{evil}, History: []string{"in " + evil}, Similar: []api.Similar{{ID: "R-0", Why: evil}}}
+	d := newDesk(t, map[string]any{"GET /api/v1/requests/R-1/review": x})
+	w := d.send("GET", "/approvals/R-1", "", "")
+	if n := strings.Count(w.Body.String(), "&lt;script&gt;"); w.Code != 200 || n < 9 || strings.Contains(w.Body.String(), "<script>alert") {
+		t.Errorf("%d, escaped %d times:\n%s", w.Code, n, w.Body)
+	}
+	if strings.Contains(w.Body.String(), "/withdraw") {
+		t.Error("user:rita is offered to take back what service:rita asked for")
+	}
+}
+
 // TestVotes: a vote goes where the request says, as it stands on the page; what is not ours is refused before the API is asked.
 func TestVotes(t *testing.T) {
 	d := newDesk(t, map[string]any{"GET /api/v1/requests/R-1": request(), "POST /api/v1/requests/R-1/vote": request(), "POST /api/v1/requests/R-1/statement": api.Statement{Text: "x"},

@@ -135,7 +135,7 @@ func (d *Door) show(v visit) error {
 		return err
 	}
 	s := shown{Review: x, Created: when(x.Request.Created), Expires: when(x.Request.Expires), Open: x.Request.State == "pending",
-		Mine: string(x.Request.Who.Name()) == v.name, Rule: sallyport.JoinQuorums(x.Request.Groups), Tone: tone(x.Request.State), Level: level(x.Risk), Hash: pieces(x.Request.Hash), Digest: pieces(x.Request.Digest)}
+		Mine: x.Request.Who == v.who.ID, Rule: sallyport.JoinQuorums(x.Request.Groups), Tone: tone(x.Request.State), Level: level(x.Risk), Hash: pieces(x.Request.Hash), Digest: pieces(x.Request.Digest)}
 	if g := x.Request.Grant; g != nil {
 		s.Granted, s.Until = g.Active, when(g.Until)
 	}
