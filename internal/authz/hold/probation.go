@@ -29,8 +29,8 @@ func (l Lifting) Check() error {
 		return sallyport.E(op, sallyport.Invalid, "a probation and a reason for none", "say one of them")
 	case l.Without != "":
 		return checkReason(op, l.Without)
-	case l.Probation != 0 && l.Probation < time.Minute || l.Probation > MaxProbation:
-		return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("a probation of %v is not possible", l.Probation), fmt.Sprintf("give a minute to %v, or the reason why there is none", MaxProbation))
+	case l.Probation != 0 && l.Probation < time.Minute || l.Probation > MaxProbation || l.Probation%time.Second != 0: // what is signed counts seconds
+		return sallyport.E(op, sallyport.Invalid, fmt.Sprintf("a probation of %v is not possible", l.Probation), fmt.Sprintf("give a minute to %v, in whole seconds, or the reason why there is none", MaxProbation))
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func TestRE3Probation(t *testing.T) {
 			l.Why = "explained"
 			return s.Lift(t.Context(), h.ID, l, actor("eve"), recorded)
 		}
-		for _, l := range []hold.Lifting{{Probation: -time.Hour}, {Probation: time.Second}, {Probation: hold.MaxProbation + 1}, {Probation: time.Hour, Without: "both"}, {Without: " "}} {
+		for _, l := range []hold.Lifting{{Probation: -time.Hour}, {Probation: time.Second}, {Probation: hold.MaxProbation + time.Second}, {Probation: hold.MaxProbation + 1}, {Probation: time.Minute + 1}, {Probation: time.Hour, Without: "both"}, {Without: " "}} {
 			_, err := lift(l)
 			wantKind(t, "a probation that there cannot be", err, sallyport.Invalid)
 		}
