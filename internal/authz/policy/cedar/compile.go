@@ -48,7 +48,7 @@ const op = "compile policy"
 // that the schema does not have and conditions that may not evaluate are
 // refused. Errors are of kind Invalid or TooLarge and name file and policy.
 func Compile(src policy.Source) (*Engine, error) {
-	sch, err := readSchema(src.Schema)
+	sch, wide, err := readSchema(src.Schema)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func Compile(src policy.Source) (*Engine, error) {
 	e.readActions()
 	e.readAdded()
 	e.readAudience()
-	c := compiler{engine: e, valid: newValidators(sch), policies: map[string]compiled{}, files: map[string]string{}}
+	c := compiler{engine: e, valid: newValidators(sch, wide), policies: map[string]compiled{}, files: map[string]string{}}
 	for _, file := range slices.Sorted(maps.Keys(src.Policies)) {
 		if err := c.file(file, src.Policies[file]); err != nil {
 			return nil, err
@@ -69,23 +69,27 @@ func Compile(src policy.Source) (*Engine, error) {
 	return e, nil
 }
 
-func readSchema(text string) (*resolved.Schema, error) {
+func readSchema(text string) (*resolved.Schema, *breadth, error) {
 	if len(text) > MaxSchema || !utf8.ValidString(text) {
-		return nil, sallyport.E(op, sallyport.TooLarge, "the schema is no UTF-8 text of a usual size", fmt.Sprintf("use at most %d bytes", MaxSchema))
+		return nil, nil, sallyport.E(op, sallyport.TooLarge, "the schema is no UTF-8 text of a usual size", fmt.Sprintf("use at most %d bytes", MaxSchema))
 	}
 	if err := checkNesting(text, MaxSchema); err != nil {
-		return nil, refuse("schema", err)
+		return nil, nil, refuse("schema", err)
 	}
 	var s schema.Schema
 	s.SetFilename("schema")
 	if err := s.UnmarshalCedar([]byte(text)); err != nil {
-		return nil, refuse("schema", err)
+		return nil, nil, refuse("schema", err)
+	}
+	wide, err := breadthOf(s.AST())
+	if err != nil {
+		return nil, nil, refuse("schema", err)
 	}
 	r, err := s.Resolve()
 	if err != nil {
-		return nil, refuse("schema", err)
+		return nil, nil, refuse("schema", err)
 	}
-	return r, nil
+	return r, wide, nil
 }
 
 func checkSize(files map[string]string) error {
@@ -151,8 +155,8 @@ func (c *compiler) policy(p *cedar.Policy) error {
 	if set, ok := tree.Action.(ast.ScopeTypeInSet); ok && len(set.Entities) == 0 {
 		return sallyport.E("policy", sallyport.Invalid, "policy "+info.ID+" says action in []: it can never apply", "name the actions, or write action alone")
 	}
-	if err := c.valid.check(info.ID, tree); err != nil {
-		return sallyport.E("policy", sallyport.Invalid, oneLine(err), "correct policy "+info.ID+" or the schema")
+	if err := c.valid.check(info.ID, info.Text, tree); err != nil {
+		return err
 	}
 	if unscoped(tree) {
 		c.engine.warnings = append(c.engine.warnings,

@@ -117,6 +117,36 @@ func TestCompileRefusesSchemas(t *testing.T) {
 	}
 }
 
+// TestSchemaBombs: a few hundred bytes of a schema would make more types, or more pairs of them, than there is memory.
+func TestSchemaBombs(t *testing.T) {
+	list := func(n int, format string) string {
+		var b strings.Builder
+		for i := range n {
+			b.WriteString(strings.ReplaceAll(strings.ReplaceAll(format, "NEXT", fmt.Sprint(i+1)), "N", fmt.Sprint(i)))
+		}
+		return b.String()
+	}
+	const use = "entity A; action a appliesTo {principal: [A], resource: [A]%s};"
+	doubled := list(40, "type TN = {a: TNEXT, b: TNEXT};") + "type T40 = Long;"
+	for name, text := range map[string]string{
+		"types that double":               doubled + fmt.Sprintf(use, ", context: T0"),
+		"types that double, in a space":   "namespace x {" + doubled + "} " + fmt.Sprintf(use, ", context: x::T0"),
+		"types that double, in an entity": doubled + "entity B = {x: Set<T0>}; " + fmt.Sprintf(use, ""),
+		"types that double, in tags":      doubled + "entity B tags T0; " + fmt.Sprintf(use, ""),
+		"many pairs":                      list(90, "entity EN;") + "entity E90;" + "action a appliesTo {principal: [" + list(90, "EN,") + "E90], resource: [" + list(90, "EN,") + "E90]};",
+		"many types":                      list(101, "entity EN;"),
+		"many parents":                    list(20, "entity EN in ["+list(19, "EN,")+"E19];"),
+		"many actions":                    list(501, "action aN;"),
+		"many groups":                     list(60, "action gN;") + list(50, "action aN in ["+strings.TrimSuffix(list(60, "gN,"), ",")+"];"),
+	} {
+		if _, err := own.Compile(policy.Source{Schema: text, Policies: map[string]string{"a": head + "permit(principal, action, resource);"}}); sallyport.KindOf(err) != sallyport.TooLarge {
+			t.Errorf("%s: error %v, want one of kind too large", name, err)
+		}
+	}
+	text := list(8, "type TN = {a: TNEXT, b: TNEXT};") + "type T8 = Long;" + fmt.Sprintf(use, ", context: T0")
+	mustCompile(t, policy.Source{Schema: text, Policies: map[string]string{"a": head + "permit(principal, action, resource) when { context.a.b.a.a.b.b.a.a == 1 };"}})
+}
+
 // TestPolicyBombs is the part of abuse case A-35 that compiling stops: a set that
 // would cost the parser, the validator or every decision too much.
 func TestPolicyBombs(t *testing.T) {
@@ -128,6 +158,8 @@ func TestPolicyBombs(t *testing.T) {
 		"a long condition": permit("true" + strings.Repeat(" && true", 100_000)),
 		"a long string":    permit(`context.door == "` + strings.Repeat("a", 1<<20) + `"`),
 		"a huge file":      strings.Repeat("// nothing\n", 1<<20),
+		"has after has":    permit(strings.Repeat(`User::"x" has org && `, 600) + "true"),
+		"a long list":      permit("[" + strings.Repeat("1, ", 5_000) + "1].contains(1)"),
 	}
 	for name, text := range tests {
 		t.Run(name, func(t *testing.T) {

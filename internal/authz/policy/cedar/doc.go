@@ -48,7 +48,9 @@
 //
 // # Bounded work
 //
-// No clock is read. A policy set is bounded when it is compiled, and an evaluation
+// No clock is read. A policy set is bounded when it is compiled, by its size, by what
+// its schema declares and by what checking it costs, so that a proposed set cannot
+// take the memory or the processors of those that decide. An evaluation
 // stops before it reads more policy text than Budget, so that a set of policies
 // cannot be written that makes a decision slow.
 package cedar

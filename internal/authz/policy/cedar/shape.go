@@ -25,7 +25,7 @@ type Action struct {
 
 // OpenShape reads a schema. Errors are of kind Invalid or TooLarge.
 func OpenShape(schema string) (*Shape, error) {
-	sch, err := readSchema(schema)
+	sch, _, err := readSchema(schema)
 	if err != nil {
 		return nil, err
 	}

@@ -10,11 +10,11 @@ import (
 
 // What is checked against the environments of a policy's own actions is found good or bad as against those of all actions.
 func TestValidatorsOfAFewActionsAgree(t *testing.T) {
-	s, err := readSchema(Schema)
+	s, wide, err := readSchema(Schema)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := newValidators(s)
+	v := newValidators(s, wide)
 	actions := []string{"action", `action == Action::"model.pull"`, `action in [Action::"model.infer", Action::"model.pull"]`, `action in Action::"release"`, `action in Action::"possess"`,
 		`action == Action::"policy.activate"`, `action in [Action::"dataset.read"]`, `action == Action::"model.fly"`, `action in [Action::"model.pull", Action::"nothing"]`}
 	scopes := []string{"principal, %s, resource", "principal is User, %s, resource is Version", "principal in Role::\"operator\", %s, resource is System", "principal is Nobody, %s, resource", "principal, %s, resource in Project::\"acme/risk\""}
@@ -30,11 +30,11 @@ func TestValidatorsOfAFewActionsAgree(t *testing.T) {
 					t.Fatalf("%s: %v", text, err)
 				}
 				tree := (*ast.Policy)(list[0].AST())
-				full, few := v.full.Policy("x", tree), v.of(tree.Action).Policy("x", tree)
+				full, few := v.full.Policy("x", tree), v.of(namedBy(tree.Action)).Policy("x", tree)
 				if (full == nil) != (few == nil) {
 					t.Errorf("%s: %v, among all actions %v", text, few, full)
 				}
-				if got := v.check("x", tree); (got == nil) != (full == nil) {
+				if got := v.check("x", text, tree); (got == nil) != (full == nil) {
 					t.Errorf("%s: %v, want %v", text, got, full)
 				}
 				if full == nil {
