@@ -43,7 +43,7 @@ func (a *app) drift() *cobra.Command {
 
 func (a *app) showDrift(d api.Drift) {
 	if d.Problem != "" {
-		a.line("What is meant to be cannot be believed: %s", d.Problem)
+		a.line("Nothing is compared: %s", d.Problem)
 		return
 	}
 	if x := d.Declared; x != nil {

@@ -104,8 +104,11 @@ func (s *Server) observe(ctx context.Context) (drift.Observation, error) {
 	return obs, nil
 }
 
-// readAgain reads the configuration's file as it is now.
+// readAgain reads the configuration's file as it is now. A pipe in its place would keep whoever opens it waiting.
 func (s *Server) readAgain(obs *drift.Observation) error {
+	if info, err := os.Stat(s.config.file); err == nil && !info.Mode().IsRegular() {
+		return sallyport.E("read configuration", sallyport.Invalid, "what is at "+s.config.file+" is no file", "")
+	}
 	now, err := LoadConfig(s.config.file)
 	if err != nil {
 		return err

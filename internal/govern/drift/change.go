@@ -35,6 +35,8 @@ type Change struct {
 	Source string                `json:"source,omitempty"` // of Declare: "sha256:…" of the file
 	Who    sallyport.PrincipalID `json:"who"`              // asks
 	At     time.Time             `json:"at"`
+	// first: it needs nobody's approval, because nothing was declared when it was planned.
+	first bool
 }
 
 // By is who carries a change out, and on whose approval.
@@ -92,16 +94,21 @@ func (c Change) Subject() string {
 	for _, d := range c.Items {
 		keys = append(keys, fmt.Sprintf("%s (%s)", d.Key(), d.Direction()))
 	}
-	text := verb + strings.Join(keys, ", ")
+	text := printed(verb + strings.Join(keys, ", "))
 	if len(text) > 300 {
-		text = fmt.Sprintf("%s%d items, the first %s", verb, len(keys), shortKey(keys[0]))
+		text = fmt.Sprintf("%s%d items, the first %s", verb, len(keys), shortKey(printed(keys[0])))
 	}
-	return strings.Map(func(r rune) rune { // a request takes what can be printed, and a name in the store may be anybody's
+	return text
+}
+
+// printed marks what cannot be printed, which no request takes: a name in the store may be anybody's.
+func printed(s string) string {
+	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return unicode.ReplacementChar
 		}
 		return r
-	}, text)
+	}, s)
 }
 
 func shortKey(s string) string { return strings.ToValidUTF8(s[:min(len(s), 200)], "") }
@@ -115,7 +122,7 @@ func (s *Service) Plan(ctx context.Context, act Act, keys []string, who sallypor
 	if act != Accept && act != Restore || len(keys) == 0 || len(keys) > MaxFix || why == "" || len(why) > MaxWhy {
 		return Change{}, sallyport.E(op, sallyport.Invalid, fmt.Sprintf("a fix accepts or restores 1 to %d items, for a reason of up to %d bytes", MaxFix, MaxWhy), "")
 	}
-	st, err := s.fresh(ctx)
+	st, _, err := s.fresh(ctx)
 	if err != nil {
 		return Change{}, err
 	}
@@ -129,9 +136,6 @@ func (s *Service) Plan(ctx context.Context, act Act, keys []string, who sallypor
 		if d := st.Open[n]; d.Kind() == intent.Policy {
 			return Change{}, sallyport.E(op, sallyport.Conflict, "the policy set is changed by its own requests", "run 'sallyport policy status', then 'sallyport policy propose' or 'sallyport policy rollback'")
 		}
-		if act == Accept && key == unreadKey {
-			return Change{}, sallyport.E(op, sallyport.Conflict, "the configuration's file cannot be read: that is nothing to mean", "repair it, or restore it")
-		}
 		picked[key] = true
 		if st.Open[n].Kind().Configured() {
 			for _, d := range st.Open {
@@ -140,6 +144,9 @@ func (s *Service) Plan(ctx context.Context, act Act, keys []string, who sallypor
 				}
 			}
 		}
+	}
+	if act == Accept && picked[unreadKey] {
+		return Change{}, sallyport.E(op, sallyport.Conflict, "the configuration's file cannot be read: that is nothing to mean", "repair it, or restore it")
 	}
 	for _, d := range st.Open {
 		if picked[d.Key()] {
@@ -165,7 +172,10 @@ func (s *Service) PlanDeclaration(ctx context.Context, items []intent.Item, sour
 			return c, false, sallyport.E("declare", sallyport.Invalid, "a declaration is of roles, groups and assignments", "")
 		}
 	}
-	st, err := s.fresh(ctx)
+	if err := contradiction(items); err != nil {
+		return c, false, err
+	}
+	st, _, err := s.fresh(ctx)
 	if err != nil {
 		return c, false, err
 	}
@@ -173,23 +183,36 @@ func (s *Service) PlanDeclaration(ctx context.Context, items []intent.Item, sour
 	if err != nil {
 		return c, false, err
 	}
-	c = Change{Act: Declare, Source: source, Who: who, At: s.Clock().UTC().Truncate(time.Microsecond), Why: "as a file says"}
+	c = Change{Act: Declare, Source: source, Who: who, At: s.Clock().UTC().Truncate(time.Microsecond), Why: "as a file says", first: st.Declared == nil}
 	for _, d := range intent.Compare(st.Want, next) {
 		c.Items = append(c.Items, bare(d))
 	}
-	if st.Declared == nil || len(c.Items) == 0 {
-		return c, st.Declared == nil, nil
+	if c.first || len(c.Items) == 0 {
+		return c, c.first, nil
 	}
 	return c, false, s.ask(ctx, st, c)
 }
 
-// fresh is the intention after a look.
-func (s *Service) fresh(ctx context.Context) (state, error) {
-	if err := s.look(ctx); err != nil {
-		return state{}, err
+// contradiction refuses items of which one name says two things: who reads the one must not have approved the other.
+func contradiction(items []intent.Item) error {
+	said := map[string]string{}
+	for _, i := range items {
+		if value, twice := said[i.Key()]; twice && value != i.Value {
+			return sallyport.E("declare", sallyport.Invalid, fmt.Sprintf("%.80q is there twice, and says two things", i.Key()), "keep one")
+		}
+		said[i.Key()] = i.Value
+	}
+	return nil
+}
+
+// fresh is the intention after a look, and what that saw.
+func (s *Service) fresh(ctx context.Context) (state, Observation, error) {
+	obs, err := s.look(ctx)
+	if err != nil {
+		return state{}, obs, err
 	}
 	st, _, err := s.load(ctx)
-	return st, err
+	return st, obs, err
 }
 
 // ask keeps a change until it is answered.
@@ -261,7 +284,7 @@ func (s *Service) Makers(ctx context.Context, c Change) ([]sallyport.PrincipalID
 func (s *Service) Carry(ctx context.Context, c Change, by By) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st, err := s.fresh(ctx)
+	st, obs, err := s.fresh(ctx)
 	if err != nil {
 		return err
 	}
@@ -276,14 +299,15 @@ func (s *Service) Carry(ctx context.Context, c Change, by By) error {
 		}
 	}
 	if c.Act == Restore {
-		err = s.putBack(ctx, st, c, by)
+		err = s.putBack(ctx, st, obs, c, by)
 	} else {
-		err = s.mean(ctx, st, c, by)
+		err = s.mean(ctx, st, obs, c, by)
 	}
 	if err != nil {
 		return err
 	}
-	return s.look(ctx)
+	_, err = s.look(ctx)
+	return err
 }
 
 // stands reports whether a change is still about what is. As long as nothing is declared, what the log has a record of is
@@ -291,6 +315,9 @@ func (s *Service) Carry(ctx context.Context, c Change, by By) error {
 func (st state) stands(c Change) error {
 	if c.Act == Declare && st.Declared == nil {
 		return nil
+	}
+	if c.first {
+		return sallyport.E("declare", sallyport.Conflict, "somebody else has declared meanwhile, and others approve what comes after that", "declare it again")
 	}
 	for _, d := range c.Items {
 		ok := st.Want.Find(d.Key()).Value == d.Want.Value
@@ -304,14 +331,10 @@ func (st state) stands(c Change) error {
 	return nil
 }
 
-// mean makes what a change says the intention.
-func (s *Service) mean(ctx context.Context, st state, c Change, by By) error {
+// mean makes what a change says the intention. The text that is kept is the one that was compared.
+func (s *Service) mean(ctx context.Context, st state, obs Observation, c Change, by By) error {
 	var items, before []intent.Item
 	file := false
-	obs, err := s.Observe(ctx)
-	if err != nil {
-		return err
-	}
 	for _, d := range c.Items {
 		is := d.Is
 		if now := obs.Items.Find(d.Key()); now.Value == is.Value {
@@ -325,6 +348,7 @@ func (s *Service) mean(ctx context.Context, st state, c Change, by By) error {
 		}
 		items = append(items, is)
 	}
+	var err error
 	if st.Want, err = st.Want.With(items...); err != nil {
 		return err
 	}
@@ -359,17 +383,14 @@ func (st state) answered(c Change) state {
 }
 
 // putBack makes what is what is meant.
-func (s *Service) putBack(ctx context.Context, st state, c Change, by By) error {
+func (s *Service) putBack(ctx context.Context, st state, obs Observation, c Change, by By) error {
 	file := false
 	for _, d := range c.Items {
 		if d.Kind().Configured() {
 			file = true
 			continue
 		}
-		d.Is.Names = nil
-		if n := slices.IndexFunc(st.Open, func(o Drift) bool { return o.Same(d) }); n >= 0 {
-			d = st.Open[n].Difference // with its other names
-		}
+		d.Is.Names = obs.Items.Find(d.Key()).Names // as it is called now
 		if err := s.Restore(ctx, d, by); err != nil {
 			return err
 		}
@@ -394,13 +415,16 @@ type Report struct {
 	Open     []Drift
 	More     int      // differences beyond those of Open
 	Restart  []string // what is meant and waits for the server to start again
-	Problem  string   // why the intention cannot be believed; then nothing else is said
+	Problem  string   // why the intention cannot be believed or what is there not be read; then nothing else is said
 }
 
 // Report says what the last look found.
 func (s *Service) Report(ctx context.Context) (Report, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.problem != "" {
+		return Report{Problem: s.problem, Looked: s.looked}, nil
+	}
 	st, there, err := s.load(ctx)
 	if sallyport.KindOf(err) == sallyport.Conflict {
 		return Report{Problem: sallyport.PublicText(err), Looked: s.looked}, nil

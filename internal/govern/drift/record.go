@@ -14,7 +14,7 @@ import (
 type record struct {
 	Seq      uint64
 	Read     time.Time
-	tried    bool // a look has had it
+	tried    bool // a look that is kept has had it
 	Who      sallyport.PrincipalID
 	Decision string
 	// Value is what the change left behind, where the event tells.
@@ -214,22 +214,25 @@ func (s *Service) recordOf(d intent.Difference) (record, bool) {
 	return newest, found
 }
 
-// spend forgets the records of a difference: one record explains one change. Those that are about many items stay their time.
-func (s *Service) spend(d intent.Difference) {
-	for _, name := range named(d) {
-		if r := s.records[name]; own(d, name) && (!r.Told || r.Value == d.Is.Value) {
-			delete(s.records, name)
+// spend forgets the records of what they explained: one record explains one change. Those that are about many items stay their
+// time. The others have had a look, which is kept.
+func (s *Service) spend(explained []intent.Difference) {
+	for _, d := range explained {
+		for _, name := range named(d) {
+			if r := s.records[name]; own(d, name) && (!r.Told || r.Value == d.Is.Value) {
+				delete(s.records, name)
+			}
 		}
+	}
+	for name, r := range s.records {
+		r.tried = true
+		s.records[name] = r
 	}
 }
 
 // drop forgets records that no change followed, and not before a look has had them: a computer that slept is late.
 func (s *Service) drop(now time.Time) {
 	maps.DeleteFunc(s.records, func(_ string, r record) bool { return r.tried && now.Sub(r.Read) > keep })
-	for name, r := range s.records {
-		r.tried = true
-		s.records[name] = r
-	}
 }
 
 func without[V any](m map[string]V, key string) map[string]V {

@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -65,7 +66,8 @@ type Service struct {
 	looked  time.Time
 	more    int
 	restart []string
-	problem string
+	problem string // why nothing is compared, and what of it was told
+	alarmed string
 
 	once sync.Once
 	wake chan struct{}
@@ -117,34 +119,44 @@ func (s *Service) Run(ctx context.Context) {
 func (s *Service) Look(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.look(ctx)
+	_, err := s.look(ctx)
+	return err
 }
 
-func (s *Service) look(ctx context.Context) error {
+// look returns what it saw; what it made of that is cached.
+func (s *Service) look(ctx context.Context) (Observation, error) {
 	now := s.Clock().UTC()
 	st, there, err := s.load(ctx)
 	if err != nil {
-		return s.broken(ctx, err)
+		return Observation{}, s.broken(ctx, err)
 	}
 	obs, err := s.Observe(ctx)
 	if err != nil {
-		return err
+		return obs, s.broken(ctx, err)
 	}
-	s.problem = ""
 	if !there {
-		return s.begin(ctx, obs, now)
+		return obs, s.begin(ctx, obs, now)
 	}
+	return obs, s.compare(ctx, st, obs, now)
+}
+
+// compare writes down what is new in what is there, and keeps it.
+func (s *Service) compare(ctx context.Context, st state, obs Observation, now time.Time) error {
 	s.drop(now)
 	next := st
-	next.Open = nil
 	if err := next.expire(obs, now); err != nil {
 		return err
 	}
 	is, err := s.settle(&next, obs)
 	if err != nil {
+		return s.broken(ctx, err)
+	}
+	o := s.judge(next, intent.Compare(next.Want, is), now)
+	if err := s.tell(ctx, o); err != nil {
 		return err
 	}
-	if err := s.judge(ctx, &next, st.Open, intent.Compare(next.Want, is), now); err != nil {
+	next.Open = o.open
+	if next.Want, err = next.Want.With(o.meant...); err != nil {
 		return err
 	}
 	for digest, c := range next.Asked {
@@ -152,7 +164,6 @@ func (s *Service) look(ctx context.Context) error {
 			next.Asked = without(next.Asked, digest)
 		}
 	}
-	s.looked = now
 	renamed, err := next.rename(is)
 	if err != nil {
 		return err
@@ -162,6 +173,8 @@ func (s *Service) look(ctx context.Context) error {
 			return err
 		}
 	}
+	s.looked, s.more, s.problem, s.alarmed = now, o.more, "", ""
+	s.spend(o.explained)
 	return s.advance(ctx)
 }
 
@@ -171,19 +184,24 @@ func (s *Service) begin(ctx context.Context, obs Observation, now time.Time) err
 	if err := s.Note(ctx, sallyport.Event{Type: sallyport.EventDriftDeclared, On: st.meant(), Detail: map[string]string{"what": "what was there at the first look"}}); err != nil {
 		return err
 	}
-	s.looked = now
+	s.looked, s.problem, s.alarmed = now, "", ""
 	return s.save(ctx, st)
 }
 
-// broken alarms once that the intention cannot be believed.
+// broken alarms once that the intention cannot be believed, or what is there cannot be read: a row that makes it so must not
+// keep every other from being compared unseen. A store that is down is no such thing.
 func (s *Service) broken(ctx context.Context, cause error) error {
-	text := sallyport.PublicText(cause)
-	if sallyport.KindOf(cause) != sallyport.Conflict || s.problem == text {
+	if ctx.Err() != nil || sallyport.KindOf(cause) == sallyport.Unavailable {
 		return cause
 	}
-	err := s.Note(ctx, sallyport.Event{Type: sallyport.EventDriftFound, On: "intention", Reasons: []string{ReasonUnrecorded}, Detail: map[string]string{"what": text}})
+	s.problem = sallyport.Flat(sallyport.PublicText(cause))
+	cause = sallyport.Wrap("look for drift", sallyport.Conflict, s.problem, cause)
+	if s.alarmed == s.problem {
+		return cause
+	}
+	err := s.Note(ctx, sallyport.Event{Type: sallyport.EventDriftFound, On: "intention", Reasons: []string{ReasonUnrecorded}, Detail: map[string]string{"what": s.problem}})
 	if err == nil {
-		s.problem = text
+		s.alarmed = s.problem
 	}
 	return errors.Join(cause, err)
 }
@@ -283,58 +301,83 @@ func unite(sets ...intent.Set) []intent.Item {
 	return all
 }
 
-// judge says of every difference whether it is drift, and writes down what is new and what is over.
-func (s *Service) judge(ctx context.Context, st *state, open []Drift, differs []intent.Difference, now time.Time) error {
-	was := map[string]Drift{}
-	for _, d := range open {
-		was[d.Key()] = d
-	}
+// An outcome is what a look makes of what differs. None of it counts before it is kept: until then records explain what they did.
+type outcome struct {
+	open        []Drift
+	found, over []Drift
+	meant       []intent.Item       // as a record says
+	explained   []intent.Difference // by records of their own
+	more        int
+}
+
+// judge says of every difference whether it is drift.
+func (s *Service) judge(st state, differs []intent.Difference, now time.Time) (o outcome) {
+	was, room := st.still(differs)
 	pending := map[string]waiting{}
-	var carried []intent.Item
-	s.more = 0
 	for _, d := range differs {
-		if i, ok := s.told(d); ok && st.Declared == nil && !d.Kind().Configured() { // somebody changed it again, past the record
-			d.Want, carried = i, append(carried, i)
+		if i, ok := s.told(d); ok && st.follows(d) { // somebody changed it again, past the record
+			d.Want, o.meant = i, append(o.meant, i)
 		}
-		key := d.Key()
-		old, known := was[key]
+		old, known := was[d.Key()]
 		rec, recorded := s.recordOf(d)
 		switch {
 		case known && old.Same(d) && (old.Recorded || !recorded):
-			st.Open = append(st.Open, old)
-		case recorded && (rec.carries || d.Kind() == intent.Membership || st.Declared == nil && !d.Kind().Configured()):
-			carried = append(carried, d.Is)
-			s.spend(d)
-			continue
+			o.open = append(o.open, old)
+		case recorded && (rec.carries || d.Kind() == intent.Membership || st.follows(d)):
+			o.meant, o.explained = append(o.meant, d.Is), append(o.explained, d)
+			continue // what was open is over
 		case !recorded && !d.Kind().Configured() && !s.waited(pending, d, now):
 			if known { // until it is known who changed it once more
-				st.Open = append(st.Open, old)
+				o.open = append(o.open, old)
 			}
-		case len(st.Open) >= maxOpen:
-			s.more++
-			continue
+		case !known && room <= 0:
+			o.more++
 		default:
-			found := Drift{Difference: d, Since: now, Who: rec.Who, Decision: rec.Decision, Seq: rec.Seq, Recorded: recorded}
-			if err := s.Note(ctx, found.event(sallyport.EventDriftFound)); err != nil {
-				return err
+			if !known {
+				room--
 			}
-			s.spend(d)
-			st.Open = append(st.Open, found)
+			x := Drift{Difference: d, Since: now, Who: rec.Who, Decision: rec.Decision, Seq: rec.Seq, Recorded: recorded}
+			o.open, o.found, o.explained = append(o.open, x), append(o.found, x), append(o.explained, d)
 		}
-		delete(was, key)
+		delete(was, d.Key())
 	}
 	s.pending = pending
-	for _, d := range was {
+	o.over = slices.Collect(maps.Values(was))
+	return o
+}
+
+// still is what was found, by its key, and how many may be found beside what of it differs still.
+func (st state) still(differs []intent.Difference) (was map[string]Drift, room int) {
+	was, room = map[string]Drift{}, maxOpen
+	for _, d := range st.Open {
+		was[d.Key()] = d
+	}
+	for _, d := range differs {
+		if _, known := was[d.Key()]; known {
+			room--
+		}
+	}
+	return was, room
+}
+
+// follows reports whether a difference is meant as soon as the log has a record of it.
+func (st state) follows(d intent.Difference) bool {
+	return st.Declared == nil && !d.Kind().Configured()
+}
+
+// tell writes down what is new and what is over.
+func (s *Service) tell(ctx context.Context, o outcome) error {
+	for _, d := range o.found {
+		if err := s.Note(ctx, d.event(sallyport.EventDriftFound)); err != nil {
+			return err
+		}
+	}
+	for _, d := range o.over {
 		if err := s.Note(ctx, d.event(sallyport.EventDriftEnded)); err != nil {
 			return err
 		}
 	}
-	if carried == nil {
-		return nil
-	}
-	var err error
-	st.Want, err = st.Want.With(carried...)
-	return err
+	return nil
 }
 
 // waited reports whether a record of a difference had the time to come.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sallyport"
+	"sallyport/internal/authz/approval"
 	"sallyport/internal/govern/drift"
 	"sallyport/internal/govern/intent"
 	"sallyport/internal/store/sqldb"
@@ -488,6 +489,12 @@ func TestDriftOfALongName(t *testing.T) {
 		must(t, err)
 		if !strings.Contains(c.Subject(), strings.ReplaceAll(key, "\u200b", "\ufffd")) {
 			t.Errorf("asked is %q", c.Subject())
+		}
+		for n := range 300 { // what cannot be printed is longer when it is marked
+			i := intent.Item{Kind: intent.Role, Name: strings.Repeat("\u00ad", 1+n)}
+			if got := (drift.Change{Act: drift.Restore, Items: []intent.Difference{{Want: i, Is: i}}}).Subject(); len(got) > approval.MaxSubject {
+				t.Fatalf("%d bytes are asked for a name of %d", len(got), len(i.Name))
+			}
 		}
 	})
 }

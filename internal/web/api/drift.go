@@ -15,7 +15,7 @@ type Drift struct {
 	Open     []DriftItem `json:"open"`
 	More     int         `json:"more,omitempty"`    // differences beyond those of open
 	Restart  []string    `json:"restart,omitempty"` // items of the configuration that are meant and wait for the server to start again
-	Problem  string      `json:"problem,omitempty"` // why what is meant cannot be believed; then nothing else is said
+	Problem  string      `json:"problem,omitempty"` // why nothing is compared: what is meant cannot be believed, or what is there cannot be read; then nothing else is said
 }
 
 // Intended says who said what is meant to be.
