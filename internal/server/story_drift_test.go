@@ -1,17 +1,21 @@
 package server_test
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 
 	"sallyport"
 	"sallyport/internal/audit/trail"
+	"sallyport/internal/govern/drift"
 	"sallyport/internal/server"
 	"sallyport/internal/web/api"
 )
@@ -37,10 +41,13 @@ func (r *story) drift(item string) api.DriftItem {
 	return api.DriftItem{}
 }
 
-// drifts waits until an item differs.
+// drifts waits until an item differs. What was written by hand is found when no record of it can come any more.
 func (r *story) drifts(item string) (found api.DriftItem) {
 	r.t.Helper()
-	r.eventually(item+" is found", func() bool { found = r.drift(item); return found.Item != "" })
+	if found = r.drift(item); found.Item == "" {
+		r.Later(drift.Every)
+		r.eventually(item+" is found", func() bool { found = r.drift(item); return found.Item != "" })
+	}
 	return found
 }
 
@@ -217,6 +224,8 @@ func TestGV6NobodyFixesAlone(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	r.sql("UPDATE role SET inherits = 'administrator' WHERE name = 'scribe'")
+	r.drift("role scribe") // from here on a record could come
+	r.Later(drift.Every)
 	r.eventually("the other change", func() bool { return r.drift("role scribe").Is == `{"inherits":["administrator"]}` })
 	r.As("rita").Approve(*x.Request)
 	r.WantStatus(http.StatusConflict)
@@ -307,4 +316,48 @@ func TestGV6DriftOfTheConfiguration(t *testing.T) {
 	}
 	r.drifts("setting file")
 	r.fix("restore", "rita", "setting file")
+	// Nobody waits for who would write into a pipe.
+	if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	r.drifts("setting file")
+	r.fix("restore", "rita", "setting file")
+}
+
+// GV-6: a row that nothing can be compared with is told, and nothing is hidden behind it.
+func TestGV6NothingHidesDrift(t *testing.T) {
+	r := tellAnew(t, trail.Files{})
+	adam := r.As("adam").who.client
+	r.drift("")
+	told := 0
+	for name, row := range map[string][2]string{
+		"a name that no terminal may see": {`INSERT INTO role (name, inherits, description, privileged) VALUES ('zz' || char(27) || '[31mil', '', '', 1)`, `DELETE FROM role WHERE name LIKE 'zz%'`},
+		"a name of a megabyte":            {`INSERT INTO role (name, inherits, description, privileged) VALUES ('zz' || hex(zeroblob(500000)), '', '', 1)`, `DELETE FROM role WHERE name LIKE 'zz%'`},
+		"one that is there twice":         {`INSERT INTO role_assignment SELECT 'A-0000000000', subject, role, scope, by_whom, at, until FROM role_assignment LIMIT 1`, `DELETE FROM role_assignment WHERE id = 'A-0000000000'`},
+		"a scope that is none":            {`INSERT INTO role_assignment VALUES ('A-0000000000', 'user:eva', 'administrator', 'no scope', 'user:adam', 1, 0)`, `DELETE FROM role_assignment WHERE id = 'A-0000000000'`},
+	} {
+		r.sql(row[0])
+		d, err := adam.Drift(t.Context())
+		if err != nil || d.Problem == "" || len(d.Problem) > 500 || strings.ContainsFunc(d.Problem, unicode.IsControl) {
+			t.Errorf("%s: %.600q, %v", name, d.Problem, err)
+		}
+		told++
+		r.eventually("the event", func() bool {
+			n := 0
+			for _, e := range r.leaves() {
+				if e.Type == sallyport.EventDriftFound && e.On == "intention" {
+					n++
+				}
+			}
+			return n == told
+		})
+		if _, err := adam.Declare(t.Context(), api.Declaration{Source: fileHash}); err == nil {
+			t.Errorf("%s: something is declared on it", name)
+		}
+		r.sql(row[1])
+	}
+	r.eventually("the finding", func() bool { return len(r.findings("", "past-the-record")) == 1 })
+	if d, err := adam.Drift(t.Context()); err != nil || d.Problem != "" {
+		t.Errorf("it is over: %+v, %v", d, err)
+	}
 }
