@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"sallyport"
 	"sallyport/client"
+	"sallyport/internal/authz/policy/cast"
 	"sallyport/internal/web/api"
 )
 
@@ -23,13 +25,13 @@ type step struct {
 
 // A plan is the steps that are missing, from what is there to what the file says.
 type plan struct {
-	file   organisation
+	file   cast.Organisation
 	people map[sallyport.PrincipalID]api.Member
 	roles  api.Roles
 	things map[string]api.Thing
 	duties map[string]api.Duties
 	steps  []step
-	meant  api.Declaration // roles, groups and assignments, as the file says them
+	meant  api.Declaration // roles, groups and assignments, as the file says them, and which file it is
 }
 
 func (p *plan) add(what string, do func(context.Context, *client.Client) error) {
@@ -46,9 +48,13 @@ What was applied is declared as what is meant to be: see 'sallyport drift'. Othe
 		Example: `  sallyport apply examples/acme/acme.yaml --dry-run
   sallyport apply examples/acme/acme.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o, err := readOrganisation(args[0])
+			text, err := readText(args[0])
 			if err != nil {
 				return err
+			}
+			o, err := cast.Read([]byte(text))
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			c, err := a.connect()
 			if err != nil {
@@ -58,6 +64,7 @@ What was applied is declared as what is meant to be: see 'sallyport drift'. Othe
 			if err != nil {
 				return err
 			}
+			p.meant.Source = fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(text)))
 			return a.carryOut(cmd.Context(), c, p, dry)
 		},
 	}
@@ -66,7 +73,7 @@ What was applied is declared as what is meant to be: see 'sallyport drift'. Othe
 }
 
 // newPlan compares the file with what is there.
-func newPlan(ctx context.Context, c *client.Client, o organisation) (*plan, error) {
+func newPlan(ctx context.Context, c *client.Client, o cast.Organisation) (*plan, error) {
 	p := &plan{file: o, people: map[sallyport.PrincipalID]api.Member{}, things: map[string]api.Thing{}, duties: map[string]api.Duties{}}
 	members, err := c.People(ctx)
 	if err != nil {
@@ -121,11 +128,21 @@ func (p *plan) withinAll(names []string) []string {
 	return all
 }
 
-// inOrder visits what others refer to before those others.
+// inOrder visits what others refer to before those others. What is not among the names is on the server, and stays as it is.
 func inOrder(names []string, below func(string) []string, visit func(string)) error {
+	declared := map[string]bool{}
+	for _, n := range names {
+		if declared[n] {
+			return sallyport.E("apply", sallyport.Invalid, "\""+sallyport.OneLine(n)+"\" stands there twice", "keep one of them in the file")
+		}
+		declared[n] = true
+	}
 	state := map[string]int{} // 1: under way, 2: done
 	var walk func(string) error
 	walk = func(n string) error {
+		if !declared[n] {
+			return nil
+		}
 		switch state[n] {
 		case 1:
 			return sallyport.E("apply", sallyport.Invalid, "\""+sallyport.OneLine(n)+"\" contains itself", "break the circle in the file")
@@ -152,14 +169,14 @@ func inOrder(names []string, below func(string) []string, visit func(string)) er
 
 // groups are defined in any case: the server does not list them, and defining one again changes nothing.
 func (p *plan) groups() error {
-	byName := map[string]orgGroup{}
+	in := map[string][]string{}
 	var names []string
 	for _, g := range p.file.Groups {
-		byName[g.Name] = g
+		in[g.Name] = g.In
 		names = append(names, g.Name)
 	}
-	return inOrder(names, func(n string) []string { return byName[n].In }, func(n string) {
-		g := api.Group{Name: p.within(n), Parents: p.withinAll(byName[n].In)}
+	return inOrder(names, func(n string) []string { return in[n] }, func(n string) {
+		g := api.Group{Name: p.within(n), Parents: p.withinAll(in[n])}
 		p.meant.Groups = append(p.meant.Groups, g)
 		p.add("group "+g.Name, func(ctx context.Context, c *client.Client) error {
 			_, err := c.DefineGroup(ctx, g)
@@ -178,7 +195,7 @@ func (p *plan) members() {
 	}
 	for _, kind := range []struct {
 		is  sallyport.PrincipalKind
-		all []orgService
+		all []cast.Account
 	}{{sallyport.Service, p.file.Services}, {sallyport.Agent, p.file.Agents}} {
 		for _, x := range kind.all {
 			p.member(api.Member{ID: sallyport.PrincipalID(string(kind.is) + ":" + x.Name), Person: userID(x.Owner), Org: p.file.Organisation, Groups: p.withinAll(x.Groups),
@@ -215,14 +232,14 @@ func (p *plan) member(m api.Member, suspended bool) {
 }
 
 func (p *plan) roleSteps() error {
-	byName := map[string]orgRole{}
+	byName := map[string]api.Role{}
 	var names []string
 	for _, r := range p.file.Roles {
-		byName[r.Name] = r
+		byName[r.Name] = api.Role{Name: r.Name, Inherits: slices.Sorted(slices.Values(r.Inherits)), Privileged: r.Privileged}
 		names = append(names, r.Name)
 	}
 	return inOrder(names, func(n string) []string { return byName[n].Inherits }, func(n string) {
-		r := api.Role{Name: n, Inherits: slices.Sorted(slices.Values(byName[n].Inherits)), Privileged: byName[n].Privileged}
+		r := byName[n]
 		for _, old := range p.roles.Roles {
 			if old.Name != n {
 				continue
@@ -269,17 +286,17 @@ func (p *plan) catalog() {
 		p.thing(api.Thing{Resource: "project:" + p.within(name)})
 	}
 	for _, m := range p.file.Models {
-		p.item("", m.orgItem, api.Thing{})
+		p.item("", m.Item, api.Thing{})
 	}
 	for _, d := range p.file.Datasets {
-		p.item("dataset:", d.orgItem, api.Thing{Environment: sallyport.Environment(d.Environment)})
+		p.item("dataset:", d.Item, api.Thing{Environment: sallyport.Environment(d.Environment)})
 	}
 	for _, e := range p.file.Endpoints {
-		p.item("endpoint:", e.orgItem, api.Thing{Model: e.Model, Environment: sallyport.Environment(e.Environment)})
+		p.item("endpoint:", e.Item, api.Thing{Model: e.Model, Environment: sallyport.Environment(e.Environment)})
 	}
 }
 
-func (p *plan) item(prefix string, x orgItem, t api.Thing) {
+func (p *plan) item(prefix string, x cast.Item, t api.Thing) {
 	t.Resource, t.Class, t.Purposes = prefix+p.within(x.Name), sallyport.Class(x.Class), x.Purposes
 	if x.Project != "" {
 		t.Project = p.within(x.Project)
@@ -316,12 +333,10 @@ type applied struct {
 
 // declare says that what the file says is meant to be. Where something else is declared already, others are asked.
 func (p *plan) declare(ctx context.Context, c *client.Client) (applied, error) {
-	d := p.meant
-	if len(d.Roles)+len(d.Groups)+len(d.Assignments) == 0 {
+	if len(p.meant.Roles)+len(p.meant.Groups)+len(p.meant.Assignments) == 0 {
 		return applied{}, nil
 	}
-	d.Source = p.file.hash
-	done, err := c.Declare(ctx, d)
+	done, err := c.Declare(ctx, p.meant)
 	switch {
 	case err != nil:
 		return applied{Step: "declare"}, err

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -18,9 +15,6 @@ import (
 	"sallyport/internal/authz/policy/engines"
 	"sallyport/internal/web/api"
 )
-
-// maxInput bounds the files of an evaluation, in bytes.
-const maxInput = 4 << 20
 
 func (a *app) policyEval() *cobra.Command {
 	var entities, request string
@@ -69,16 +63,11 @@ of which only principal, action and resource are needed. The exit code is the ou
 }
 
 func readJSON(name string, v any) error {
-	f, err := os.Open(name)
+	text, err := readText(name)
 	if err != nil {
-		return sallyport.E("read file", sallyport.Invalid, err.Error(), "")
+		return err
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxInput+1))
-	if err != nil || len(text) > maxInput {
-		return sallyport.E("read file", sallyport.TooLarge, fmt.Sprintf("%s cannot be read, or has more than %d bytes", name, maxInput), "")
-	}
-	dec := json.NewDecoder(bytes.NewReader(text))
+	dec := json.NewDecoder(strings.NewReader(text))
 	dec.DisallowUnknownFields()
 	dec.UseNumber()
 	if err := dec.Decode(v); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -83,10 +84,19 @@ func (b *workshop) beside(names ...string) string {
 	return ""
 }
 
+// maxInput bounds a file that is read as a whole, in bytes.
+const maxInput = cast.MaxFile
+
 func readText(name string) (string, error) {
-	b, err := os.ReadFile(name)
+	const op = "read file"
+	f, err := os.Open(name)
+	if err != nil {
+		return "", sallyport.E(op, sallyport.Invalid, err.Error(), "")
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxInput+1))
 	if err != nil || len(b) > maxInput {
-		return "", sallyport.E("read file", sallyport.Invalid, fmt.Sprintf("%s cannot be read, or has more than %d bytes", name, maxInput), "")
+		return "", sallyport.E(op, sallyport.TooLarge, fmt.Sprintf("%s cannot be read, or has more than %d bytes", name, maxInput), "")
 	}
 	return string(b), nil
 }

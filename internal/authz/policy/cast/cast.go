@@ -24,7 +24,7 @@ import (
 // MaxFile bounds the text of an organisation, in bytes.
 const MaxFile = 4 << 20
 
-// An Organisation is the file. Parse reads it.
+// An Organisation is the file. Read reads it as it is, Parse as a whole in which everybody and everything has its place.
 type Organisation struct {
 	Organisation string
 	Groups       []struct {
@@ -103,25 +103,33 @@ type Assignment struct {
 	On   sallyport.Ref
 }
 
-// Parse reads an organisation, strictly: unknown and doubled keys are errors of kind Invalid, as is every name that is
-// referred to and not declared.
-func Parse(text []byte) (*Cast, error) {
-	const op = "read organisation"
+const op = "read organisation"
+
+// Read reads a file, strictly: unknown and doubled keys are errors of kind Invalid. What it refers to need not be in it:
+// it may be on a server.
+func Read(text []byte) (Organisation, error) {
+	var o Organisation
 	if len(text) > MaxFile {
-		return nil, sallyport.E(op, sallyport.TooLarge, fmt.Sprintf("the file has more than %d bytes", MaxFile), "")
+		return o, sallyport.E(op, sallyport.TooLarge, fmt.Sprintf("the file has more than %d bytes", MaxFile), "")
 	}
-	c := &Cast{entities: map[policy.UID]policy.Entity{}, resources: map[string]sallyport.Resource{}, suspended: map[policy.UID]bool{}}
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
-	if err := d.Decode(&c.Organisation); err != nil {
-		return nil, sallyport.E(op, sallyport.Invalid, sallyport.OneLine(err.Error()), "examples/acme/acme.yaml shows every field")
+	if err := d.Decode(&o); err != nil {
+		return o, sallyport.E(op, sallyport.Invalid, sallyport.OneLine(err.Error()), "examples/acme/acme.yaml shows every field")
 	}
 	if err := d.Decode(new(Organisation)); !errors.Is(err, io.EOF) {
-		return nil, sallyport.E(op, sallyport.Invalid, "the file holds more than one document", "keep one")
+		return o, sallyport.E(op, sallyport.Invalid, "the file holds more than one document", "keep one")
 	}
-	if err := sallyport.CheckName(op, c.Organisation.Organisation); err != nil {
+	return o, sallyport.CheckName(op, o.Organisation)
+}
+
+// Parse reads a file as Read does. Every name that is referred to and not declared is an error, too.
+func Parse(text []byte) (*Cast, error) {
+	o, err := Read(text)
+	if err != nil {
 		return nil, err
 	}
+	c := &Cast{Organisation: o, entities: map[policy.UID]policy.Entity{}, resources: map[string]sallyport.Resource{}, suspended: map[policy.UID]bool{}}
 	c.principals()
 	for _, step := range []func() error{c.things, c.check, c.give} {
 		if err := step(); err != nil {
