@@ -92,15 +92,12 @@ Every command takes --json. Environment: SALLYPORT_SERVER, SALLYPORT_CA, XDG_CON
 		id       string
 		commands []*cobra.Command
 	}{
-		{"me", []*cobra.Command{a.login(), a.logout(), a.whoami(), a.sessions(), a.token(), a.delegate(), a.envCommand(), a.device(), a.runCommand(), a.agent(), a.dockerCredential()}},
+		{"me", []*cobra.Command{a.login(), a.logout(), a.whoami(), a.sessions(), a.notices(), a.reportCommand(), a.token(), a.delegate(), a.envCommand(), a.device(), a.runCommand(), a.agent(), a.dockerCredential()}},
 		{"ask", []*cobra.Command{a.can(), a.why(), a.request(), a.retry(), a.inbox(), a.review(), a.approve(), a.deny(), a.grants(), a.approvers()}},
 		{"models", []*cobra.Command{a.ls(), a.show(), a.push(), a.pull()}},
-		{"guard", []*cobra.Command{a.lock(), a.unlock(), a.holds(), a.logCommand(), a.replay(), a.verify()}},
-		{"govern", []*cobra.Command{a.policy(), a.paths(), a.matrix(), a.user(), a.recovery(), a.group(), a.role(), a.service(), a.agentIdentity(), a.guest(), a.trust(), a.leave(), a.successor(), a.idp(), a.catalog(), a.usage(), a.apply(), a.clients(), a.tokens(), a.keys(), a.routes()}},
-		{"govern", []*cobra.Command{a.drift()}},
-		{"me", []*cobra.Command{a.notices(), a.reportCommand()}},
-		{"guard", []*cobra.Command{a.findings(), a.risk(), a.breakglass()}},
-		{"govern", []*cobra.Command{a.scim(), a.onboard(), a.signals()}},
+		{"guard", []*cobra.Command{a.lock(), a.unlock(), a.holds(), a.findings(), a.risk(), a.breakglass(), a.logCommand(), a.replay(), a.verify()}},
+		{"govern", []*cobra.Command{a.policy(), a.paths(), a.matrix(), a.user(), a.onboard(), a.recovery(), a.group(), a.role(), a.service(), a.agentIdentity(), a.guest(), a.trust(), a.leave(), a.successor(),
+			a.idp(), a.scim(), a.signals(), a.catalog(), a.usage(), a.apply(), a.drift(), a.clients(), a.tokens(), a.keys(), a.routes()}},
 		{"run", []*cobra.Command{a.serve(), a.doctor(), a.blocklist(), a.demo(), a.bench()}},
 	} {
 		for _, c := range g.commands {

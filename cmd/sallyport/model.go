@@ -71,20 +71,9 @@ left out. With --class or --project a model that is not in the catalog yet is ad
   sallyport push ./out acme/fraud --alias candidate --from base=acme/base-7b@v1
   sallyport push ./out acme/new --project acme/risk --class restricted`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o := client.PushOptions{Alias: alias}
-			for _, f := range from {
-				kind, ref, ok := strings.Cut(f, "=")
-				if !ok {
-					return usage(cmd, "write --from base=ORG/MODEL@VERSION or dataset=dataset:ORG/NAME")
-				}
-				o.Lineage = append(o.Lineage, client.Origin{Kind: kind, Ref: ref})
-			}
-			if trainer != "" {
-				id, err := sallyport.ParsePrincipalID(trainer)
-				if err != nil {
-					return err
-				}
-				o.TrainedBy = id
+			o, err := made(cmd, from, trainer)
+			if err != nil {
+				return err
 			}
 			parsed, err := sallyport.ParseClass(class)
 			if err != nil {
@@ -103,7 +92,7 @@ left out. With --class or --project a model that is not in the catalog yet is ad
 				}
 			}
 			m := a.meter()
-			o.Progress = m.show
+			o.Alias, o.Progress = alias, m.show
 			done, err := c.Push(cmd.Context(), args[0], args[1], o)
 			e, is := errors.AsType[*client.Error](err)
 			stays := is && e.API.Status == http.StatusConflict && !cmd.Flags().Changed("alias")
@@ -130,6 +119,24 @@ left out. With --class or --project a model that is not in the catalog yet is ad
 	c.Flags().StringVar(&trainer, "trained-by", "", "`WHO` trained it, where that is not you: they do not release it either")
 	complete(c, "class", "public", "internal", "restricted")
 	return c
+}
+
+// made is what a version was made from, and who trained it; "" is who pushes.
+func made(cmd *cobra.Command, from []string, trainer string) (client.PushOptions, error) {
+	var o client.PushOptions
+	for _, f := range from {
+		kind, ref, ok := strings.Cut(f, "=")
+		if !ok {
+			return o, usage(cmd, "write --from base=ORG/MODEL@VERSION or dataset=dataset:ORG/NAME")
+		}
+		o.Lineage = append(o.Lineage, client.Origin{Kind: kind, Ref: ref})
+	}
+	if trainer == "" {
+		return o, nil
+	}
+	id, err := sallyport.ParsePrincipalID(trainer)
+	o.TrainedBy = id
+	return o, err
 }
 
 // ensure adds a model unless the catalog has it. What is there stays as it is.
