@@ -29,6 +29,7 @@ import (
 	"sallyport/internal/web/admin"
 	"sallyport/internal/web/approvals"
 	"sallyport/internal/web/login"
+	"sallyport/internal/web/within"
 )
 
 // Approvals says how many people approve what somebody asks for, and how. A number alone is Need.
@@ -204,25 +205,29 @@ func (s *Server) onPages(ctx context.Context, cookie secret.Text) (sallyport.Pri
 		Scope: pageScope(), Client: "sallyport-pages"}, nil
 }
 
-// openApprovalPages adds the pages on which people ask and approve. They ask the management API within the process, with
-// the browser's session for a proof.
-func (s *Server) openApprovalPages(mux *http.ServeMux, pages *login.Door) error {
+// openOwnPages adds the pages on which people ask and approve. They ask the management API within the process, with the
+// browser's session for a proof.
+func (s *Server) openOwnPages(mux *http.ServeMux, pages *login.Door) error {
 	own := admin.New(admin.API{Guard: s.guard, Facts: s.facts, Audience: s.config.External + apiPrefix, External: s.config.External, Logger: s.logger, Rooms: s.adminRooms(),
 		Proof: func(r *http.Request) guard.Proof {
 			return guard.Proof{Session: pages.Bearer(r), IP: httpsafe.PeerIP(r)}
 		}})
-	door, err := approvals.New(approvals.Config{API: own, Log: s.logger, Now: s.clock,
-		Session: func(w http.ResponseWriter, r *http.Request, back string) (approvals.Visitor, bool) {
+	desk, err := within.New(within.Config{API: own, Log: s.logger, Now: s.clock,
+		Session: func(w http.ResponseWriter, r *http.Request, back string) (within.Visitor, bool) {
 			x, ok := pages.RequireSession(w, r, back)
 			m, _ := s.facts.Snapshot().Member(x.Principal)
-			return approvals.Visitor{ID: x.Principal, Session: x.ID, Org: m.Org}, ok
+			return within.Visitor{ID: x.Principal, Session: x.ID, Org: m.Org}, ok
 		},
 		Seal: func(plain []byte) []byte { return s.box.seal(plain, label("page-offer")) },
 		Open: func(sealed []byte) ([]byte, error) { return s.box.open(sealed, label("page-offer")) },
-		Bypassed: func(r *http.Request, b approvals.Bypass) error {
+		Bypassed: func(r *http.Request, b within.Bypass) error {
 			return s.noteOnly(context.WithoutCancel(r.Context()), sallyport.Event{Type: sallyport.EventBypassed, Who: b.ID, On: "session:" + b.Session,
 				Reasons: []string{"ui.bypass"}, Detail: map[string]string{"path": b.Path, "decision": b.Decision, "ip": httpsafe.PeerIP(r)}})
 		}})
+	if err != nil {
+		return err
+	}
+	door, err := approvals.New(desk)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func (s *Server) openPages(mux *http.ServeMux) error {
 		return err
 	}
 	pages.Routes(mux)
-	if err := s.openApprovalPages(mux, pages); err != nil {
+	if err := s.openOwnPages(mux, pages); err != nil {
 		return err
 	}
 	return s.openAuthorization(mux, pages)

@@ -16,6 +16,7 @@ import (
 	"sallyport"
 	"sallyport/internal/web/api"
 	"sallyport/internal/web/approvals"
+	"sallyport/internal/web/within"
 )
 
 // A desk is the door before an API that answers what a test wants and notes what it was asked.
@@ -31,7 +32,7 @@ type desk struct {
 func newDesk(t *testing.T, answers map[string]any) *desk {
 	t.Helper()
 	d := &desk{mux: http.NewServeMux(), name: "rita", now: time.Unix(1_800_000_000, 0)}
-	door, err := approvals.New(approvals.Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	asking, err := within.New(within.Config{Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		API: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
 			if err != nil {
@@ -69,17 +70,21 @@ func newDesk(t *testing.T, answers map[string]any) *desk {
 			}
 			return plain, nil
 		},
-		Bypassed: func(_ *http.Request, b approvals.Bypass) error {
+		Bypassed: func(_ *http.Request, b within.Bypass) error {
 			d.bypassed = append(d.bypassed, string(b.ID)+" "+b.Session+" "+b.Path+" "+b.Decision)
 			return nil
 		},
 		Now: func() time.Time { return d.now },
-		Session: func(w http.ResponseWriter, r *http.Request, back string) (approvals.Visitor, bool) {
+		Session: func(w http.ResponseWriter, r *http.Request, back string) (within.Visitor, bool) {
 			if d.name == "" {
 				http.Redirect(w, r, "/login?return="+url.QueryEscape(back), http.StatusSeeOther)
 			}
-			return approvals.Visitor{ID: sallyport.PrincipalID("user:" + d.name), Session: "S-1", Org: "acme"}, d.name != ""
+			return within.Visitor{ID: sallyport.PrincipalID("user:" + d.name), Session: "S-1", Org: "acme"}, d.name != ""
 		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	door, err := approvals.New(asking)
 	if err != nil {
 		t.Fatal(err)
 	}

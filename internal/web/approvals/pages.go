@@ -11,6 +11,7 @@ import (
 	"sallyport"
 	"sallyport/internal/authz/explain"
 	"sallyport/internal/web/api"
+	"sallyport/internal/web/within"
 )
 
 // A line is one request in a list.
@@ -51,12 +52,12 @@ func when(t time.Time) string {
 	return t.UTC().Format("2 January 2006, 15:04 UTC")
 }
 
-func (d *Door) list(v visit) error {
+func (d *Door) list(v within.Visit) error {
 	var inbox, mine []api.Request
-	if err := d.call(v, question{method: http.MethodGet, path: "/requests"}, &inbox); err != nil {
+	if err := d.Call(v, within.Question{Method: http.MethodGet, Path: "/requests"}, &inbox); err != nil {
 		return err
 	}
-	if err := d.call(v, question{method: http.MethodGet, path: "/requests", query: url.Values{"mine": {"true"}}}, &mine); err != nil {
+	if err := d.Call(v, within.Question{Method: http.MethodGet, Path: "/requests", Query: url.Values{"mine": {"true"}}}, &mine); err != nil {
 		return err
 	}
 	may, err := d.mayAsk(v, "")
@@ -70,18 +71,18 @@ func (d *Door) list(v visit) error {
 }
 
 // mayAsk reports whether the visitor may ask for a right on a resource, or at all where it is "".
-func (d *Door) mayAsk(v visit, resource string) (bool, error) {
+func (d *Door) mayAsk(v within.Visit, resource string) (bool, error) {
 	on := []string{resource}
 	if resource == "" {
-		if on = []string{"system"}; v.who.Org != "" {
-			on = append(on, "org:"+v.who.Org)
+		if on = []string{"system"}; v.Who.Org != "" {
+			on = append(on, "org:"+v.Who.Org)
 		}
 	}
 	var asks []api.CanAsk
 	for _, ref := range on {
 		asks = append(asks, api.CanAsk{Action: sallyport.GrantRequest, Resource: ref})
 	}
-	can, err := d.may(v, asks...)
+	can, err := d.May(v, asks...)
 	return slices.Contains(can, true), err
 }
 
@@ -128,14 +129,14 @@ func level(risk int) string {
 	return "low"
 }
 
-func (d *Door) show(v visit) error {
-	id := v.r.PathValue("id")
+func (d *Door) show(v within.Visit) error {
+	id := v.R.PathValue("id")
 	var x api.Review
-	if err := d.call(v, question{method: http.MethodGet, path: "/requests/" + url.PathEscape(id) + "/review"}, &x); err != nil {
+	if err := d.Call(v, within.Question{Method: http.MethodGet, Path: "/requests/" + url.PathEscape(id) + "/review"}, &x); err != nil {
 		return err
 	}
 	s := shown{Review: x, Created: when(x.Request.Created), Expires: when(x.Request.Expires), Open: x.Request.State == "pending",
-		Mine: x.Request.Who == v.who.ID, Rule: sallyport.JoinQuorums(x.Request.Groups), Tone: tone(x.Request.State), Level: level(x.Risk), Hash: pieces(x.Request.Hash), Digest: pieces(x.Request.Digest)}
+		Mine: x.Request.Who == v.Who.ID, Rule: sallyport.JoinQuorums(x.Request.Groups), Tone: tone(x.Request.State), Level: level(x.Risk), Hash: pieces(x.Request.Hash), Digest: pieces(x.Request.Digest)}
 	if g := x.Request.Grant; g != nil {
 		s.Granted, s.Until = g.Active, when(g.Until)
 	}
@@ -150,10 +151,10 @@ func (d *Door) show(v visit) error {
 		s.Similar = append(s.Similar, shownSimilar{o, o.At.UTC().Format("2 January 2006"), tone(o.State), lasting(o.For)})
 	}
 	if s.MayVote || s.Author {
-		s.Offer = d.offer(v, votes(id))
+		s.Offer = d.Offer(v, votes(id))
 	}
 	if s.Open && (s.Mine || s.Author) {
-		s.Back = d.offer(v, "/approvals/"+url.PathEscape(id)+"/withdraw")
+		s.Back = d.Offer(v, "/approvals/"+url.PathEscape(id)+"/withdraw")
 	}
 	return d.write(v, "request", s, x.Sign && (x.MayVote || x.Author))
 }
@@ -168,9 +169,9 @@ func lasting(text string) string {
 }
 
 // cast counts a vote on the request of the page.
-func (d *Door) cast(v visit, vote api.Vote) error {
+func (d *Door) cast(v within.Visit, vote api.Vote) error {
 	var r api.Request
-	if err := d.call(v, question{method: http.MethodGet, path: "/requests/" + url.PathEscape(v.r.PathValue("id"))}, &r); err != nil {
+	if err := d.Call(v, within.Question{Method: http.MethodGet, Path: "/requests/" + url.PathEscape(v.R.PathValue("id"))}, &r); err != nil {
 		return err
 	}
 	path, query, _ := strings.Cut(r.VotePath, "?")
@@ -178,11 +179,11 @@ func (d *Door) cast(v visit, vote api.Vote) error {
 	if err != nil {
 		return err
 	}
-	return d.call(v, question{method: http.MethodPost, path: path, query: values, in: vote}, nil)
+	return d.Call(v, within.Question{Method: http.MethodPost, Path: path, Query: values, In: vote}, nil)
 }
 
-func (d *Door) vote(v visit) error {
-	f, err := fields(v.r, "yes", "reason", "hash")
+func (d *Door) vote(v within.Visit) error {
+	f, err := fields(v.R, "yes", "reason", "hash")
 	if err != nil {
 		return err
 	}
@@ -192,32 +193,32 @@ func (d *Door) vote(v visit) error {
 	if err := d.cast(v, api.Vote{Yes: f["yes"] == "yes", Reason: f["reason"], Hash: f["hash"]}); err != nil {
 		return err
 	}
-	http.Redirect(v.w, v.r, d.here(v.r), http.StatusSeeOther)
+	http.Redirect(v.W, v.R, within.Here(v.R), http.StatusSeeOther)
 	return nil
 }
 
-func (d *Door) withdraw(v visit) error {
-	if _, err := fields(v.r); err != nil {
+func (d *Door) withdraw(v within.Visit) error {
+	if _, err := fields(v.R); err != nil {
 		return err
 	}
-	if err := d.call(v, question{method: http.MethodPost, path: "/requests/" + url.PathEscape(v.r.PathValue("id")) + "/withdraw"}, nil); err != nil {
+	if err := d.Call(v, within.Question{Method: http.MethodPost, Path: "/requests/" + url.PathEscape(v.R.PathValue("id")) + "/withdraw"}, nil); err != nil {
 		return err
 	}
-	http.Redirect(v.w, v.r, d.here(v.r), http.StatusSeeOther)
+	http.Redirect(v.W, v.R, within.Here(v.R), http.StatusSeeOther)
 	return nil
 }
 
 // statement gives the script what is to be signed.
-func (d *Door) statement(v visit) error {
+func (d *Door) statement(v within.Visit) error {
 	var in api.Ballot
-	if err := body(v.r, &in); err != nil {
+	if err := body(v.R, &in); err != nil {
 		return err
 	}
 	var out api.Statement
-	if err := d.call(v, question{method: http.MethodPost, path: "/requests/" + url.PathEscape(v.r.PathValue("id")) + "/statement", in: in}, &out); err != nil {
+	if err := d.Call(v, within.Question{Method: http.MethodPost, Path: "/requests/" + url.PathEscape(v.R.PathValue("id")) + "/statement", In: in}, &out); err != nil {
 		return err
 	}
-	writeJSON(v.w, http.StatusOK, out)
+	within.WriteJSON(v.W, http.StatusOK, out)
 	return nil
 }
 
@@ -243,9 +244,9 @@ type signing struct {
 	} `json:"response"`
 }
 
-func (d *Door) sign(v visit) error {
+func (d *Door) sign(v within.Visit) error {
 	var in signing
-	if err := body(v.r, &in); err != nil {
+	if err := body(v.R, &in); err != nil {
 		return err
 	}
 	a := in.Response
@@ -253,7 +254,7 @@ func (d *Door) sign(v visit) error {
 		Signature: &api.Signature{Credential: a.RawID, Data: a.Response.Data, Client: a.Response.Client, Signature: a.Response.Signature}}); err != nil {
 		return err
 	}
-	writeJSON(v.w, http.StatusOK, map[string]string{"next": d.here(v.r)})
+	within.WriteJSON(v.W, http.StatusOK, map[string]string{"next": within.Here(v.R)})
 	return nil
 }
 
@@ -264,12 +265,12 @@ type asking struct {
 }
 
 // form shows the form, filled in from a denial where one is named.
-func (d *Door) form(v visit) error {
-	q := v.r.URL.Query()
+func (d *Door) form(v within.Visit) error {
+	q := v.R.URL.Query()
 	a := asking{Action: q.Get("action"), Resource: q.Get("resource"), For: "1h", From: q.Get("from")}
 	if a.From != "" {
 		var x api.Why
-		if err := d.call(v, question{method: http.MethodGet, path: "/decisions/" + url.PathEscape(a.From)}, &x); err != nil {
+		if err := d.Call(v, within.Question{Method: http.MethodGet, Path: "/decisions/" + url.PathEscape(a.From)}, &x); err != nil {
 			return err
 		}
 		action, resource, err := x.Request()
@@ -289,22 +290,22 @@ func (d *Door) form(v visit) error {
 		return err
 	}
 	if may {
-		a.Offer = d.offer(v, "/approvals/ask")
+		a.Offer = d.Offer(v, "/approvals/ask")
 	}
 	return d.write(v, "ask", a, false)
 }
 
-func (d *Door) ask(v visit) error {
-	f, err := fields(v.r, "action", "resource", "for", "why", "task")
+func (d *Door) ask(v within.Visit) error {
+	f, err := fields(v.R, "action", "resource", "for", "why", "task")
 	if err != nil {
 		return err
 	}
 	var r api.Request
 	in := api.Ask{Action: sallyport.Action(f["action"]), Resource: f["resource"], For: f["for"], Why: f["why"], Task: f["task"]}
-	if err := d.call(v, question{method: http.MethodPost, path: "/requests", query: url.Values{"resource": {in.Resource}}, in: in}, &r); err != nil {
+	if err := d.Call(v, within.Question{Method: http.MethodPost, Path: "/requests", Query: url.Values{"resource": {in.Resource}}, In: in}, &r); err != nil {
 		return err
 	}
-	http.Redirect(v.w, v.r, "/approvals/"+url.PathEscape(r.ID), http.StatusSeeOther)
+	http.Redirect(v.W, v.R, "/approvals/"+url.PathEscape(r.ID), http.StatusSeeOther)
 	return nil
 }
 
@@ -314,9 +315,9 @@ type shownKey struct {
 	From, To string
 }
 
-func (d *Door) keys(v visit) error {
+func (d *Door) keys(v within.Visit) error {
 	var x api.Approvers
-	if err := d.call(v, question{method: http.MethodGet, path: "/approvers"}, &x); err != nil {
+	if err := d.Call(v, within.Question{Method: http.MethodGet, Path: "/approvers"}, &x); err != nil {
 		return err
 	}
 	data := struct {
@@ -325,12 +326,12 @@ func (d *Door) keys(v visit) error {
 		First bool
 		Offer string // "" where the visitor may not
 	}{Own: x.Own, First: len(x.Keys) == 0}
-	can, err := d.may(v, api.CanAsk{Action: sallyport.SystemConfigure, Resource: "system"}, api.CanAsk{Action: sallyport.ServerRead, Resource: "system"})
+	can, err := d.May(v, api.CanAsk{Action: sallyport.SystemConfigure, Resource: "system"}, api.CanAsk{Action: sallyport.ServerRead, Resource: "system"})
 	if err != nil {
 		return err
 	}
 	if data.First && can[0] || !data.First && can[1] {
-		data.Offer = d.offer(v, "/approvals/keys")
+		data.Offer = d.Offer(v, "/approvals/keys")
 	}
 	for _, k := range x.Keys {
 		data.Keys = append(data.Keys, shownKey{k, when(k.Since), when(k.Until)})
@@ -344,23 +345,23 @@ func (d *Door) keys(v visit) error {
 	return d.write(v, "keys", data, false)
 }
 
-func (d *Door) enrol(v visit) error {
-	f, err := fields(v.r, "passkey", "groups", "first")
+func (d *Door) enrol(v within.Visit) error {
+	f, err := fields(v.R, "passkey", "groups", "first")
 	if err != nil {
 		return err
 	}
 	in := api.Enrol{Passkey: f["passkey"], Groups: strings.FieldsFunc(f["groups"], func(c rune) bool { return c == ' ' || c == ',' })}
 	if f["first"] == "yes" {
-		if err := d.call(v, question{method: http.MethodPost, path: "/approvers/first", in: in}, nil); err != nil {
+		if err := d.Call(v, within.Question{Method: http.MethodPost, Path: "/approvers/first", In: in}, nil); err != nil {
 			return err
 		}
-		http.Redirect(v.w, v.r, "/approvals/keys", http.StatusSeeOther)
+		http.Redirect(v.W, v.R, "/approvals/keys", http.StatusSeeOther)
 		return nil
 	}
 	var r api.Request
-	if err := d.call(v, question{method: http.MethodPost, path: "/approvers/enrol", in: in}, &r); err != nil {
+	if err := d.Call(v, within.Question{Method: http.MethodPost, Path: "/approvers/enrol", In: in}, &r); err != nil {
 		return err
 	}
-	http.Redirect(v.w, v.r, "/approvals/"+url.PathEscape(r.ID), http.StatusSeeOther)
+	http.Redirect(v.W, v.R, "/approvals/"+url.PathEscape(r.ID), http.StatusSeeOther)
 	return nil
 }
