@@ -42,7 +42,7 @@ type Approvers struct {
 	Connectors func(kind grant.TaskKind, name string) bool
 }
 
-// openFor is how long a question about a key waits for its answer.
+// keyOpenFor is how long a question about a key waits for its answer.
 const keyOpenFor = 7 * 24 * time.Hour
 
 func (a *API) approvers(c *Call) (any, error) {
