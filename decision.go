@@ -65,6 +65,7 @@ const (
 	RemedyDevice  RemedyKind = "device"  // come from an enrolled device, or have the device report how it is
 	RemedyPurpose RemedyKind = "purpose" // use a token that was asked for with a purpose
 	RemedyNetwork RemedyKind = "network" // come from another network
+	RemedyTrain   RemedyKind = "train"   // be trained
 	RemedyWait    RemedyKind = "wait"    // ask again at a time
 	RemedyAction  RemedyKind = "action"  // do something else with the same thing, which is permitted
 	RemedyAsk     RemedyKind = "ask"     // nothing automatic helps: whom to ask

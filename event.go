@@ -53,7 +53,8 @@ const (
 	EventFinding        EventType = "finding"  // something unusual, with its evidence in Detail
 	EventReported       EventType = "reported" // a person reported a loss, a theft or phishing
 	EventBreakGlass     EventType = "breakglass"
-	EventLooked         EventType = "looked" // somebody read what the log holds about the person in On
+	EventTrained        EventType = "training.recorded" // the person in On was trained, or no longer counts as trained; Detail says when
+	EventLooked         EventType = "looked"            // somebody read what the log holds about the person in On
 )
 
 // The events of changing rights.
@@ -129,6 +130,7 @@ type Asked struct {
 	Carries  string `json:"ca,omitempty"` // kinds of obligations that the door can carry out, one space between, "none"; only where one was asked for
 	Opinions string `json:"op,omitempty"` // of decision points elsewhere: their names with + or - behind, one space between
 	History  string `json:"h,omitempty"`  // bytes, denials, models and exports in 10 minutes, 24 hours and 30 days: twelve numbers, one space between
+	Trained  int64  `json:"tr,omitempty"` // when the person behind it was last trained, seconds since 1970
 }
 
 // AskedDevice is what was known of the caller's device.

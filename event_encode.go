@@ -67,6 +67,7 @@ func (a *Asked) append(dst []byte) []byte {
 	o.text("ca", a.Carries)
 	o.text("op", a.Opinions)
 	o.text("h", a.History)
+	o.number("tr", a.Trained)
 	return append(o.buf, '}')
 }
 

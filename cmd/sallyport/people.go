@@ -15,7 +15,7 @@ import (
 
 func (a *app) user() *cobra.Command {
 	return noun(&cobra.Command{Use: "user", Short: "People and services: add, list, suspend, enrol"},
-		a.userAdd(), a.userList(), a.userHistory(), a.userEnrol(),
+		a.userAdd(), a.userList(), a.userHistory(), a.userEnrol(), a.userTrained(),
 		a.userState("suspend", "suspended", "Suspend somebody: their sessions, logins and grants end at once"),
 		a.userState("activate", "active", "Let a suspended member act again"),
 		a.userState("remove", "removed", "Remove somebody for good; the name is never given again"))

@@ -95,7 +95,8 @@ type evalRequest struct {
 	Purpose   string           `json:"purpose"`
 	Network   string           `json:"network"`
 	Risk      int              `json:"risk"`
-	To        string           `json:"to"` // of a promotion or deployment; "" = the next environment, or its own
+	Trained   time.Time        `json:"trained"` // when the person was last trained; zero: never
+	To        string           `json:"to"`      // of a promotion or deployment; "" = the next environment, or its own
 	Device    *evalDevice      `json:"device"`
 }
 
@@ -168,7 +169,7 @@ func (q evalRequest) question(now time.Time) (decision.Question, error) {
 		at = now
 	}
 	d := decision.Question{Action: q.Action, At: at.UTC(), Door: q.Door, IP: q.IP, File: q.File, Session: q.Session, Assurance: sallyport.SingleFactor, AuthTime: at.UTC(), Scope: sallyport.Scope{"*"},
-		Bound: q.Bound, Client: q.Client, Purpose: q.Purpose, Network: q.Network, Risk: q.Risk, To: sallyport.Environment(q.To)}
+		Bound: q.Bound, Client: q.Client, Purpose: q.Purpose, Network: q.Network, Risk: q.Risk, Trained: q.Trained.UTC().Truncate(time.Second), To: sallyport.Environment(q.To)}
 	var err error
 	if d.Device, err = q.Device.device(); err != nil {
 		return d, err

@@ -157,6 +157,7 @@ user history ana
 user ls
 user remove ana
 user suspend ana
+user trained ana --at 2026-03-04 --why x
 whoami
 why D-1
 report wasnt-me

@@ -90,6 +90,9 @@ func (r *requester) question() (who sallyport.PrincipalID, on string, granted bo
 		Network: pick(r, "", "office", "staging"), Risk: pick(r, 0, 0, 0, 49, 50, 59, 60, 89, 90, 100), Working: r.IntN(2) == 0, Country: pick(r, "", "DE"),
 		History: policy.History{Day: policy.Window{Bytes: int64(r.IntN(1 << 30)), Denials: int64(r.IntN(40)), Models: int64(r.IntN(9))}},
 	}
+	if q.Risk > 0 {
+		q.Trained = now.Truncate(time.Second).AddDate(0, 0, -4*q.Risk)
+	}
 	if q.Action.Enters() {
 		q.To = pick(r, "", sallyport.Development, sallyport.Staging, sallyport.Production)
 	}

@@ -57,6 +57,7 @@ func (s *Server) sources() facts.Sources {
 		Revoked:    s.rooms.revoked,
 		Devices:    s.rooms.devices.Dump,
 		Risk:       s.rooms.risks,
+		Trained:    s.rooms.training.Store.All,
 		Networks:   s.config.labels,
 		Calendar:   s.config.calendar,
 		Country:    func(a netip.Addr) string { return s.places.Find(a).Country },

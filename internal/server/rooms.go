@@ -17,6 +17,7 @@ import (
 	"sallyport/internal/authz/hold"
 	lowering "sallyport/internal/authz/label"
 	"sallyport/internal/authz/role"
+	"sallyport/internal/govern/training"
 	"sallyport/internal/identity/caller"
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/device"
@@ -78,6 +79,7 @@ type rooms struct {
 	provisioned *provision.Service
 	federation  *federation.Service
 	breakglass  *breakglass.Service
+	training    *training.Service
 }
 
 func (s *Server) openRooms(ctx context.Context) error {
@@ -96,6 +98,7 @@ func (s *Server) openRooms(ctx context.Context) error {
 	r.labels = &lowering.Service{Approvals: r.approvals, Lower: r.catalog.Lower, Need: s.config.Approvals.Need, Clock: s.steady.Now}
 	r.holds = &hold.Service{Store: s.db.Hold(), Clock: s.clock, Rand: rand.Reader, Person: r.held, Probation: s.config.Probation.Lasts}
 	r.leaver = s.newLeaver()
+	r.training = &training.Service{Store: s.db.Training(), Note: s.noteOnly, Clock: s.clock}
 	if err := s.openWorkloads(); err != nil {
 		return err
 	}

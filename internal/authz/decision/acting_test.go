@@ -230,6 +230,9 @@ func TestRecordedQuestion(t *testing.T) {
 		q.Assurance = sallyport.Assurance(rapid.IntRange(0, 4).Draw(t, "assurance"))
 		q.Staleness = time.Duration(rapid.IntRange(0, 9000).Draw(t, "ms")) * time.Millisecond
 		q.Working, q.Country = rapid.Bool().Draw(t, "working"), rapid.SampledFrom([]string{"", "AT", "NZ"}).Draw(t, "country")
+		if rapid.Bool().Draw(t, "trained") {
+			q.Trained = q.At.Add(-time.Duration(rapid.IntRange(-9, 1<<28).Draw(t, "ago")) * time.Second).Truncate(time.Second)
+		}
 		for _, w := range []*policy.Window{&q.History.Short, &q.History.Day, &q.History.Month} {
 			for _, n := range []*int64{&w.Bytes, &w.Denials, &w.Models, &w.Exports} {
 				*n = rapid.OneOf(rapid.Just(int64(0)), rapid.Int64Min(0)).Draw(t, "count")

@@ -337,9 +337,17 @@ func (f *Facts) query(ip netip.Addr) policy.Query {
 			Now: f.At, Assurance: f.Assurance, AuthAge: f.authAge(), IP: ip,
 			Door: f.Door, File: f.File, Granted: f.Basis.granted(&f.Question), Session: f.Session != "",
 			Bound: f.Bound, Client: f.Client, Actor: f.actor(), Purpose: f.Purpose, Network: f.Network, Risk: int64(f.Risk),
-			Device: device, Working: f.Working, Country: f.Country, To: f.target(), Probation: len(f.Basis.probation(&f.Question)) > 0, History: f.History,
+			Device: device, Working: f.Working, Country: f.Country, To: f.target(), Probation: len(f.Basis.probation(&f.Question)) > 0, History: f.History, Training: f.training(),
 		},
 	}
+}
+
+// training is how long ago the person was trained; one that is still to come has not been.
+func (q *Question) training() policy.Training {
+	if q.Trained.IsZero() || q.Trained.After(q.At) {
+		return policy.Training{}
+	}
+	return policy.Training{Held: true, Days: int64(q.At.Sub(q.Trained) / (24 * time.Hour))}
 }
 
 // granted reports whether a grant of the basis covers the question.

@@ -94,6 +94,7 @@ type Question struct {
 	To        sallyport.Environment   // where an action that Enters one brings the resource, "" where nobody said
 	History   policy.History          // of the person behind the principal, before this question
 	Opinions  []Opinion               // of decision points elsewhere, where they were asked
+	Trained   time.Time               // when the person behind the principal was last trained, to the second; zero: never
 	Carries   string                  // kinds of obligations that the door can carry out, see Carries; "" where it was not asked for
 
 	former bool // it was recorded before questions had a target: none is asked for

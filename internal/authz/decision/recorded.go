@@ -47,6 +47,9 @@ func QuestionOf(e sallyport.Event) (Question, error) {
 		q.Device = Device{ID: d.ID, Class: d.Class, Level: d.Level, Posture: time.Duration(d.Posture) * time.Second, OS: d.OS,
 			Encrypted: slices.Contains(good, "encrypted"), Locked: slices.Contains(good, "locked"), Patched: slices.Contains(good, "patched")}
 	}
+	if e.Asked.Trained != 0 {
+		q.Trained = time.Unix(e.Asked.Trained, 0).UTC()
+	}
 	if e.Asked.AuthTime != 0 {
 		q.AuthTime = time.Unix(e.Asked.AuthTime, 0).UTC()
 	}
@@ -122,6 +125,9 @@ func (q *Question) Recorded() *sallyport.Asked {
 		Working: q.Working, Country: q.Country, History: historyText(q.History), Opinions: opinionsText(q.Opinions), Carries: q.Carries}
 	if !q.AuthTime.IsZero() {
 		a.AuthTime = q.AuthTime.Unix()
+	}
+	if !q.Trained.IsZero() {
+		a.Trained = q.Trained.Unix()
 	}
 	if q.Action.Enters() && !q.former {
 		a.To = cmp.Or(string(q.To), unsaid)

@@ -60,7 +60,7 @@ var (
 		`context.now.toTime() >= duration("6h") && context.now.toTime() < duration("20h")`, `context.now.toTime() > duration("21h30m")`,
 		`context.now.offset(duration("2h")).toTime() <= duration("9h")`, `context.now >= datetime("2026-03-06T08:00:00Z")`, `context.now.toDate() == datetime("2026-03-05")`,
 		"context.risk < 60", "context.risk < 60 || context.assurance >= 3 && context.authAge < 300", `resource.class == "public"`, "context.session",
-		"context.working", "context.history.day.bytes < 1000", "9223372036854775807 + (context.authAge + 1) > 0", `!context.granted`, `context.purpose == ""`,
+		"context.working", "context.history.day.bytes < 1000", "context.training <= 365", "9223372036854775807 + (context.authAge + 1) > 0", `!context.granted`, `context.purpose == ""`,
 	}
 	worldActions = []sallyport.Action{sallyport.ModelInfer, sallyport.ModelPull, sallyport.ModelExport, sallyport.ModelDeploy, sallyport.ModelDelete, sallyport.ModelPush, sallyport.ModelRead}
 	worldRoles   = []string{"reader", "model-user", "data-scientist", "data-engineer", "model-developer", "evaluator", "operator", "governance-reviewer", "administrator", "model-server"}
@@ -162,6 +162,9 @@ func (w *world) ask() (*decision.Basis, decision.Question) {
 	q.Scope = pick(w, []sallyport.Scope{{"*"}, {"*"}, {"*"}, {"model.infer@acme/fraud"}})
 	q.Purpose, q.Network = pick(w, []string{"", "", "", "training", "scoring"}), pick(w, []string{"", "", "open-office", "elsewhere"})
 	q.Working, q.Bound, q.Risk = c.IntN(2) == 0, c.IntN(2) == 0, pick(w, []int{0, 0, 59, 60, 100})
+	if age := c.IntN(800); age < 500 {
+		q.Trained = q.At.AddDate(0, 0, -age)
+	}
 	if w.turns = nil; c.IntN(2) == 0 {
 		q.Working, w.turns = office(q.At), officeTurns
 	}
@@ -205,6 +208,8 @@ func (w *world) done(t *testing.T, b *decision.Basis, q decision.Question, list 
 			q.Assurance, q.AuthTime = level, q.At
 		case sallyport.RemedyRequest:
 			c.Grants = append(slices.Clone(c.Grants), decision.Grant{ID: "new", Actions: []sallyport.Action{q.Action}, From: q.At, Until: q.At.Add(time.Hour)})
+		case sallyport.RemedyTrain:
+			q.Trained = q.At
 		case sallyport.RemedyBind:
 			q.Bound = true
 		case sallyport.RemedyDevice:
@@ -293,7 +298,7 @@ func TestEveryRemedyHelpsAndNoneIsSuperfluous(t *testing.T) {
 		return // too few for every kind to be among them
 	}
 	for _, k := range []sallyport.RemedyKind{sallyport.RemedyStepUp, sallyport.RemedyRequest, sallyport.RemedyScope, sallyport.RemedyBind, sallyport.RemedyDevice,
-		sallyport.RemedyPurpose, sallyport.RemedyNetwork, sallyport.RemedyWait, sallyport.RemedyAction} {
+		sallyport.RemedyPurpose, sallyport.RemedyNetwork, sallyport.RemedyWait, sallyport.RemedyAction, sallyport.RemedyTrain} {
 		if kinds[k] == 0 {
 			t.Errorf("no denial had the way out %q", k)
 		}

@@ -47,16 +47,18 @@ type way struct {
 	place   int // 1 + index of a place
 	purpose string
 	network string
+	train   bool
 	wait    int64 // microseconds since 1970
 }
 
-// The parts of a way: more of the first four permits more under policies that are written as
+// The parts of a way: more of the first five permits more under policies that are written as
 // the documentation says. Whether it does is tried, not presumed.
 const (
 	byProof = 1 << iota
 	byGrant
 	byKey
 	byPlace
+	byTraining
 	byPurpose
 	byNetwork
 	byWait
@@ -64,7 +66,7 @@ const (
 
 // parts are the parts that a way has.
 func (w way) parts() (set uint) {
-	for part, has := range map[uint]bool{byProof: w.level > 0, byGrant: w.grant, byKey: w.bind, byPlace: w.place > 0,
+	for part, has := range map[uint]bool{byProof: w.level > 0, byGrant: w.grant, byKey: w.bind, byPlace: w.place > 0, byTraining: w.train,
 		byPurpose: w.purpose != "", byNetwork: w.network != "", byWait: w.wait != 0} {
 		if has {
 			set |= part
@@ -79,7 +81,7 @@ func (w way) only(set uint) way {
 	if set&byProof != 0 {
 		x.level = w.level
 	}
-	x.grant, x.bind = w.grant && set&byGrant != 0, w.bind && set&byKey != 0
+	x.grant, x.bind, x.train = w.grant && set&byGrant != 0, w.bind && set&byKey != 0, w.train && set&byTraining != 0
 	if set&byPlace != 0 {
 		x.place = w.place
 	}
@@ -98,7 +100,7 @@ func (w way) only(set uint) way {
 // cost orders ways: what a person does alone and at once comes first.
 func (s *search) cost(w way) int {
 	n := 0
-	for part, price := range map[uint]int{byProof: 2, byKey: 3, byPurpose: 3, byNetwork: 6, byGrant: 8, byWait: 9} {
+	for part, price := range map[uint]int{byProof: 2, byKey: 3, byPurpose: 3, byNetwork: 6, byTraining: 7, byGrant: 8, byWait: 9} {
 		if w.parts()&part != 0 {
 			n += price
 		}
@@ -125,6 +127,9 @@ func (s *search) query(w way) (policy.Query, *Question) {
 	}
 	if w.place > 0 {
 		f.Device = s.places[w.place-1].device
+	}
+	if w.train {
+		f.Trained = f.At.Truncate(time.Second)
 	}
 	if w.purpose != "" {
 		f.Purpose = w.purpose
@@ -269,7 +274,7 @@ func (s *search) waits() []time.Time {
 	return slices.CompactFunc(list, time.Time.Equal)
 }
 
-// best are the most that can be had of the first four parts, as far as a policy asks about them.
+// best are the most that can be had of the first five parts, as far as a policy asks about them.
 func (s *search) best() way {
 	var w way
 	if s.levers.Reads&policy.LeverProof != 0 && s.facts.provable() {
@@ -280,6 +285,7 @@ func (s *search) best() way {
 		s.places = s.facts.places()
 		w.place = len(s.places)
 	}
+	w.train = s.levers.Reads&policy.LeverTraining != 0 && s.facts.PrincipalID.Kind() == sallyport.User && !s.facts.fresh()
 	w.grant = s.levers.Reads&policy.LeverGrant != 0 && !s.facts.Basis.granted(&s.facts.Question) && s.mayAsk(s.open)
 	return w
 }
@@ -300,6 +306,9 @@ func (s *search) mayAsk(engine policy.Engine) bool {
 // acts for themselves.
 func (f *Facts) provable() bool { return f.PrincipalID.Kind() == sallyport.User && len(f.Actors) == 0 }
 
+// fresh reports whether the person was trained today: doing it again changes nothing.
+func (f *Facts) fresh() bool { return f.training() == policy.Training{Held: true} }
+
 // within finds the least ways that begin with base.
 func (s *search) within(best, base way) {
 	all := best
@@ -309,7 +318,7 @@ func (s *search) within(best, base way) {
 	}
 	can, begun := best.parts(), base.parts()
 	masks := make([]uint, 0, 16)
-	for set := uint(0); set <= byProof|byGrant|byKey|byPlace; set++ {
+	for set := uint(0); set <= byProof|byGrant|byKey|byPlace|byTraining; set++ {
 		if set&^can == 0 {
 			masks = append(masks, set)
 		}

@@ -176,6 +176,8 @@ func (g *gatherer) context(in *policy.Input, path string) {
 		set("calendar", 0, c.Working)
 	case "risk":
 		set("session"+with(q.Session), in.Age, c.Risk)
+	case "training":
+		set("training", in.Age, c.Training.Age())
 	case "history":
 		set("audit trail", in.Age, history(&c.History, field))
 	case "device":

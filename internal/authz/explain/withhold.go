@@ -44,6 +44,7 @@ func Withhold(engine policy.Engine, e sallyport.Event) sallyport.Event {
 		"context.country":   func() { asked.Country = none.Country },
 		"context.to":        func() { asked.To = none.To },
 		"context.history":   func() { asked.History = none.History },
+		"context.training":  func() { asked.Trained = none.Trained },
 	} {
 		if x.Withheld(name) {
 			hide()

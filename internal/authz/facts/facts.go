@@ -44,10 +44,11 @@ const (
 	KindHold      Kind = "hold"
 	KindCatalog   Kind = "catalog"
 	KindDevice    Kind = "device"
+	KindTraining  Kind = "training"
 )
 
 func kinds() []Kind {
-	return []Kind{KindDirectory, KindSession, KindRole, KindGrant, KindHold, KindCatalog, KindDevice}
+	return []Kind{KindDirectory, KindSession, KindRole, KindGrant, KindHold, KindCatalog, KindDevice, KindTraining}
 }
 
 // Sources read the records of the rooms, and the feed that says which changed.
@@ -69,6 +70,8 @@ type Sources struct {
 	// Risk returns the risk of each session that has any, 1 to 100; nil = none has.
 	// It is read again with KindSession.
 	Risk func(context.Context) (map[string]int, error)
+	// Trained returns when each person was last trained; nil = nobody was.
+	Trained func(context.Context) (map[sallyport.PrincipalID]time.Time, error)
 	// Networks are the operator's labels of addresses.
 	Networks Networks
 	// Calendar says when the organisation works.
@@ -242,6 +245,13 @@ func (k *Keeper) loadKind(ctx context.Context, s *Snapshot, kind Kind) error {
 		}
 		all, err := k.sources.Devices(ctx)
 		s.devices = device.NewIndex(all)
+		return err
+	case KindTraining:
+		if k.sources.Trained == nil {
+			return nil
+		}
+		var err error
+		s.trained, err = k.sources.Trained(ctx)
 		return err
 	case KindRole:
 		state, err := k.sources.Roles(ctx)

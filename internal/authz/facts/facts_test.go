@@ -35,6 +35,7 @@ type rooms struct {
 	revoked []string
 	devices []device.Device
 	risks   map[string]int
+	trained map[sallyport.PrincipalID]time.Time
 	feed    []facts.Kind
 	down    map[facts.Kind]error // what cannot be read
 	feedErr error
@@ -81,7 +82,7 @@ func newRooms() *rooms {
 				Posture: device.Posture{At: start, Encrypted: true, Locked: true, Patched: true}},
 			{ID: "DV-removed", Owner: "user:ana", State: device.Removed},
 		},
-		risks: map[string]int{"S-1": 70, "S-odd": 900},
+		risks: map[string]int{"S-1": 70, "S-odd": 900}, trained: map[sallyport.PrincipalID]time.Time{"user:ana": start.Add(-time.Hour)},
 		catalog: catalog.Dump{
 			Orgs: []catalog.Org{{Name: "acme"}}, Projects: []catalog.Project{{Org: "acme", Name: "risk"}, {Org: "acme", Name: "language"}},
 			Models: []catalog.Model{
@@ -123,6 +124,9 @@ func (r *rooms) sources() facts.Sources {
 		},
 		Devices: func(context.Context) ([]device.Device, error) { return read(r, facts.KindDevice, &r.devices) },
 		Risk:    func(context.Context) (map[string]int, error) { return read(r, "risk", &r.risks) },
+		Trained: func(context.Context) (map[sallyport.PrincipalID]time.Time, error) {
+			return read(r, facts.KindTraining, &r.trained)
+		},
 		Networks: facts.Networks{{Prefix: netip.MustParsePrefix("192.0.2.128/25"), Label: "lab"},
 			{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Label: "office"}},
 		Latest: func(context.Context) (int64, error) {

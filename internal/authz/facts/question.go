@@ -25,6 +25,9 @@ func (s *Snapshot) Question(p sallyport.Principal, at time.Time, ip string) deci
 		Network: s.keeper.sources.Networks.Label(ip),
 	}
 	q.Working, q.Country, q.History = s.keeper.sources.Calendar.Working(at), s.country(ip), s.History(p.ID, at)
+	if at, ok := s.trained[s.behind(p.ID)]; ok {
+		q.Trained = at.UTC().Truncate(time.Second)
+	}
 	if p.Session != "" {
 		q.Risk = min(max(s.risks[p.Session], 0), 100)
 	}

@@ -24,6 +24,9 @@ func TestQuestion(t *testing.T) {
 		q.Client != "cli" || !slices.Equal(q.Actors, p.Actors) || !q.Bound || q.Purpose != "training" || q.Network != "lab" || q.Risk != 70 {
 		t.Errorf("%+v", q)
 	}
+	if !q.Trained.Equal(at.Add(-time.Hour).Truncate(time.Second)) || q.Trained.Nanosecond() != 0 {
+		t.Errorf("trained %v", q.Trained)
+	}
 	if d := q.Device; d.ID != "DV-1" || d.Class != "standard" || d.Level != 3 || d.OS != "linux 6.1" || !d.Encrypted || d.Locked || !d.Patched ||
 		d.Posture < 90*time.Second || d.Posture%time.Second != 0 {
 		t.Errorf("device %+v", d)
@@ -72,6 +75,32 @@ func TestFactsOfThoseWhoAct(t *testing.T) {
 	}
 	if f, err := s.Facts(sallyport.Principal{ID: "user:ana"}, x, r.clock.Now(), ""); err != nil || f.Acting != nil {
 		t.Errorf("acting for themselves: %v, %v", f.Acting, err)
+	}
+}
+
+// TestTrainingIsOfThePersonBehind: the programs of somebody are as well trained as they are, and one who never was has no
+// training; what is recorded anew is in the next snapshot.
+func TestTrainingIsOfThePersonBehind(t *testing.T) {
+	r := newRooms()
+	k := open(t, r)
+	at := r.clock.Now()
+	trained := func(id sallyport.PrincipalID) bool {
+		return !k.Snapshot().Question(sallyport.Principal{ID: id}, at, "").Trained.IsZero()
+	}
+	if !trained("user:ana") || trained("user:rob") || trained("user:nobody") {
+		t.Error("not whoever was trained is")
+	}
+	for _, m := range k.Snapshot().Sorted() {
+		if trained(m.ID) != (m.Person == "user:ana") {
+			t.Errorf("%s, behind whom is %s: trained %v", m.ID, m.Person, trained(m.ID))
+		}
+	}
+	r.change(facts.KindTraining, func() { r.trained = map[sallyport.PrincipalID]time.Time{"user:rob": at} })
+	if err := k.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if trained("user:ana") || !trained("user:rob") {
+		t.Error("the change is not in the snapshot")
 	}
 }
 

@@ -35,6 +35,7 @@ type Snapshot struct {
 	risks      map[string]int // by session
 	devices    device.Index
 	graced     map[sallyport.PrincipalID]time.Time // of whom nobody answers for any more: until when they may act
+	trained    map[sallyport.PrincipalID]time.Time // the last time, by person
 	bases      *baseCache
 }
 

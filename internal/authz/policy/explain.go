@@ -61,14 +61,15 @@ type Lever uint16
 
 // The levers.
 const (
-	LeverProof   Lever = 1 << iota // assurance, authAge
-	LeverGrant                     // granted
-	LeverKey                       // bound, and the level of a device that comes with it
-	LeverDevice                    // device
-	LeverPurpose                   // purpose
-	LeverNetwork                   // network
-	LeverTime                      // now
-	LeverHours                     // working
+	LeverProof    Lever = 1 << iota // assurance, authAge
+	LeverGrant                      // granted
+	LeverKey                        // bound, and the level of a device that comes with it
+	LeverDevice                     // device
+	LeverPurpose                    // purpose
+	LeverNetwork                    // network
+	LeverTime                       // now
+	LeverHours                      // working
+	LeverTraining                   // training
 )
 
 // Levers are what the answers to a question can depend on. The lists are sorted, without repetition and short.

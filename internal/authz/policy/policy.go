@@ -92,6 +92,24 @@ type Context struct {
 	To        string              // to: the environment that the action brings the resource into, "" where it brings it into none
 	Probation bool                // probation: a hold that was lifted of late bore on the principal or the resource
 	History   History             // history: of the person behind the principal
+	Training  Training            // training: of the person behind the principal
+}
+
+// A Training is how long ago somebody was last trained to see through fraud. The zero Training is never.
+type Training struct {
+	Held bool
+	Days int64 // whole days ago, where Held
+}
+
+// NoTraining is the age of a training that there is not, in days.
+const NoTraining = 1 << 40
+
+// Age is what policies read: days, NoTraining where there was none.
+func (t Training) Age() int64 {
+	if !t.Held {
+		return NoTraining
+	}
+	return max(t.Days, 0)
 }
 
 // A History is what a policy may ask about what somebody did before.

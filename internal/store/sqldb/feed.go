@@ -24,10 +24,11 @@ const (
 	Policy    Kind = "policy"    // policy sets, and which is active
 	Key       Kind = "key"       // signing and encryption keys
 	Device    Kind = "device"    // enrolled devices and what they reported
+	Training  Kind = "training"  // who was trained when
 )
 
 func kinds() []Kind {
-	return []Kind{Directory, Session, Role, Grant, Hold, Catalog, Policy, Key, Device}
+	return []Kind{Directory, Session, Role, Grant, Hold, Catalog, Policy, Key, Device, Training}
 }
 
 // A Change says that rows of a kind changed, the last time at Seq.

@@ -33,6 +33,7 @@ import (
 	"sallyport/internal/authz/label"
 	"sallyport/internal/authz/role"
 	"sallyport/internal/enforce/guard"
+	"sallyport/internal/govern/training"
 	"sallyport/internal/identity/caller"
 	"sallyport/internal/identity/credential"
 	"sallyport/internal/identity/device"
@@ -77,6 +78,7 @@ type Rooms struct {
 	Programs  Programs
 	Devices   *device.Service
 	Drift     Drift
+	Training  *training.Service
 }
 
 // Log is what the API shows of the trail.
@@ -146,7 +148,7 @@ func Routes() []Route {
 	for _, routes := range [][]Route{
 		meRoutes(), askRoutes(), approverRoutes(), holdRoutes(), unlockRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(),
 		onboardRoutes(), signalRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), dutyRoutes(), labelRoutes(), policyRoutes(), matrixRoutes(),
-		tokenRoutes(), deviceRoutes(), workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes(), driftRoutes(), documentRoutes(),
+		tokenRoutes(), deviceRoutes(), workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes(), driftRoutes(), trainingRoutes(), documentRoutes(),
 	} {
 		all = append(all, routes...)
 	}

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport"
 	"sallyport/internal/authz/decision"
@@ -361,12 +362,20 @@ func call(before, after state) []string {
 		was, now any
 	}{{"door", a.Door, b.Door}, {"file", a.File, b.File}, {"address", a.IP, b.IP}, {"scope", a.Scope.String(), b.Scope.String()}, {"client", a.Client, b.Client},
 		{"purpose", a.Purpose, b.Purpose}, {"network", a.Network, b.Network}, {"risk", a.Risk, b.Risk}, {"country", a.Country, b.Country}, {"target", a.To, b.To},
-		{"working hours", a.Working, b.Working}, {"history", a.History, b.History}, {"acting", fmt.Sprint(a.Actors), fmt.Sprint(b.Actors)}} {
+		{"working hours", a.Working, b.Working}, {"history", a.History, b.History}, {"last training", day(a.Trained), day(b.Trained)}, {"acting", fmt.Sprint(a.Actors), fmt.Sprint(b.Actors)}} {
 		if !reflect.DeepEqual(x.was, x.now) {
 			out = append(out, fmt.Sprintf("%s is %v, was %v", x.name, x.now, x.was))
 		}
 	}
 	return out
+}
+
+// day is when somebody was trained, as it is told.
+func day(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.Format(time.DateOnly)
 }
 
 func clock(before, after state) []string {

@@ -16,6 +16,7 @@ type added struct {
 	to   bool // the context has to
 	// probation says whether the context has it.
 	probation bool
+	training  bool // the context has training
 	attrs     map[types.EntityType]map[types.String]change
 	// placed says whether a dataset may stand in an environment.
 	placed bool
@@ -61,6 +62,7 @@ func (e *Engine) readAdded() {
 			e.added.past = e.added.past || declaresAny(a.AppliesTo.Context, "working", "country", "history")
 			e.added.to = e.added.to || declaresAny(a.AppliesTo.Context, "to")
 			e.added.probation = e.added.probation || declaresAny(a.AppliesTo.Context, "probation")
+			e.added.training = e.added.training || declaresAny(a.AppliesTo.Context, "training")
 		}
 	}
 }

@@ -170,3 +170,40 @@ func TestOnlyWhatJoinedIsLeftOut(t *testing.T) {
 		}
 	}
 }
+
+// TestTrainingJoined: a set that was written before training was known is not told of it, and today's is; who never was
+// trained fails what demands it.
+func TestTrainingJoined(t *testing.T) {
+	line := "  training: Long,"
+	start := strings.Index(cedar.Schema, line)
+	if start < 0 {
+		t.Fatal("the schema has no training")
+	}
+	former := cedar.Schema[:start] + cedar.Schema[start+strings.Index(cedar.Schema[start:], "\n")+1:]
+	const demand = `@id("untrained") @owner("x") @requirement("ID-13") forbid(principal, action, resource) unless { context.training <= 365 };`
+	if _, err := cedar.Compile(policy.Source{Schema: former, Policies: map[string]string{"a.cedar": demand}}); err == nil {
+		t.Error("the former schema knows training")
+	}
+	for _, test := range []struct {
+		schema, text string
+		training     policy.Training
+		want         string
+	}{
+		{former, schemaPolicies, policy.Training{Held: true, Days: 9}, "true [use]"},
+		{former, schemaPolicies, policy.Training{}, "true [use]"},
+		{cedar.Schema, schemaPolicies + demand, policy.Training{Held: true, Days: 365}, "true [use]"},
+		{cedar.Schema, schemaPolicies + demand, policy.Training{Held: true, Days: 366}, "false [untrained]"},
+		{cedar.Schema, schemaPolicies + demand, policy.Training{}, "false [untrained]"},
+	} {
+		e := compileWith(t, test.schema, test.text)
+		loaded, err := e.Load(whole())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := e.Evaluate(policy.Query{Principal: policy.UID{Type: "User", ID: "ana"}, Action: policy.UID{Type: "Action", ID: "model.promote"},
+			Resource: policy.UID{Type: "Version", ID: "acme/fraud@v1"}, Context: policy.Context{Training: test.training}}, loaded)
+		if said := fmt.Sprint(got.Allowed, " ", got.Reasons); said != test.want || len(got.Errors) > 0 {
+			t.Errorf("%+v: %s, errors %q; want %s", test.training, said, got.Errors, test.want)
+		}
+	}
+}

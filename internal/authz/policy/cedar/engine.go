@@ -159,7 +159,7 @@ func uidOf(u policy.UID) types.EntityUID {
 }
 
 // contextNames is how many names a context has at most.
-const contextNames = 20
+const contextNames = 21
 
 // contextOf writes the context under the names of the schema.
 func (e *Engine) contextOf(c *policy.Context) types.Record {
@@ -191,6 +191,9 @@ func (e *Engine) contextOf(c *policy.Context) types.Record {
 	}
 	if e.added.probation {
 		m["probation"] = types.Boolean(c.Probation)
+	}
+	if e.added.training {
+		m["training"] = types.Long(c.Training.Age())
 	}
 	return types.NewRecord(m)
 }

@@ -72,7 +72,7 @@ func Query(who, action, on string) policy.Query {
 func Full() policy.Context {
 	w := policy.Window{Bytes: 2, Denials: 2, Models: 2, Exports: 2}
 	return policy.Context{Now: time.Date(2026, 3, 4, 13, 5, 6, 7_000_000, time.UTC), Assurance: sallyport.Hardware, AuthAge: 2, IP: netip.MustParseAddr("192.0.2.7"),
-		Door: "d", File: "f", Granted: true, Session: true, Bound: true, Client: "c", Actor: "agent:a", Purpose: "p", Network: "n", Risk: 2, Working: true, Country: "DE", To: "production", Probation: true,
+		Door: "d", File: "f", Granted: true, Session: true, Bound: true, Client: "c", Actor: "agent:a", Purpose: "p", Network: "n", Risk: 2, Working: true, Country: "DE", To: "production", Probation: true, Training: policy.Training{Held: true, Days: 2},
 		Device: policy.Device{Class: "admin", Level: 2, Posture: 2, OS: "linux", Encrypted: true, Locked: true, Patched: true}, History: policy.History{Short: w, Day: w, Month: w}}
 }
 

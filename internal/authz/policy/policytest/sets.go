@@ -68,6 +68,7 @@ func members() []rule {
 		add(strings.ToLower(name), "context."+name+" > 1", "input.context."+name+" > 1")
 	}
 	add("posture", "context.device.postureAge < 100 && context.device.postureAge > 1", "input.context.device.postureAge < 100\n\tinput.context.device.postureAge > 1")
+	add("training", "context.training < 100 && context.training > 1", "input.context.training < 100\n\tinput.context.training > 1")
 	for _, name := range []string{"door", "file", "client", "actor", "purpose", "network", "country", "to", "device.class", "device.os"} {
 		add(strings.ToLower(name), "context."+name+` != ""`, "input.context."+class(name)+` != ""`)
 	}

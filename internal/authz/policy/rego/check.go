@@ -102,7 +102,7 @@ func contextShape() map[string]any {
 		"assurance": number, "authAge": number, "ip": text(), "door": text(), "file": text(),
 		"granted": flag, "session": flag, "bound": flag, "client": text(), "actor": text(), "purpose": text(), "network": text(), "risk": number,
 		"device":  object(map[string]any{"class": text(), "level": number, "postureAge": number, "os": text(), "encrypted": flag, "locked": flag, "patched": flag}),
-		"working": flag, "country": text(), "to": text(), "probation": flag, "history": object(map[string]any{"short": window, "day": window, "month": window}),
+		"working": flag, "country": text(), "to": text(), "probation": flag, "training": number, "history": object(map[string]any{"short": window, "day": window, "month": window}),
 	})
 }
 

@@ -77,7 +77,7 @@ func newNames() names {
 	for _, name := range []string{"type", "id", "attrs", "in", "principal", "action", "resource", "context", "entities",
 		"now", "clock", "hour", "minute", "second", "weekday", "assurance", "authAge", "ip", "door", "file", "granted", "session", "bound", "client",
 		"actor", "purpose", "network", "risk", "device", "class", "level", "postureAge", "os", "encrypted", "locked", "patched",
-		"working", "country", "to", "probation", "history", "short", "day", "month", "bytes", "denials", "models", "exports"} {
+		"working", "country", "to", "probation", "training", "history", "short", "day", "month", "bytes", "denials", "models", "exports"} {
 		n[name] = ast.StringTerm(name)
 	}
 	return n
@@ -163,7 +163,7 @@ func (n names) context(c *policy.Context) *ast.Term {
 		n.pair("client", ast.StringTerm(c.Client)), n.pair("actor", ast.StringTerm(c.Actor)), n.pair("purpose", ast.StringTerm(c.Purpose)),
 		n.pair("network", ast.StringTerm(c.Network)), n.pair("risk", number(c.Risk)), n.pair("device", device),
 		n.pair("working", ast.InternedTerm(c.Working)), n.pair("country", ast.StringTerm(c.Country)), n.pair("to", ast.StringTerm(c.To)), n.pair("probation", ast.InternedTerm(c.Probation)),
-		n.pair("history", n.history(&c.History)),
+		n.pair("history", n.history(&c.History)), n.pair("training", number(c.Training.Age())),
 	}
 	if ip := c.IP.Unmap().WithZone(""); ip.IsValid() {
 		list = append(list, n.pair("ip", ast.StringTerm(ip.String())))

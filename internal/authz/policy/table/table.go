@@ -25,6 +25,7 @@
 //	risk NUMBER                 0 to 100
 //	proved DURATION             since the last proof; a minute otherwise
 //	device CLASS LEVEL AGE      "admin" or "standard", 1 to 3, "never" or since its report; "open" behind where its disk is not encrypted
+//	trained DURATION            since the last training; never otherwise
 //	to ENVIRONMENT              where it is promoted to or deployed; the next one, and its own, otherwise
 //	by PRINCIPAL                who acts on behalf of who
 package table
@@ -180,6 +181,10 @@ func apply(given string, b *decision.Basis, q *decision.Question) error {
 		return err
 	case "working":
 		q.Working = true
+	case "trained":
+		age, err := time.ParseDuration(value)
+		q.Trained = q.At.Add(-age)
+		return err
 	case "history":
 		return history(value, &q.History)
 	case "by":

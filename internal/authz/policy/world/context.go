@@ -99,6 +99,8 @@ func field(name string, pool policy.Pool) (dimension, bool) {
 		return moments(pool), true
 	case "ip":
 		return addresses(pool), true
+	case "training":
+		return trainings(pool), true
 	}
 	return dimension{}, false
 }
@@ -155,6 +157,17 @@ func window(name string) func(*policy.Context) *int64 {
 		return nil
 	}
 	return func(c *policy.Context) *int64 { return in(of(c)) }
+}
+
+// trainings are none, and such as lie on all sides of the days compared with.
+func trainings(pool policy.Pool) dimension {
+	d := dimension{read: func(c policy.Context) string { return fmt.Sprint(c.Training.Age()) }}
+	for _, n := range around(pool, 0, policy.NoTraining) {
+		d.values = append(d.values, func(c *policy.Context) {
+			c.Training = policy.Training{Held: n < policy.NoTraining, Days: n % policy.NoTraining}
+		})
+	}
+	return d
 }
 
 // moments are times on all sides of those compared with: instants, and times of a day.

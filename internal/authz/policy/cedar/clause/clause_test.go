@@ -94,6 +94,7 @@ func TestLevers(t *testing.T) {
 		`context.device.encrypted`:                  {Reads: policy.LeverDevice},
 		`context.device == context.device`:          {Reads: policy.LeverDevice | policy.LeverKey},
 		`context.working`:                           {Reads: policy.LeverTime | policy.LeverHours},
+		`context.training <= 365`:                   {Reads: policy.LeverTraining},
 		`context.purpose == "b" || "a" != context.purpose || ["c", "a"].contains(context.purpose)`:                 {Reads: policy.LeverPurpose, Purposes: []string{"a", "b", "c"}},
 		`context.network like "x*" || context.network == "office"`:                                                 {Reads: policy.LeverNetwork, Networks: []string{"office"}},
 		`context.now.toTime() >= duration("6h")`:                                                                   {Reads: policy.LeverTime, Days: []time.Duration{6 * time.Hour}},

@@ -62,6 +62,8 @@ func lever(name string) policy.Lever {
 		return policy.LeverTime
 	case "working":
 		return policy.LeverTime | policy.LeverHours
+	case "training":
+		return policy.LeverTraining
 	}
 	return 0
 }
