@@ -83,7 +83,7 @@ func (s *Service) Propose(ctx context.Context, keeper *facts.Keeper, p Proposal,
 	if err := p.check(); err != nil {
 		return approval.Request{}, err
 	}
-	engine, set, err := s.prepare(p.Source, p.By, p.Why)
+	engine, set, err := s.prepareBy(s.Compiled, p.Source, p.By, p.Why)
 	if err != nil {
 		return approval.Request{}, err
 	}

@@ -3,11 +3,13 @@ package change
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
+	"sallyport"
 	"sallyport/internal/authz/policy"
 )
 
-// maxWarm is how many compiled sets are kept beside the one in force: the newest proposals.
+// maxWarm is how many compiled sets are kept beside the one in force: those that were proposed or looked at last.
 const maxWarm = 2
 
 // engines are sets that were compiled here a moment ago. Putting one in force is then the exchange of a pointer: a large set
@@ -16,6 +18,24 @@ type engines struct {
 	mu     sync.Mutex
 	newest []policy.Engine
 	seen   string // the newest proposal that was looked at
+
+	turns   sync.Mutex
+	waiting atomic.Int32 // for their turn, and whose turn it is
+}
+
+// maxWaiting is how many sets that are not in force wait to be compiled.
+const maxWaiting = 8
+
+// Compiled compiles a set that is only proposed or looked at: one at a time, so that nobody who decides waits for more than one
+// processor, whatever is proposed. Busy where too many wait.
+func (s *Service) Compiled(src policy.Source) (policy.Engine, error) {
+	defer s.warm.waiting.Add(-1)
+	if s.warm.waiting.Add(1) > maxWaiting {
+		return nil, sallyport.E("compile policy", sallyport.Busy, "other sets are being compiled", "try again in a moment")
+	}
+	s.warm.turns.Lock()
+	defer s.warm.turns.Unlock()
+	return s.engine(src)
 }
 
 func (w *engines) get(version string) policy.Engine {

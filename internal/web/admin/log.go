@@ -227,7 +227,7 @@ func (a *API) engineOf(c *Call, version string) (policy.Engine, error) {
 	if !ok {
 		return nil, cmpErr(nil, "the policy set of the decision is not in the log")
 	}
-	return a.Rooms.Policies.Compile(src)
+	return a.Rooms.Policies.Compiled(src)
 }
 
 func cmpErr(err error, otherwise string) error {

@@ -160,7 +160,7 @@ func (a *API) proposalWhole(c *Call, id string, rows bool) (api.Proposal, error)
 	if !rows {
 		return out, nil
 	}
-	engine, err := a.Rooms.Policies.Compile(p.Source)
+	engine, err := a.Rooms.Policies.Compiled(p.Source)
 	if err != nil {
 		return out, err
 	}
