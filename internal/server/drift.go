@@ -170,7 +170,7 @@ func organised(state role.State, people directory.Dump, rules []workload.Rule) (
 		if err != nil {
 			return nil, err
 		}
-		i.Names = drift.NamesOf(a.ID, a.Subject, behind[a.Subject], a.Role, role.Emergency)
+		i.Names = drift.NamesOf(a.ID, a.Subject, behind[a.Subject])
 		all = append(all, i)
 	}
 	for _, r := range rules {

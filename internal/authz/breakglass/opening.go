@@ -82,7 +82,7 @@ func (s *Service) End(ctx context.Context, id string, by sallyport.PrincipalID) 
 	if o.At(s.now()) != Open {
 		return Opening{}, sallyport.E(op, sallyport.Conflict, id+" is not open", "")
 	}
-	if err := s.note(ctx, by, "ended", o.Name, map[string]string{"opening": id}); err != nil {
+	if err := s.note(ctx, by, "ended", o.Name, map[string]string{"opening": id, "assignment": o.Assignment}); err != nil {
 		return Opening{}, err
 	}
 	if strings.HasPrefix(o.Assignment, "A-") {

@@ -72,12 +72,11 @@ func (s *Service) advance(ctx context.Context) error {
 	return nil
 }
 
-// Names by which events speak of more than one item.
+// Names by which events speak of more than one item: of what they take away, and never of what they give.
 const (
 	ofSubject  = "subject:"
 	ofMember   = "member:"
 	ofEnded    = "ended:" // a group, and so who was in it
-	Emergency  = "breakglass"
 	PolicyName = "in force"
 )
 
@@ -93,7 +92,7 @@ func speaks(e *sallyport.Logged) []string {
 	case sallyport.EventJoined:
 		return memberships(who, e.Detail)
 	case sallyport.EventBreakGlass:
-		return []string{Emergency}
+		return emergencies(e)
 	case sallyport.EventPolicy, sallyport.EventPolicyActivated:
 		return []string{string(intent.Policy) + " " + PolicyName}
 	case sallyport.EventChanged, sallyport.EventMoved:
@@ -124,6 +123,17 @@ func speaks(e *sallyport.Logged) []string {
 	return memberships(who, e.Detail)
 }
 
+// emergencies are what opens and ends: asking for an emergency, and looking at it later, changes nothing.
+func emergencies(e *sallyport.Logged) []string {
+	switch e.Detail["what"] {
+	case "opened":
+		return []string{string(intent.Assignment) + " " + intent.AssignmentName(string(e.Who), e.Detail["role"], e.Detail["scope"])}
+	case "ended":
+		return []string{"assignment:" + e.Detail["assignment"]}
+	}
+	return nil
+}
+
 // memberships are those that an event about somebody names.
 func memberships(who string, detail map[string]string) []string {
 	var keys []string
@@ -138,7 +148,11 @@ func memberships(who string, detail map[string]string) []string {
 // says is the value that an event tells of: without it, a row that is written by hand right behind a recorded change would
 // pass for that change.
 func says(e *sallyport.Logged) (value string, told bool) {
-	if e.Type != sallyport.EventChanged && e.Type != sallyport.EventMoved {
+	switch e.Type {
+	case sallyport.EventChanged, sallyport.EventMoved:
+	case sallyport.EventBreakGlass:
+		return "", e.Detail["what"] == "ended"
+	default:
 		return "", false
 	}
 	kind, name, _ := strings.Cut(e.On, ":")
@@ -173,13 +187,10 @@ func (s *Service) told(d intent.Difference) (intent.Item, bool) {
 }
 
 // NamesOf are the other names of an assignment.
-func NamesOf(id, subject, person, role, emergency string) []string {
+func NamesOf(id, subject, person string) []string {
 	names := []string{"assignment:" + id, ofSubject + subject}
 	if person != "" && person != subject {
 		names = append(names, ofSubject+person) // who leaves takes all accounts along
-	}
-	if strings.HasPrefix(role, emergency) {
-		names = append(names, Emergency)
 	}
 	return names
 }
@@ -201,13 +212,21 @@ func own(d intent.Difference, name string) bool {
 	return name == d.Key() || strings.HasPrefix(name, "assignment:")
 }
 
+// explains reports whether a record that is found under a name of what differs may be of this very difference.
+func (r record) explains(d intent.Difference, name string) bool {
+	if own(d, name) {
+		return !r.Told || r.Value == d.Is.Value
+	}
+	return d.Is.Value == ""
+}
+
 // recordOf is the newest record of a difference.
 func (s *Service) recordOf(d intent.Difference) (record, bool) {
 	var newest record
 	found := false
 	for _, name := range named(d) {
 		r, ok := s.records[name]
-		if ok && (!found || r.Seq > newest.Seq) && (!r.Told || !own(d, name) || r.Value == d.Is.Value) {
+		if ok && (!found || r.Seq > newest.Seq) && r.explains(d, name) {
 			newest, found = r, true
 		}
 	}
@@ -219,7 +238,7 @@ func (s *Service) recordOf(d intent.Difference) (record, bool) {
 func (s *Service) spend(explained []intent.Difference) {
 	for _, d := range explained {
 		for _, name := range named(d) {
-			if r := s.records[name]; own(d, name) && (!r.Told || r.Value == d.Is.Value) {
+			if own(d, name) && s.records[name].explains(d, name) {
 				delete(s.records, name)
 			}
 		}

@@ -274,3 +274,54 @@ func TestDriftOfMuchEndsNothing(t *testing.T) {
 		}
 	})
 }
+
+// What takes much away, or is only asked for, explains nothing that somebody writes beside it.
+func TestDriftBesideWhatTakesAway(t *testing.T) {
+	eachDrifting(t, func(t *testing.T, d *drifting) {
+		member := intent.NewMembership("user:eva", "acme/leads")
+		d.org[member.Key()] = member
+		d.look()
+		d.declare()
+		give := map[string]func() string{
+			"role":      func() string { return d.assign("A-1", "user:eva", "administrator", time.Time{}) },
+			"emergency": func() string { return d.assign("A-2", "user:rita", "break-glass-operator", time.Time{}) },
+			"membership": func() string {
+				i := intent.NewMembership("user:eva", "acme/admins")
+				d.org[i.Key()] = i
+				return i.Key()
+			},
+			"ended": func() string {
+				i := intent.NewMembership("user:rita", "acme/ended")
+				d.org[i.Key()] = i
+				return i.Key()
+			},
+		}
+		for _, x := range []struct {
+			event  sallyport.EventType
+			on     string
+			detail map[string]string
+			gives  string
+		}{
+			{sallyport.EventLeft, "user:eva", nil, "role"},
+			{sallyport.EventLeft, "user:eva", nil, "membership"},
+			{sallyport.EventChanged, "user:eva", map[string]string{"what": "state", "to": "active"}, "membership"},
+			{sallyport.EventChanged, "group:acme/ended", map[string]string{"what": "group ended"}, "ended"},
+			{sallyport.EventBreakGlass, "breakglass:night", map[string]string{"what": "asks to open"}, "emergency"},
+			{sallyport.EventBreakGlass, "breakglass:night", map[string]string{"what": "ended", "assignment": "A-2"}, "emergency"},
+			{sallyport.EventBreakGlass, "breakglass:night", map[string]string{"what": "opened", "role": "break-glass-reader", "scope": "system"}, "emergency"},
+		} {
+			d.happened(x.event, "user:rita", x.on, x.detail)
+			key := give[x.gives]()
+			d.later()
+			d.wants(key + ": no record, wider")
+			delete(d.org, key)
+			d.later()
+			d.wants()
+			d.clock.turn(time.Minute)
+		}
+		d.happened(sallyport.EventLeft, "user:adam", "user:eva", nil)
+		delete(d.org, member.Key())
+		d.later()
+		d.wants() // what it takes away is as the log says
+	})
+}

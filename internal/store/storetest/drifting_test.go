@@ -91,7 +91,7 @@ func (d *drifting) assign(id, subject, role string, until time.Time) string {
 	d.t.Helper()
 	i, err := intent.NewAssignment(subject, role, "system", until)
 	must(d.t, err)
-	i.Names = drift.NamesOf(id, subject, subject, role, "break-glass")
+	i.Names = drift.NamesOf(id, subject, subject)
 	d.org[i.Key()] = i
 	return i.Key()
 }
@@ -239,11 +239,14 @@ func TestDriftRecordsAndChangesMeet(t *testing.T) {
 		d.later()
 		d.wants()
 		emergency := d.assign("A-4", "user:rita", "break-glass-operator", d.clock.Now().Add(time.Hour))
-		d.happened(sallyport.EventBreakGlass, "user:rita", "breakglass:night", nil)
+		d.happened(sallyport.EventBreakGlass, "user:rita", "breakglass:night", map[string]string{"what": "opened", "role": "break-glass-operator", "scope": "system"})
 		d.later()
 		d.wants()
 		d.clock.turn(time.Minute)
-		delete(d.org, emergency)
+		d.happened(sallyport.EventBreakGlass, "user:rita", "breakglass:night", map[string]string{"what": "ended", "assignment": "A-4"})
+		delete(d.org, emergency) // before its time
+		d.later()
+		d.wants()
 		d.assign("A-5", "user:rita", "break-glass-operator", time.Time{}) // no end, and no record
 		d.later()
 		d.wants("assignment user:rita break-glass-operator system: no record, wider")
