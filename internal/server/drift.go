@@ -49,10 +49,11 @@ func (s *Server) openDrift(ctx context.Context) error {
 	if err != nil || kept.Number > 0 {
 		return err
 	}
-	if err := d.Look(ctx); err != nil && sallyport.KindOf(err) != sallyport.Conflict { // of which the service has alarmed
-		return err
+	err = d.Look(ctx)
+	if seen, serr := d.Seen(); sallyport.KindOf(err) == sallyport.Conflict && serr == nil && seen > 0 {
+		return nil // it is gone, and the service has alarmed
 	}
-	return nil
+	return err
 }
 
 // adminDrift is what the management API shows and does of all this.

@@ -360,4 +360,30 @@ func TestGV6NothingHidesDrift(t *testing.T) {
 	if d, err := adam.Drift(t.Context()); err != nil || d.Problem != "" {
 		t.Errorf("it is over: %+v, %v", d, err)
 	}
+	// Who approves sees what cannot be seen.
+	r.sql("INSERT INTO role_assignment VALUES ('A-0000000000', 'user:eva' || char(8203), 'administrator', 'system', 'user:adam', 1, 0)")
+	item := r.drifts("assignment user:eva\u200b administrator system").Item
+	x, err := adam.FixDrift(t.Context(), api.DriftFix{Way: "restore", Items: []string{item}, Why: "it was looked at"})
+	if err != nil || !strings.Contains(x.Request.Subject, "user:eva\ufffd ") {
+		t.Fatalf("%+v, %v", x, err)
+	}
+	if review, err := r.As("rita").who.client.Review(t.Context(), x.Request.ID); err != nil || !strings.Contains(review.Changes[0], "user:eva\ufffd ") {
+		t.Errorf("the screen says %q, %v", review.Changes, err)
+	}
+	// At the very first start what is there becomes what is meant: where it cannot be compared there is none.
+	if err := r.server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.sql("DELETE FROM drift_intention")
+	if err := os.Remove(filepath.Join(r.config.Data, "secrets", "drift-number.sealed")); err != nil {
+		t.Fatal(err)
+	}
+	r.sql("INSERT INTO role (name, inherits, description, privileged) VALUES ('zz' || char(27), '', '', 1)")
+	if err := r.start(t.Context(), trail.Files{}); err == nil || !strings.Contains(err.Error(), "zz") {
+		t.Errorf("it starts: %v", err)
+	}
+	r.sql("DELETE FROM role WHERE name LIKE 'zz%'")
+	if err := r.start(t.Context(), trail.Files{}); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -94,15 +94,15 @@ func (c Change) Subject() string {
 	for _, d := range c.Items {
 		keys = append(keys, fmt.Sprintf("%s (%s)", d.Key(), d.Direction()))
 	}
-	text := printed(verb + strings.Join(keys, ", "))
+	text := Printed(verb + strings.Join(keys, ", "))
 	if len(text) > 300 {
-		text = fmt.Sprintf("%s%d items, the first %s", verb, len(keys), shortKey(printed(keys[0])))
+		text = fmt.Sprintf("%s%d items, the first %s", verb, len(keys), shortKey(Printed(keys[0])))
 	}
 	return text
 }
 
-// printed marks what cannot be printed, which no request takes: a name in the store may be anybody's.
-func printed(s string) string {
+// Printed marks what cannot be printed, which no request takes: a name in the store may be anybody's.
+func Printed(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return unicode.ReplacementChar

@@ -122,8 +122,9 @@ func (a *API) declareDrift(c *Call) (any, error) {
 	if err := c.decode(&in); err != nil {
 		return nil, err
 	}
-	if len(in.Source) != len("sha256:")+64 || !strings.HasPrefix(in.Source, "sha256:") {
-		return nil, sallyport.E("declare", sallyport.Invalid, "the source is no hash of a file", "write sha256: and 64 hex digits")
+	digest, ok := strings.CutPrefix(in.Source, "sha256:")
+	if _, err := sallyport.ParseDigest("declare", digest); !ok || err != nil {
+		return nil, sallyport.E("declare", sallyport.Invalid, "the source is no hash of a file", "write sha256: and 64 lower-case hexadecimal digits")
 	}
 	items, err := declared(in)
 	if err != nil {
@@ -269,7 +270,7 @@ func (a *API) reviewDrift(c *Call, r approval.Request, out *api.Review) error {
 		if change.Act == drift.Restore {
 			from, to = to, from // what is becomes what is meant
 		}
-		out.Changes = append(out.Changes, fmt.Sprintf("%s: %s → %s (it is %s than what is meant)", d.Key(), orNothing(from), orNothing(to), d.Direction()))
+		out.Changes = append(out.Changes, fmt.Sprintf("%s: %s → %s (it is %s than what is meant)", drift.Printed(d.Key()), orNothing(from), orNothing(to), d.Direction()))
 	}
 	out.Changes = append(out.Changes, "because: "+change.Why)
 	return nil
@@ -283,5 +284,5 @@ func orNothing(s string) string {
 	if len(s) > most {
 		s = fmt.Sprintf("%s… (%d bytes in all)", strings.ToValidUTF8(s[:most], ""), len(s))
 	}
-	return sallyport.Flat(s)
+	return drift.Printed(s)
 }
