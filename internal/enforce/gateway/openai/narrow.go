@@ -56,14 +56,14 @@ func (b *request) narrowTokens(route string, most int64) error {
 		if err != nil {
 			return err
 		}
-		if given && n <= each {
-			said = true
+		if !given {
 			continue
 		}
-		if given {
-			b.set(name, each)
-			said = true
+		if n == 0 {
+			return invalid("the field "+quote(name)+" is 0, which some model servers take for any number", "ask for at least 1")
 		}
+		b.set(name, min(n, each)) // as we read it, whatever form it had
+		said = true
 	}
 	if !said {
 		b.set(names[0], each)

@@ -24,6 +24,10 @@ permit (principal == User::"ana", action == Action::"model.infer", resource);`)
 		{`,"max_tokens":7`, `,"max_tokens":7}`},
 		{`,"max_tokens":null`, `,"max_tokens":100}`},
 		{`,"max_tokens":1e9`, `,"max_tokens":100}`},
+		{`,"max_tokens":1e1`, `,"max_tokens":10}`}, {`,"max_tokens":7.0`, `,"max_tokens":7}`}, {`,"max_tokens":6.99999999999999999999`, `,"max_tokens":7}`},
+		{`,"max_tokens":0`, ""}, {`,"max_tokens":-0`, ""}, {`,"max_tokens":1e-400`, ""}, {`,"max_completion_tokens":0`, ""}, {`,"max_tokens":9,"max_completion_tokens":0`, ""},
+		{`,"max_tokens":1e400`, ""}, {`,"max_tokens":9007199254740993`, `,"max_tokens":100}`}, {`,"max_tokens":9223372036854775808`, ""}, {`,"max_tokens":[7]`, ""}, {`,"max_tokens":true`, ""},
+		{`,"max_tokens":7,"max_tokens":500`, ""}, {`,"max_tokens":7,"max_\u0074okens":500`, ""}, {`,"Max_Tokens":500`, ""}, {`,"max_new_tokens":500`, ""}, {`,"max_output_tokens":500`, ""},
 		{`,"max_tokens":7,"max_completion_tokens":500`, `,"max_tokens":7,"max_completion_tokens":100}`},
 		{`,"n":3`, `,"n":3,"max_tokens":33}`},
 		{`,"n":101`, ""}, {`,"n":1.5`, ""}, {`,"max_tokens":"7"`, ""}, {`,"max_tokens":-1`, ""},
@@ -103,6 +107,8 @@ permit (principal == User::"ana", action == Action::"model.infer", resource);`)
 		"responses, kept to":      {"/v1/responses", responses, many(delta, 8), 8, false},
 		"responses, goes on":      {"/v1/responses", responses, many(delta, 1000), 30, true},
 		"whole, kept to":          {"/v1/chat/completions", `{"model":"acme/open","messages":[]}`, []string{`{"choices":[{"x":1}],"usage":{"completion_tokens":8}}`}, 1, false},
+		"whole, says nothing":     {"/v1/chat/completions", `{"model":"acme/open","messages":[]}`, []string{`{"choices":[{"x":1}]}`}, 1, false}, // which is left to whoever runs it
+		"whole, less than none":   {"/v1/chat/completions", `{"model":"acme/open","messages":[]}`, []string{`{"choices":[{"x":1}],"usage":{"completion_tokens":-9}}`}, 1, false},
 		"whole, more than it may": {"/v1/chat/completions", `{"model":"acme/open","messages":[]}`, []string{`{"choices":[{"x":1}],"usage":{"completion_tokens":9}}`}, 0, true},
 	} {
 		s.upstream.script(func(w http.ResponseWriter, r *http.Request) {
