@@ -26,13 +26,12 @@ With --paths the chains are held to a file of declared ones: exit code 2 where o
   sallyport paths --to model.export@acme/fraud@v1 --live --paths examples/acme/paths.txt
   sallyport paths --to policy.activate@system --policies examples/acme/policies`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if to == "" {
+			switch files := b.organisation != "" || len(b.with) > 0; {
+			case to == "":
 				return usage(cmd, "say --to ACTION@RESOURCE")
-			}
-			if live && (b.dir != "" || b.organisation != "" || len(b.with) > 0) {
+			case live && (b.dir != "" || files):
 				return usage(cmd, "--live asks the server, and takes no files but --paths")
-			}
-			if b.dir == "" && (b.organisation != "" || len(b.with) > 0) {
+			case b.dir == "" && files:
 				return usage(cmd, "say --policies DIR beside --organisation and --with")
 			}
 			t, err := paths.ParseTarget(to)
@@ -57,11 +56,7 @@ With --paths the chains are held to a file of declared ones: exit code 2 where o
 			if err != nil {
 				return err
 			}
-			if err := a.answer(all, func() {
-				for _, s := range all {
-					a.line("%s", s)
-				}
-			}); err != nil {
+			if err := a.answer(all, func() { a.chainsText(all) }); err != nil {
 				return err
 			}
 			return ended(b.undeclared(a, t, all, declared))
@@ -111,6 +106,12 @@ func (b *workshop) undeclared(a *app, t paths.Target, chains []string, declared 
 		}
 	}
 	return code
+}
+
+func (a *app) chainsText(chains []string) {
+	for _, c := range chains {
+		a.line("%s", c)
+	}
 }
 
 func (a *app) pathsText(x api.Paths) {
