@@ -90,8 +90,9 @@ type Filter struct {
 // two updates of one request the second sees what the first wrote. All methods
 // may be called concurrently, from several nodes on one store.
 type Store interface {
-	// Insert keeps a new request; Conflict when its id is taken.
-	Insert(ctx context.Context, r Request) error
+	// Insert keeps a new request where accept, told how many of the same person are open when it is created, takes it, in one
+	// transaction. An error of accept is returned, and nothing is written. Conflict when its id is taken.
+	Insert(ctx context.Context, r Request, accept func(open int) error) error
 	// Get returns a request as it was written; NotFound.
 	Get(ctx context.Context, id string) (Request, error)
 	// List returns what f selects, newest first.
@@ -133,14 +134,7 @@ func (s *Service) Ask(ctx context.Context, r Request, note Note) (Request, error
 	if err := r.check(); err != nil {
 		return Request{}, err
 	}
-	open, err := s.Store.List(ctx, Filter{Person: r.AskerPerson, State: Pending, At: now, Newest: MaxPending})
-	if err != nil {
-		return Request{}, err
-	}
-	if len(open) >= MaxPending {
-		return Request{}, sallyport.E("ask for approval", sallyport.Busy, fmt.Sprintf("%d requests of yours are open", len(open)),
-			"withdraw one, or wait for the answers")
-	}
+	var err error
 	if r.ID, err = newID(s.Rand); err != nil {
 		return Request{}, err
 	}
@@ -148,10 +142,17 @@ func (s *Service) Ask(ctx context.Context, r Request, note Note) (Request, error
 		return Request{}, err
 	}
 	r.Hash = r.Question().Hash()
-	if err := note.write(ctx, r); err != nil {
+	err = s.Store.Insert(ctx, r, func(open int) error {
+		if open >= MaxPending {
+			return sallyport.E("ask for approval", sallyport.Busy, fmt.Sprintf("%d requests of yours are open", open),
+				"withdraw one, or wait for the answers")
+		}
+		return note.write(ctx, r)
+	})
+	if err != nil {
 		return Request{}, err
 	}
-	return r, s.Store.Insert(ctx, r)
+	return r, nil
 }
 
 // A Ballot is a vote to be cast.

@@ -16,7 +16,7 @@ type approvalStore struct{ db *DB }
 const approvalColumns = "id, topic, asker, asker_person, subject, canonical, hash, need, approvers, created, expires, state, decided, votes, quorums, policy, nonce"
 
 // Insert implements approval.Store.
-func (s approvalStore) Insert(ctx context.Context, r approval.Request) error {
+func (s approvalStore) Insert(ctx context.Context, r approval.Request, accept func(open int) error) error {
 	votes, err := json.Marshal(r.Votes)
 	if err != nil {
 		return err
@@ -26,7 +26,15 @@ func (s approvalStore) Insert(ctx context.Context, r approval.Request) error {
 		return err
 	}
 	return s.db.write(ctx, nil, func(tx *sql.Tx) error {
-		_, err := exec(ctx, tx, "INSERT INTO approval ("+approvalColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+		open, err := queryOne(ctx, tx, scanInt, "SELECT count(*) FROM approval WHERE asker_person = $1 AND state = 'pending' AND expires > $2",
+			string(r.AskerPerson), toMicros(r.Created))
+		if err != nil {
+			return err
+		}
+		if err := accept(int(open)); err != nil {
+			return err
+		}
+		_, err = exec(ctx, tx, "INSERT INTO approval ("+approvalColumns+") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
 			r.ID, r.Topic, string(r.Asker), string(r.AskerPerson), r.Subject, r.Canonical, r.Hash, r.Need, r.Approvers,
 			toMicros(r.Created), toMicros(r.Expires), string(r.State), toMicros(r.Decided), string(votes), string(quorums), r.Policy, r.Nonce)
 		return err

@@ -72,6 +72,9 @@ func ballot(r approval.Request, person string, yes bool) approval.Ballot {
 // noted is for votes whose record is not looked at.
 func noted(context.Context, approval.Request) error { return nil }
 
+// taken takes a request however many are open.
+func taken(int) error { return nil }
+
 func TestApproval(t *testing.T) {
 	Run(t, func(t *testing.T, open func() *sqldb.DB) {
 		db, clock := open(), newTurnedClock()
@@ -100,7 +103,7 @@ func TestApproval(t *testing.T) {
 		wantKind(t, "a vote after the end", err, sallyport.Conflict)
 		_, err = s.Get(t.Context(), "R-NOTHING")
 		wantKind(t, "Get of nothing", err, sallyport.NotFound)
-		wantKind(t, "the same id twice", db.Approval().Insert(t.Context(), r), sallyport.Conflict)
+		wantKind(t, "the same id twice", db.Approval().Insert(t.Context(), r, taken), sallyport.Conflict)
 	})
 }
 
@@ -162,7 +165,7 @@ func TestApprovalIsForOneText(t *testing.T) {
 
 		edited := r
 		edited.ID, edited.Canonical = "R-EDITED", []byte("something worse")
-		if err := db.Approval().Insert(t.Context(), edited); err != nil {
+		if err := db.Approval().Insert(t.Context(), edited, taken); err != nil {
 			t.Fatal(err)
 		}
 		_, err = s.Vote(t.Context(), ballot(edited, "bob", true))
@@ -223,6 +226,30 @@ func TestWithdrawAndLimits(t *testing.T) {
 		}
 		if all, _ := s.List(t.Context(), approval.Filter{Topic: "other"}); len(all) != 0 {
 			t.Errorf("List of another topic = %d requests", len(all))
+		}
+	})
+}
+
+// TestParallelAsks: of many questions that one person asks at once on two nodes, as many are kept as may be open, and what is
+// refused is not written down.
+func TestParallelAsks(t *testing.T) {
+	Run(t, func(t *testing.T, open func() *sqldb.DB) {
+		clock := newTurnedClock()
+		nodes := []*approval.Service{newApprovals(open(), clock), newApprovals(open(), clock)}
+		one := ask(t, nodes[0], 1)
+		one.Expires = clock.Now().Add(time.Hour)
+		var kept, written atomic.Int32
+		together(2*approval.MaxPending, func(i int) {
+			_, err := nodes[i%2].Ask(t.Context(), one, func(context.Context, approval.Request) error { written.Add(1); return nil })
+			if err == nil {
+				kept.Add(1)
+			} else if sallyport.KindOf(err) != sallyport.Busy {
+				t.Error(err)
+			}
+		})
+		all, err := nodes[0].List(t.Context(), approval.Filter{State: approval.Pending})
+		if err != nil || len(all) != approval.MaxPending || kept.Load() != approval.MaxPending-1 || written.Load() != kept.Load() {
+			t.Errorf("%d are open, %d were asked at once, %d written down, %v", len(all), kept.Load(), written.Load(), err)
 		}
 	})
 }
