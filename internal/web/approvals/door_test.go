@@ -166,6 +166,7 @@ func TestWhatVotersWroteIsText(t *testing.T) {
 func TestVotes(t *testing.T) {
 	d := newDesk(t, map[string]any{"GET /api/v1/requests/R-1": request(), "POST /api/v1/requests/R-1/vote": request(), "POST /api/v1/requests/R-1/statement": api.Statement{Text: "x"},
 		"GET /api/v1/requests/R-3":           request(),
+		"POST /api/v1/requests/R-3/withdraw": api.Error{Status: 503, Message: "the facts cannot be read"},
 		"POST /api/v1/requests/R-1/withdraw": api.Error{Status: 401, Message: "prove it", Needs: "aal2"}})
 	if w := d.send("POST", "/approvals/R-1/vote", form, "yes=no&reason=later&hash=abc"); w.Code != 303 || w.Header().Get("Location") != "/approvals/R-1" {
 		t.Errorf("a vote: %d %s", w.Code, w.Body)
@@ -175,6 +176,10 @@ func TestVotes(t *testing.T) {
 	}
 	if w := d.send("POST", "/approvals/R-1/withdraw", form, ""); w.Code != 303 || w.Header().Get("Location") != "/stepup?needs=aal2&return=%2Fapprovals%2FR-1" {
 		t.Errorf("a step-up: %d %s", w.Code, w.Header().Get("Location"))
+	}
+	// It is kept, and something behind it failed: the page promises nothing, and leads to where it can be seen.
+	if w := d.send("POST", "/approvals/R-3/withdraw", form, ""); w.Code != 503 || strings.Contains(w.Body.String(), "nothing was changed") || !strings.Contains(w.Body.String(), `href="/approvals/R-3"`) {
+		t.Errorf("what may have been done: %d %s", w.Code, w.Body)
 	}
 	sign := `{"yes":true,"reason":"","hash":"abc","groups":[],"at":"2026-01-01T00:00:00Z","response":{"id":"a","rawId":"a","type":"public-key","response":{"authenticatorData":"b","clientDataJSON":"c","signature":"d"}}}`
 	if w := d.send("POST", "/approvals/R-1/sign", "application/json", sign); w.Code != 200 || !strings.Contains(d.asked[len(d.asked)-1], `"signature":{"credential":"a","authenticatorData":"b","clientDataJSON":"c","signature":"d"}`) {

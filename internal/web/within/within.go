@@ -225,9 +225,14 @@ func (d *Desk) fail(v Visit, err error) {
 	switch {
 	case e.Status >= http.StatusInternalServerError:
 		m.Title = "Sallyport cannot answer now"
-		m.Text += " Nothing was decided, and nothing was changed. Try again in a minute."
 		v.W.Header().Set("Retry-After", "5")
-		m.Link, m.LinkText = Here(v.R), "Try again"
+		if v.R.Method == http.MethodGet {
+			m.Text += " Nothing was decided, and nothing was changed. Try again in a minute."
+			m.Link, m.LinkText = Here(v.R), "Try again"
+		} else { // what fails behind the change leaves it kept
+			m.Text += " What you sent may have been done all the same: look before you send it again."
+			m.Link, m.LinkText = Here(v.R), "Look"
+		}
 	case strings.HasPrefix(v.R.URL.Path, "/approvals"):
 		m.Link, m.LinkText = "/approvals", "Requests"
 	case v.R.URL.Path == "/home":
