@@ -71,15 +71,6 @@ type Item struct {
 // Key names the item among all: its kind, a space and its name.
 func (i Item) Key() string { return string(i.Kind) + " " + i.Name }
 
-// ParseKey reads what Key writes.
-func ParseKey(s string) (Kind, string, error) {
-	kind, name, ok := strings.Cut(s, " ")
-	if !ok || !slices.Contains(Kinds(), Kind(kind)) || checkName(name) != nil {
-		return "", "", sallyport.E("read item", sallyport.Invalid, fmt.Sprintf("%.80q is no item", s), "write it as 'sallyport drift' shows it: \"role developer\"")
-	}
-	return Kind(kind), name, nil
-}
-
 // A Set is items, sorted by key, each key once. The zero Set is empty.
 type Set struct{ items []Item }
 

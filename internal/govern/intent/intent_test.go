@@ -251,18 +251,6 @@ func TestEveryKeyOfAConfigurationIsCompared(t *testing.T) {
 	})
 }
 
-func TestParseKey(t *testing.T) {
-	kind, name, err := intent.ParseKey("assignment user:ana r project:acme/x")
-	if err != nil || kind != intent.Assignment || name != "user:ana r project:acme/x" {
-		t.Errorf("%s, %s, %v", kind, name, err)
-	}
-	for _, bad := range []string{"", "role", "role ", "rule x", "role a\nb", " x"} {
-		if _, _, err := intent.ParseKey(bad); err == nil {
-			t.Errorf("%q is an item", bad)
-		}
-	}
-}
-
 // What is read is written again to the byte, and nothing that is no set is read.
 func FuzzSet(f *testing.F) {
 	f.Add([]byte(`[]`))
@@ -283,8 +271,8 @@ func FuzzSet(f *testing.F) {
 			t.Fatalf("%s\n%s\n%v", raw, out, err)
 		}
 		for _, i := range s.Items() {
-			if kind, name, err := intent.ParseKey(i.Key()); err != nil || kind != i.Kind || name != i.Name {
-				t.Fatalf("%q: %v", i.Key(), err)
+			if found := s.Find(i.Key()); found.Kind != i.Kind || found.Name != i.Name || found.Value != i.Value {
+				t.Fatalf("%q finds %+v", i.Key(), found)
 			}
 		}
 	})
