@@ -138,6 +138,49 @@ func TestDriftFixIsWrittenDownFirst(t *testing.T) {
 	})
 }
 
+// Where the store fails in the middle of a fix, what was not done differs still, and is fixed when it is asked again.
+func TestDriftFixHalfDone(t *testing.T) {
+	eachDrifting(t, func(t *testing.T, d *drifting) {
+		d.look()
+		store := &downStore{Store: d.Store}
+		d.Store = store
+		d.role("one", "administrator")
+		d.later()
+		c, err := d.Plan(t.Context(), drift.Accept, []string{"role one"}, "user:adam", "why")
+		must(t, err)
+		store.down = true
+		if err := d.Carry(t.Context(), c, drift.By{Who: "user:rita"}); sallyport.KindOf(err) != sallyport.Unavailable {
+			t.Errorf("Carry = %v", err)
+		}
+		store.down = false
+		d.later()
+		d.wants("role one: no record, wider")
+		d.role("other", "administrator")
+		d.later()
+		if c, err = d.Plan(t.Context(), drift.Restore, []string{"role one", "role other"}, "user:adam", "why"); err != nil {
+			t.Fatal(err)
+		}
+		restore := d.Restore
+		d.Restore = func(ctx context.Context, x intent.Difference, by drift.By) error {
+			if x.Key() == "role other" {
+				return sallyport.E("store", sallyport.Unavailable, "", "")
+			}
+			return restore(ctx, x, by)
+		}
+		if err := d.Carry(t.Context(), c, drift.By{Who: "user:rita"}); sallyport.KindOf(err) != sallyport.Unavailable {
+			t.Errorf("Carry = %v", err)
+		}
+		d.Restore = restore
+		d.later()
+		d.wants("role other: no record, wider")
+		if err := d.Carry(t.Context(), c, drift.By{Who: "user:rita"}); sallyport.KindOf(err) != sallyport.Conflict { // half of it is done
+			t.Errorf("Carry = %v", err)
+		}
+		d.fix(drift.Restore, "role other")
+		d.wants()
+	})
+}
+
 // Of several who declare at the same time one is the first; the others need approvals.
 func TestDriftOneDeclarationIsTheFirst(t *testing.T) {
 	eachDrifting(t, func(t *testing.T, d *drifting) {
