@@ -2,6 +2,7 @@ package sallyport
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -73,12 +74,14 @@ const (
 	EventPolicyVoted    EventType = "policy.voted"
 	// EventPolicyActivated is an epoch: the set in On is in force from here on, for the reason and by the request in Detail.
 	EventPolicyActivated EventType = "policy.activated"
-	EventChanged         EventType = "changed"            // directory, role, catalog or label, named in Detail
-	EventDriftDeclared   EventType = "drift.declared"     // what is meant to be has changed; On is its hash
-	EventDriftFound      EventType = "drift.found"        // the item in On is not what it is meant to be; Who and Decision are of whoever changed it, where a record says so
-	EventDriftEnded      EventType = "drift.ended"        // it is again
-	EventDriftFixed      EventType = "drift.fixed"        // an approved request put the item in On right, one way or the other
-	EventAdmission       EventType = "admission.reviewed" // a cluster was told whether an object may be let in, named in Detail
+	EventChanged         EventType = "changed"        // directory, role, catalog or label, named in Detail
+	EventDriftDeclared   EventType = "drift.declared" // what is meant to be has changed; On is its hash
+	EventDriftFound      EventType = "drift.found"    // the item in On is not what it is meant to be; Who and Decision are of whoever changed it, where a record says so
+	EventDriftEnded      EventType = "drift.ended"    // it is again
+	EventDriftFixed      EventType = "drift.fixed"    // an approved request put the item in On right, one way or the other
+	// EventInForce says that this node acts by the order of an earlier event; Detail has its kind, its number and how long that took.
+	EventInForce   EventType = "order.inforce"
+	EventAdmission EventType = "admission.reviewed" // a cluster was told whether an object may be let in, named in Detail
 )
 
 // An Event is one entry of the trail. It is written as a JSON object with short
@@ -157,6 +160,18 @@ type Delivered struct {
 
 // Time returns when the event happened.
 func (e Event) Time() time.Time { return time.UnixMicro(e.At).UTC() }
+
+// Ordered is the name in Detail of when an order was given, in microseconds since 1970, where its event is written after what it
+// orders was done.
+const Ordered = "ordered"
+
+// OrderedAt returns when the order that the event tells of was given.
+func (e Event) OrderedAt() time.Time {
+	if micros, err := strconv.ParseInt(e.Detail[Ordered], 10, 64); err == nil {
+		return time.UnixMicro(micros).UTC()
+	}
+	return e.Time()
+}
 
 // Encode returns the event as a JSON object.
 func (e Event) Encode() ([]byte, error) {

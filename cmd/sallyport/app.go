@@ -95,7 +95,7 @@ Every command takes --json. Environment: SALLYPORT_SERVER, SALLYPORT_CA, XDG_CON
 		{"me", []*cobra.Command{a.login(), a.logout(), a.whoami(), a.sessions(), a.notices(), a.reportCommand(), a.token(), a.delegate(), a.envCommand(), a.device(), a.runCommand(), a.agent(), a.dockerCredential()}},
 		{"ask", []*cobra.Command{a.can(), a.why(), a.request(), a.retry(), a.inbox(), a.review(), a.approve(), a.deny(), a.grants(), a.approvers()}},
 		{"models", []*cobra.Command{a.ls(), a.show(), a.push(), a.pull()}},
-		{"guard", []*cobra.Command{a.lock(), a.unlock(), a.holds(), a.findings(), a.risk(), a.breakglass(), a.logCommand(), a.replay(), a.verify()}},
+		{"guard", []*cobra.Command{a.lock(), a.unlock(), a.holds(), a.findings(), a.risk(), a.breakglass(), a.metrics(), a.logCommand(), a.replay(), a.verify()}},
 		{"govern", []*cobra.Command{a.policy(), a.paths(), a.matrix(), a.user(), a.onboard(), a.recovery(), a.group(), a.role(), a.service(), a.agentIdentity(), a.guest(), a.trust(), a.leave(), a.successor(),
 			a.idp(), a.scim(), a.signals(), a.catalog(), a.usage(), a.apply(), a.drift(), a.clients(), a.tokens(), a.keys(), a.routes()}},
 		{"run", []*cobra.Command{a.serve(), a.doctor(), a.blocklist(), a.demo(), a.bench()}},

@@ -95,6 +95,7 @@ log tail
 log verify
 ls
 matrix
+metrics revoke
 notices
 onboard nina --role evaluator --project acme/risk --until 2027-03-31
 paths --to policy.read@system

@@ -29,6 +29,8 @@ func (s *Server) openBackground(context.Context) error {
 		func() { s.followTokens(ctx) },
 		func() { s.sendLogouts(ctx) },
 		func() { s.drift.service.Run(ctx) },
+		func() { s.metric.meter.Run(ctx) },
+		func() { s.metric.follower.Run(ctx) },
 		func() { s.drift.follower.Run(ctx) },
 		func() { s.signals.follower.Run(ctx) },
 		func() { s.signals.doors.Run(ctx) },

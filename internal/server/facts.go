@@ -32,6 +32,7 @@ func (s *Server) openFacts(ctx context.Context) error {
 		return err
 	}
 	s.guard = &guard.Guard{Who: s.rooms.caller.Who, Facts: s.facts, Record: s.trail.Record, Clock: s.clock, Rand: rand.Reader, Logger: s.logger, External: s.config.External}
+	s.openMetric()
 	return nil
 }
 

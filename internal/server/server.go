@@ -59,6 +59,7 @@ type Server struct {
 	drift    drifting
 	lately   *tally.Ledger // how much each person did
 	counter  *tail.Follower
+	metric   metering
 	rooms    rooms
 	void     void
 	tasks    tasks

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -213,6 +214,7 @@ func (s *Server) holdFor(ctx context.Context, target, why string, lasts time.Dur
 		return "", err
 	}
 	var h hold.Hold
+	ordered := s.clock()
 	if i := slices.IndexFunc(before, func(h hold.Hold) bool { return h.Why == why && h.By == system().ID }); i >= 0 {
 		h = before[i] // before a crash: why names the finding; whether it was recorded is not known
 	} else {
@@ -224,7 +226,7 @@ func (s *Server) holdFor(ctx context.Context, target, why string, lasts time.Dur
 	if err != nil {
 		return "", err
 	}
-	detail := map[string]string{"hold": h.ID, "why": why, "until": h.Until.Format(time.RFC3339)}
+	detail := map[string]string{"hold": h.ID, "why": why, "until": h.Until.Format(time.RFC3339), sallyport.Ordered: strconv.FormatInt(ordered.UnixMicro(), 10)}
 	if err := s.noteOnly(ctx, sallyport.Event{Type: sallyport.EventHoldPlaced, Who: system().ID, On: target, Detail: detail}); err != nil {
 		return "", err
 	}

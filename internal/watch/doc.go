@@ -5,6 +5,7 @@
 //   - detect: tripwires over the trail; it yields findings and never acts
 //   - respond: from a finding to a notice, more proof, a hold that ends, the end of a session
 //   - notify: tells people what happened to their own accounts
+//   - metric: how fast orders that take rights away are in force
 //
 // The house holds no code itself.
 package watch

@@ -15,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -210,12 +211,17 @@ const revokedFor = 2 * time.Hour
 // load returns a copy of s with the kinds read again.
 func (k *Keeper) load(ctx context.Context, s *Snapshot, kinds []Kind) (*Snapshot, error) {
 	next := *s
+	next.reads = maps.Clone(s.reads)
+	if next.reads == nil {
+		next.reads = map[Kind]int{}
+	}
 	done := map[Kind]bool{}
 	for _, kind := range kinds {
 		if done[kind] {
 			continue
 		}
 		done[kind] = true
+		next.reads[kind]++
 		if err := k.loadKind(ctx, &next, kind); err != nil {
 			return nil, fmt.Errorf("%s: %w", kind, err)
 		}
@@ -234,7 +240,7 @@ func (k *Keeper) loadKind(ctx context.Context, s *Snapshot, kind Kind) error {
 		return err
 	case KindSession:
 		ids, err := k.sources.Revoked(ctx, k.clock().Add(-revokedFor))
-		s.revoked = indexRevoked(ids)
+		s.revoked = set(ids)
 		if err == nil && k.sources.Risk != nil {
 			s.risks, err = k.sources.Risk(ctx)
 		}

@@ -37,6 +37,7 @@ type Snapshot struct {
 	graced     map[sallyport.PrincipalID]time.Time // of whom nobody answers for any more: until when they may act
 	trained    map[sallyport.PrincipalID]time.Time // the last time, by person
 	bases      *baseCache
+	reads      map[Kind]int // how often each kind was read up to here
 }
 
 type peopleIndex struct {
@@ -96,7 +97,7 @@ func indexGrants(grants []grant.Grant) map[sallyport.PrincipalID][]grant.Grant {
 	return x
 }
 
-func indexRevoked(ids []string) map[string]bool {
+func set(ids []string) map[string]bool {
 	x := make(map[string]bool, len(ids))
 	for _, id := range ids {
 		x[id] = true

@@ -20,6 +20,14 @@ type openCalls struct {
 
 	sweeping sync.Mutex // one sweep at a time, so that who waits for it finds in lately all that it cut
 	lately   []lateCut
+	judged   *facts.Snapshot // of the last sweep
+}
+
+// Swept is the end of the first sweep on a snapshot: whatever enters, and whatever runs, is judged by it from then on.
+type Swept struct {
+	At    time.Time
+	Facts *facts.Snapshot
+	Cut   []*Permit // what the sweep ended
 }
 
 // A lateCut is kept for the report of whoever gave the order, which may not be
@@ -111,7 +119,12 @@ func (g *Guard) sweep() []*Permit {
 			cut = append(cut, p)
 		}
 	}
-	g.open.keep(g.now(), cut)
+	at := g.now()
+	g.open.keep(at, cut)
+	if g.Swept != nil && snap != g.open.judged {
+		g.Swept(Swept{At: at, Facts: snap, Cut: cut})
+	}
+	g.open.judged = snap
 	return cut
 }
 

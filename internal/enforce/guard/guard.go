@@ -95,6 +95,9 @@ type Guard struct {
 	// Opinions asks the decision points elsewhere that have a say in a question which is permitted here; nil = there are
 	// none. They narrow. An error is of kind Unavailable: then nothing is permitted.
 	Opinions func(ctx context.Context, f decision.Facts) ([]decision.Opinion, error)
+	// Swept is told of the first sweep on each snapshot that has one, when it is over. It is called by one goroutine at a
+	// time and must not wait; nil = nobody asks.
+	Swept func(Swept)
 	// External is the URL under which people find the pages, without a slash at its end; "" names none.
 	External string
 

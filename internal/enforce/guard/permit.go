@@ -51,6 +51,9 @@ func (p *Permit) Context() context.Context { return p.ctx }
 // ID is the decision id, "D-…".
 func (p *Permit) ID() string { return p.id }
 
+// Began is when the guard took the call in, before it was decided on.
+func (p *Permit) Began() time.Time { return p.began }
+
 // Action is what was permitted.
 func (p *Permit) Action() sallyport.Action { return p.call.Action }
 

@@ -12,6 +12,8 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"iter"
+	"maps"
 	"math/big"
 	"time"
 
@@ -118,6 +120,9 @@ func NewIndex(all []Device) Index {
 	}
 	return x
 }
+
+// IDs yields the ids of the live devices, in no order.
+func (x Index) IDs() iter.Seq[string] { return maps.Keys(x.byID) }
 
 // ByID returns the live device of an id.
 func (x Index) ByID(id string) (Device, bool) { d, ok := x.byID[id]; return d, ok }

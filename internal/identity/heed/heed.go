@@ -106,6 +106,11 @@ func (s *Service) Heed(ctx context.Context, p Partner, t secevent.Token) (string
 	}
 	e := sallyport.Event{Type: sallyport.EventSignalReceived, Who: who, On: string(who), Detail: map[string]string{"partner": p.Name, "issuer": sallyport.OneLine(t.Issuer),
 		"jti": sallyport.OneLine(t.ID), "event": t.Event.Type.Name(), "action": string(action), "why": sallyport.OneLine(t.Event.Admin)}}
+	if action == SignOut {
+		if e.Detail["ends"], err = s.ends(ctx, p, t.Event, who); err != nil {
+			return "", err
+		}
+	}
 	if err := s.Note(ctx, e); err != nil {
 		return "", err
 	}
@@ -168,6 +173,42 @@ func (s *Service) signOut(ctx context.Context, p Partner, e secevent.Event, who 
 	}
 	families, err := s.Tokens.RevokeByPrincipal(ctx, who, why)
 	return fmt.Sprintf("ended %d sessions and %d logins of %s", len(ended), len(families), who), err
+}
+
+// mostEnds bounds the sessions and logins that a record names.
+const mostEnds = 64
+
+// ends names what signing somebody out will end, for the record before it.
+func (s *Service) ends(ctx context.Context, p Partner, e secevent.Event, who sallyport.PrincipalID) (string, error) {
+	var ids []string
+	if part, ok := e.Subject.Part("session"); ok && part.Fields["id"] != "" && e.Type == secevent.SessionRevoked {
+		meant, err := s.Sessions.FromUpstream(ctx, session.Upstream{IdP: p.Issuer, Session: part.Fields["id"]})
+		if err != nil {
+			return "", err
+		}
+		for _, x := range meant {
+			ids = append(ids, x.ID)
+		}
+	}
+	if len(ids) == 0 {
+		all, err := s.Sessions.List(ctx, who)
+		if err != nil {
+			return "", err
+		}
+		families, err := s.Tokens.Families.Families(ctx, token.Selector{Principal: who})
+		if err != nil {
+			return "", err
+		}
+		for _, x := range all {
+			ids = append(ids, x.ID)
+		}
+		for _, f := range families {
+			if f.Live(s.Tokens.Now()) {
+				ids = append(ids, f.ID)
+			}
+		}
+	}
+	return strings.Join(ids[:min(len(ids), mostEnds)], " "), nil
 }
 
 // mark marks a device of somebody for whom the partner speaks. Any other device is to it one that is not there.

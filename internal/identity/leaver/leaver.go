@@ -254,7 +254,8 @@ func (s *Service) carryOut(ctx context.Context, o Order, m directory.Member) (Re
 
 func (w *leaving) event() sallyport.Event {
 	r := w.report
-	detail := map[string]string{"why": w.Why, "state": string(r.State), "extent": string(w.For), "micros": strconv.FormatInt(r.InEffect.Microseconds(), 10)}
+	detail := map[string]string{"why": w.Why, "state": string(r.State), "extent": string(w.For), "micros": strconv.FormatInt(r.InEffect.Microseconds(), 10),
+		sallyport.Ordered: strconv.FormatInt(w.Begun.UnixMicro(), 10)}
 	for name, n := range map[string]int{"accounts": r.Accounts, "sessions": r.Sessions, "families": r.Families, "grants": r.Grants,
 		"requests": r.Requests, "votes": r.Votes, "devices": r.Devices, "groups": r.Groups, "roles": r.Roles, "guests": r.Guests,
 		"charges": r.Charges, "cut": r.Cut} {

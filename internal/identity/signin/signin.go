@@ -25,6 +25,7 @@ import (
 	"encoding/hex"
 	"io"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -218,10 +219,11 @@ func (s *Service) Revoke(ctx context.Context, c Client, id, why string) error {
 	if err != nil || target.Principal != one.Principal {
 		return sallyport.E("revoke session", sallyport.NotFound, "you have no such session", "")
 	}
+	ordered := s.ordered()
 	if err := s.Sessions.Revoke(ctx, id, why); err != nil {
 		return err
 	}
-	return s.note(ctx, c, sallyport.EventSessionRevoked, target, map[string]string{"why": why})
+	return s.note(ctx, c, sallyport.EventSessionRevoked, target, map[string]string{"why": why, sallyport.Ordered: ordered})
 }
 
 // RevokeAll ends all sessions of the client's own principal.
@@ -230,12 +232,17 @@ func (s *Service) RevokeAll(ctx context.Context, c Client, why string) error {
 	if err != nil {
 		return err
 	}
+	ordered := s.ordered()
 	ids, err := s.Sessions.RevokeAll(ctx, one.Principal, why)
 	if err != nil {
 		return err
 	}
-	return s.note(ctx, c, sallyport.EventSessionRevoked, one, map[string]string{"why": why, "sessions": strings.Join(ids, " ")})
+	return s.note(ctx, c, sallyport.EventSessionRevoked, one, map[string]string{"why": why, "sessions": strings.Join(ids, " "),
+		"everywhere": "true", sallyport.Ordered: ordered})
 }
+
+// ordered is when an order is given, as records have it.
+func (s *Service) ordered() string { return strconv.FormatInt(s.Now().UnixMicro(), 10) }
 
 // start ends a ceremony: the new session is written down, the one that the browser had is over, the new one is handed out.
 // f is the ceremony's: where the browser wanted to go, and the assessment, which the proof must be strong enough for.

@@ -79,6 +79,7 @@ type Rooms struct {
 	Devices   *device.Service
 	Drift     Drift
 	Training  *training.Service
+	Metrics   Metrics
 }
 
 // Log is what the API shows of the trail.
@@ -148,7 +149,7 @@ func Routes() []Route {
 	for _, routes := range [][]Route{
 		meRoutes(), askRoutes(), approverRoutes(), holdRoutes(), unlockRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(),
 		onboardRoutes(), signalRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), dutyRoutes(), labelRoutes(), policyRoutes(), matrixRoutes(),
-		tokenRoutes(), deviceRoutes(), workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes(), driftRoutes(), trainingRoutes(), documentRoutes(),
+		tokenRoutes(), deviceRoutes(), workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes(), driftRoutes(), trainingRoutes(), metricRoutes(), documentRoutes(),
 	} {
 		all = append(all, routes...)
 	}
@@ -372,6 +373,12 @@ func toward(r *http.Request, a sallyport.Action) (sallyport.Environment, error) 
 }
 
 // note records a change that a permitted call made.
+// noteOrder is note of an order that takes rights away, after what it ends has ended: it says when the order was given.
+func (a *API) noteOrder(c *Call, t sallyport.EventType, on string, detail map[string]string) error {
+	detail[sallyport.Ordered] = strconv.FormatInt(c.Permit.Began().UnixMicro(), 10)
+	return a.note(c, t, on, detail)
+}
+
 func (a *API) note(c *Call, t sallyport.EventType, on string, detail map[string]string) error {
 	_, err := a.Guard.Note(c.Context(), sallyport.Event{Type: t, Who: c.Permit.Who().ID, Decision: c.Permit.ID(), On: on, Detail: detail})
 	return err

@@ -263,7 +263,7 @@ func (a *API) revokeGrant(c *Call) (any, error) {
 	if g, err = a.Rooms.Grants.Revoke(c.Context(), g.ID, c.Permit.Who().ID); err != nil {
 		return nil, err
 	}
-	if err := a.note(c, sallyport.EventGrantRevoked, g.Ref.String(), map[string]string{"grant": g.ID}); err != nil {
+	if err := a.noteOrder(c, sallyport.EventGrantRevoked, g.Ref.String(), map[string]string{"grant": g.ID}); err != nil {
 		return nil, err
 	}
 	_, err = a.enforce(c)

@@ -85,7 +85,7 @@ func (a *API) lock(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.note(c, sallyport.EventHoldPlaced, h.Target, map[string]string{"hold": h.ID, "why": h.Why}); err != nil {
+	if err := a.noteOrder(c, sallyport.EventHoldPlaced, h.Target, map[string]string{"hold": h.ID, "why": h.Why}); err != nil {
 		return nil, err
 	}
 	out := a.holdOut(h)

@@ -282,14 +282,14 @@ func (a *API) revokeSession(c *Call) (any, error) {
 	if !slices.ContainsFunc(mine.([]api.Session), func(s api.Session) bool { return s.ID == id }) {
 		return nil, sallyport.E("end session", sallyport.NotFound, "you have no such session", "list yours with 'sallyport sessions'")
 	}
-	return a.end(c, []string{id})
+	return a.end(c, map[string]string{}, id)
 }
 
 // logout ends the session behind the call, or with everywhere=true all of the
 // caller's, and everything that runs under them.
 func (a *API) logout(c *Call) (any, error) {
 	p := c.Permit.Who()
-	ids := []string{p.Session, p.Family}
+	ids, detail := []string{p.Session, p.Family}, map[string]string{}
 	if c.URL.Query().Get("everywhere") == "true" {
 		mine, err := a.sessions(c)
 		if err != nil {
@@ -298,20 +298,22 @@ func (a *API) logout(c *Call) (any, error) {
 		for _, s := range mine.([]api.Session) {
 			ids = append(ids, s.ID)
 		}
+		detail["everywhere"] = "true"
 	}
 	slices.Sort(ids)
-	return a.end(c, slices.Compact(slices.DeleteFunc(ids, func(s string) bool { return s == "" })))
+	return a.end(c, detail, slices.Compact(slices.DeleteFunc(ids, func(s string) bool { return s == "" }))...)
 }
 
-// end revokes sessions and families and returns what it cut.
-func (a *API) end(c *Call, ids []string) (any, error) {
+// end revokes sessions and families and returns what it cut. detail is what their records say beside why.
+func (a *API) end(c *Call, detail map[string]string, ids ...string) (any, error) {
 	const why = "ended by the person"
+	detail["why"] = why
 	began := time.Now()
 	for _, id := range ids {
 		if err := a.Rooms.endOne(c.Context(), id, why); err != nil {
 			return nil, err
 		}
-		if err := a.note(c, sallyport.EventSessionRevoked, "session:"+id, map[string]string{"why": why}); err != nil {
+		if err := a.noteOrder(c, sallyport.EventSessionRevoked, "session:"+id, detail); err != nil {
 			return nil, err
 		}
 	}

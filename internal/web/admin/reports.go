@@ -64,7 +64,7 @@ func (a *API) report(c *Call) (any, error) {
 	if len(ids) > 0 {
 		detail["ends"] = strings.Join(ids, " ")
 	}
-	if err := a.note(c, sallyport.EventReported, on, detail); err != nil {
+	if err := a.noteOrder(c, sallyport.EventReported, on, detail); err != nil {
 		return nil, err
 	}
 	out := api.Reported{What: in.What, Did: []string{"recorded, and told to those who run the system"}}
