@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,7 +44,7 @@ type tasks struct {
 	connectors map[string]*task.Connector
 	mu         sync.Mutex
 	silent     map[string]time.Time // by grant: since when nobody can tell
-	messages   map[string]time.Time // of tickets, that were taken
+	messages   map[string]time.Time // of tickets, that were acted on
 }
 
 func (s *Server) openTasks(context.Context) error {
@@ -87,29 +88,52 @@ func (s *Server) connector(kind grant.TaskKind, name string) bool {
 	return s.tasks.connectors[string(kind)+":"+name] != nil
 }
 
-// followTasks ends grants whose task is over, until ctx ends.
-func (s *Server) followTasks(ctx context.Context) {
-	every(ctx, tasksEvery, func() {
-		if err := s.endTasks(ctx); err != nil && ctx.Err() == nil {
-			s.logger.WarnContext(ctx, "the tasks of grants could not be followed", "err", err)
-		}
-	})
+// unasked stands for the tasks that no system is asked for: leases, tickets, and those whose connector is gone.
+const unasked = ""
+
+// system is who is asked for a task.
+func (t *tasks) system(of *grant.Task) string {
+	name := string(of.Kind) + ":" + of.Connector
+	if c := t.connectors[name]; c == nil || c.Kind == task.Ticket {
+		return unasked
+	}
+	return name
 }
 
-// endTasks looks once at every grant in force that has a task.
-func (s *Server) endTasks(ctx context.Context) error {
+// followTasks ends grants whose task is over, until ctx ends: those of each system by themselves, so that one that takes its
+// time, or does not answer, keeps no others waiting.
+func (s *Server) followTasks(ctx context.Context) {
+	var running sync.WaitGroup
+	follow := func(system string) {
+		running.Go(func() {
+			every(ctx, tasksEvery, func() {
+				if err := s.endTasks(ctx, system); err != nil && ctx.Err() == nil {
+					s.logger.WarnContext(ctx, "the tasks of grants could not be followed", "of", system, "err", err)
+				}
+			})
+		})
+	}
+	follow(unasked)
+	for name, c := range s.tasks.connectors {
+		if c.Kind != task.Ticket {
+			follow(name)
+		}
+	}
+	running.Wait()
+}
+
+// endTasks looks once at every grant in force that has a task of one system.
+func (s *Server) endTasks(ctx context.Context, system string) error {
 	now := s.clock()
 	all, err := s.rooms.grants.Active(ctx, now)
 	if err != nil {
 		return err
 	}
+	all = slices.DeleteFunc(all, func(g grant.Grant) bool { return g.Task == nil || s.tasks.system(g.Task) != system })
 	var wait sync.WaitGroup
 	over := make([]string, len(all)) // why, "" while it goes on
 	places := make(chan struct{}, mostAsked)
 	for i, g := range all {
-		if g.Task == nil {
-			continue
-		}
 		wait.Go(func() {
 			places <- struct{}{}
 			defer func() { <-places }()
@@ -207,13 +231,14 @@ func (s *Server) closeTicket(r *http.Request) error {
 	if err != nil || !closing.Closed {
 		return err
 	}
-	if !s.tasks.first(name+"/"+closing.ID, now) {
-		return nil // sent again: it was done
+	id := name + "/" + closing.ID
+	if s.tasks.acted(id) {
+		return nil // sent again
 	}
 	if err := s.endTicket(r.Context(), name, closing.Ticket, now); err != nil {
-		s.tasks.forget(name + "/" + closing.ID) // it is sent again: then it is done
-		return err
+		return err // it is sent again: then it is done
 	}
+	s.tasks.keep(id, now)
 	return nil
 }
 
@@ -234,8 +259,16 @@ func (s *Server) endTicket(ctx context.Context, system, ticket string, now time.
 	return s.facts.Sync(ctx)
 }
 
-// first reports whether a message is new; old ones are forgotten when they could not be taken any more.
-func (t *tasks) first(id string, now time.Time) bool {
+// acted reports whether a message was acted on. Of two of the same at once, which end the same, both are.
+func (t *tasks) acted(id string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, seen := t.messages[id]
+	return seen
+}
+
+// keep remembers that a message was acted on, until it could not be taken any more.
+func (t *tasks) keep(id string, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for old, at := range t.messages {
@@ -243,16 +276,5 @@ func (t *tasks) first(id string, now time.Time) bool {
 			delete(t.messages, old)
 		}
 	}
-	if _, seen := t.messages[id]; seen {
-		return false
-	}
 	t.messages[id] = now
-	return true
-}
-
-// forget lets a message be taken that could not be acted on.
-func (t *tasks) forget(id string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.messages, id)
 }
