@@ -156,3 +156,70 @@ func TestEX4BodiesOfAQuestion(t *testing.T) {
 		t.Errorf("afterwards: %v, %v", r, err)
 	}
 }
+
+// TestEX5WhereItComesFrom: what a proxy does not say of the client's address, says twice or in words, is not known, and no field
+// of the client's says it instead.
+func TestEX5WhereItComesFrom(t *testing.T) {
+	s := newSite(t)
+	asked := func(kind, method, uri string) []string {
+		if kind == "nginx" {
+			return []string{"X-Original-Method", method, "X-Original-URI", uri, "X-Original-Host", host}
+		}
+		return []string{"X-Forwarded-Method", method, "X-Forwarded-Uri", uri, "X-Forwarded-Host", host}
+	}
+	for _, x := range []struct {
+		kind   string
+		fields []string
+		ip     string
+	}{
+		{"nginx", nil, ""},
+		{"nginx", []string{"X-Real-IP", "192.0.2.9"}, "192.0.2.9"},
+		{"nginx", []string{"X-Real-IP", "::ffff:192.0.2.9"}, "192.0.2.9"},
+		{"nginx", []string{"X-Real-IP", "2001:db8::9"}, "2001:db8::9"},
+		{"nginx", []string{"X-Real-IP", "192.0.2.9", "X-Real-IP", "192.0.2.8"}, ""},
+		{"nginx", []string{"X-Real-IP", "192.0.2.9, 192.0.2.8"}, ""},
+		{"nginx", []string{"X-Forwarded-For", "192.0.2.9", "Forwarded", "for=192.0.2.9", "X_Real_IP", "192.0.2.9", "X-Real-Ip-2", "192.0.2.9"}, ""},
+		{"caddy", nil, ""},
+		{"caddy", []string{"X-Forwarded-For", "192.0.2.7, 192.0.2.9"}, "192.0.2.9"},
+		{"caddy", []string{"X-Forwarded-For", "192.0.2.7", "X-Forwarded-For", "192.0.2.9"}, "192.0.2.9"},
+		{"caddy", []string{"X-Forwarded-For", "192.0.2.9, "}, ""},
+		{"caddy", []string{"X-Forwarded-For", "192.0.2.9, office"}, ""},
+		{"caddy", []string{"X-Real-IP", "192.0.2.9", "X-Forwarded-For-2", "192.0.2.9"}, ""},
+	} {
+		a := s.ask(t, "GET", "/"+x.kind+"/hub", "", rob(append(asked(x.kind, "GET", weight), x.fields...)...)...)
+		decided := s.Of(sallyport.EventDecided)
+		if a.status != 200 || len(decided) == 0 || decided[len(decided)-1].Asked.IP != x.ip {
+			t.Errorf("%s, %q: %d, recorded from %+v, want %q", x.kind, x.fields, a.status, decided[len(decided)-1].Asked, x.ip)
+		}
+	}
+	// Whoever is no proxy is told nothing, whatever they say of the request, and its method is spelled one way.
+	before := len(s.Of(sallyport.EventDecided))
+	for _, kind := range []string{"nginx", "caddy"} {
+		stranger := append(asked(kind, "GET", weight), "Authorization", bearer("rob", "hf")["authorization"], "X-Forwarded-For", "127.0.0.1", "X-Real-IP", "127.0.0.1")
+		if a := s.ask(t, "GET", "/"+kind+"/hub", "", stranger...); a.status != 403 {
+			t.Errorf("%s, a stranger: %+v", kind, a)
+		}
+		if all := s.Of(sallyport.EventRefused); len(all) == 0 || all[len(all)-1].Reasons[0] != "proxy.unknown" {
+			t.Errorf("%s, a stranger: %+v", kind, all)
+		}
+		for _, method := range []string{"get", "Get", "GET ", "GET,GET", "GET\tX", "CONNECT", "TRACE", "*"} {
+			if a := s.ask(t, "GET", "/"+kind+"/hub", "", rob(asked(kind, method, weight)...)...); a.status < 400 && method != "GET " { // net/http cuts spaces off
+				t.Errorf("%s, %q: %+v", kind, method, a)
+			}
+		}
+	}
+	for _, x := range []struct{ method, path string }{{"GET", weight + "\r\nX-A: b"}, {"GET", weight + "\n"}, {"GET\r\n", weight}, {"get", weight}, {"GET", weight + "\x00"}} {
+		out, err := s.send(t.Context(), s.client, ask{token: edge, upstream: "hub", method: x.method, path: x.path, header: bearer("rob", "hf")})
+		if err != nil || out.GetOkResponse() != nil {
+			t.Errorf("Envoy, %q %q: %v, %v", x.method, x.path, out, err)
+		}
+	}
+	for _, e := range s.Of(sallyport.EventDecided)[before:] {
+		if e.Outcome != "allow" || e.Action != sallyport.ModelPull {
+			t.Errorf("decided %+v", e)
+		}
+	}
+	if n := len(s.Of(sallyport.EventDecided)) - before; n > 2 {
+		t.Errorf("%d were decided", n)
+	}
+}
