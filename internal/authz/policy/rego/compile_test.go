@@ -110,6 +110,7 @@ func TestCompileRefuses(t *testing.T) {
 		"a schema that is none":         {policy.Source{Schema: "entity", Policies: source(good, one).Policies}, "schema"},
 		"preparing from a question":     {source(good, one, "p.rego", "package prepared\n\nx := input.context.risk"), "context"},
 		"preparing that takes too long": {source(good, one, "n.json", numbers(400), "p.rego", "package prepared\n\nx := count([1 | some a in data.n; some b in data.n; some c in data.n; a + b + c < 0])"), "too long"},
+		"preparing what is too large":   {source(good, one, "p.rego", "package prepared\n\n"+doubled(40)), "too large"},
 		"preparing that fails":          {source(good, one, "p.rego", "package prepared\n\nx := 1 % y\n\ny := count(data.policies) - 2"), "prepared"},
 	} {
 		e, err := rego.Compile(x.src)
@@ -117,6 +118,16 @@ func TestCompileRefuses(t *testing.T) {
 			t.Errorf("%s: error %v, want one with %q", name, err, x.want)
 		}
 	}
+}
+
+// doubled is a value that holds another twice, which holds another twice, and so on.
+func doubled(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "x%d := [x%d, x%d]\n\n", i, i+1, i+1)
+	}
+	fmt.Fprintf(&b, "x%d := 1\n", n)
+	return b.String()
 }
 
 func numbers(n int) string {

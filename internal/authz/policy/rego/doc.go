@@ -41,5 +41,7 @@
 //
 // OPA asks a Cancel before each step of an evaluation; ours counts instead of looking at a clock, so that an evaluation
 // ends after Budget steps on every machine alike. What one step may do is bounded by the sizes of the set and of the
-// question, which Compile and Load limit; work inside one comparison of two large values is not counted.
+// question, which Compile and Load limit, as long as rules do not put a value into another twice, again and again: work
+// inside one comparison of such values, or of their types by OPA's compiler, is not counted. Sets in Rego are proposed by
+// people who are trusted with that; those in Cedar are bounded whatever they say.
 package rego

@@ -17,6 +17,10 @@ const ready = "prepared"
 // large object out of a rule grows with the square of its size; more is to be written as a document.
 const prepareBudget = 500_000
 
+// maxPrepared is how many values the document may have, each counted wherever it stands: one that holds another twice is
+// short as long as nobody writes it out.
+const maxPrepared = 1 << 20
+
 // prepare evaluates the package "prepared" and puts a document in its place.
 func (s *set) prepare() error {
 	rules := map[string]*ast.Module{}
@@ -36,16 +40,37 @@ func (s *set) prepare() error {
 	run := run{compiler: c, store: s.store(), input: ast.ObjectTerm(), now: time.Unix(0, 0), meter: &meter{left: prepareBudget}}
 	body := ast.NewBody(ast.Equality.Expr(ast.VarTerm(ready), ast.NewTerm(ast.MustParseRef("data."+ready))))
 	var value any
+	left := maxPrepared
 	err = run.query(body, func(found topdown.QueryResult) (err error) {
+		if !fits(found[ready], &left) {
+			return nil
+		}
 		value, err = ast.JSON(found[ready].Value)
 		return err
 	})
 	switch {
-	case run.meter.left < 0:
-		return sallyport.E(op, sallyport.TooLarge, "the package prepared takes too long", "prepare less, or write it as a document")
+	case run.meter.left < 0 || left < 0:
+		return sallyport.E(op, sallyport.TooLarge, "the package prepared takes too long, or is too large", "prepare less, or write it as a document")
 	case err != nil:
 		return refuse("the package prepared", err)
 	}
 	s.documents[ready] = value
 	return nil
+}
+
+// fits counts the values in one, and stops where there are more than are left.
+func fits(t *ast.Term, left *int) bool {
+	if *left--; *left < 0 {
+		return false
+	}
+	each := func(t *ast.Term) bool { return !fits(t, left) } // until one does not
+	switch v := t.Value.(type) {
+	case *ast.Array:
+		return !v.Until(each)
+	case ast.Set:
+		return !v.Until(each)
+	case ast.Object:
+		return !v.Until(func(k, v *ast.Term) bool { return each(k) || each(v) })
+	}
+	return true
 }
