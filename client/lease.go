@@ -12,11 +12,11 @@ import (
 // JobTask is what stands before the name of a job in the task of a grant that ends with the job ("lease:train-fraud").
 const JobTask = "lease:"
 
-// How often a lease is renewed, three times before it would end; how long one renewal may take; and how often grants of
-// a job are looked for that were approved while it runs.
+// How often a lease is renewed, three times before it would end; how long one renewal may take, so that after one that is lost
+// there is time for another; and how often grants of a job are looked for that were approved while it runs.
 const (
 	renewEvery = time.Second
-	renewIn    = 2 * time.Second
+	renewIn    = 1500 * time.Millisecond
 	lookEvery  = 10 * time.Second
 )
 
@@ -25,6 +25,7 @@ const (
 // grant outlives that is the server's to say.
 func (c *Client) KeepGrant(ctx context.Context, id string, begun func(api.Grant)) error {
 	for first := true; ; first = false {
+		next := time.Now().Add(renewEvery)
 		g, err := c.renewOnce(ctx, id)
 		switch {
 		case ctx.Err() != nil:
@@ -37,7 +38,7 @@ func (c *Client) KeepGrant(ctx context.Context, id string, begun func(api.Grant)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(renewEvery):
+		case <-time.After(time.Until(next)):
 		}
 	}
 }

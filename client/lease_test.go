@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"sync"
 	"testing"
@@ -11,8 +12,8 @@ import (
 	"sallyport/internal/web/api"
 )
 
-// TestKeepJob: the grants of the job are begun before the program starts, and no other; a server that is away for a moment
-// is asked again; the end that the server says is told once.
+// TestKeepJob: the grants of the job are begun before the program starts, and no other; a server that is away or silent for a
+// moment is asked again; the end that the server says is told once.
 func TestKeepJob(t *testing.T) {
 	f := newFake(t)
 	c, _ := f.signedIn(t)
@@ -30,7 +31,10 @@ func TestKeepJob(t *testing.T) {
 		switch renewed++; renewed {
 		case 2:
 			reply(w, 503, api.Error{Status: 503, Message: "the store is away"})
-		case 4:
+		case 3:
+			_, _ = io.Copy(io.Discard, r.Body) // only then is it known that the other side has enough
+			<-r.Context().Done()
+		case 5:
 			reply(w, 409, api.Error{Status: 409, Message: "the grant has ended"})
 		default:
 			reply(w, 200, api.Grant{ID: "G-1", Task: "lease:train", Active: true})
@@ -58,7 +62,7 @@ func TestKeepJob(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if renewed != 4 || len(told) != 0 {
+	if renewed != 5 || len(told) != 0 {
 		t.Errorf("%d renewals, %d more tidings", renewed, len(told))
 	}
 }
