@@ -36,6 +36,25 @@ func (d *Dump) put(m Member) {
 	d.Members = append(d.Members, m)
 }
 
+// MayJoin refuses a group for members who would have, by all of them joining it, what is kept apart. It looks at Apart only, and
+// once, however many they are.
+func (s *Service) MayJoin(ctx context.Context, group string, ids []sallyport.PrincipalID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	joins := map[sallyport.PrincipalID]bool{}
+	for _, id := range ids {
+		joins[id] = true
+	}
+	return s.checked(ctx, func(d *Dump) {
+		for i, m := range d.Members {
+			if joins[m.ID] && !slices.Contains(m.Groups, group) {
+				d.Members[i].Groups = append(slices.Clone(m.Groups), group)
+			}
+		}
+	})
+}
+
 // Joining tells which of some groups a member, or one that there will be, may join once it has left others, and why it may
 // not join the first of those that it may not; refused is nil where it may join all. It looks at Apart only.
 func (s *Service) Joining(ctx context.Context, m Member, join, leave []string) (may []string, refused, err error) {

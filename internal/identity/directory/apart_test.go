@@ -74,6 +74,17 @@ func TestApartIsAskedWhereverSomebodyGains(t *testing.T) {
 		[]string{"acme/juniors", "acme/checkers", "acme/all"}, nil); err != nil || refused == nil || !slices.Equal(may, []string{"acme/juniors", "acme/all"}) {
 		t.Errorf("may join %v, refused %v, %v", may, refused, err)
 	}
+	asked, both := 0, s.Apart
+	s.Apart = func(ctx context.Context, before, after directory.Dump) error { asked++; return both(ctx, before, after) }
+	for group, want := range map[string]sallyport.Kind{"acme/checkers": sallyport.Conflict, "acme/juniors": sallyport.Other} {
+		if err := s.MayJoin(ctx, group, []sallyport.PrincipalID{"user:cy", "user:bo"}); sallyport.KindOf(err) != want || (err == nil) != (group == "acme/juniors") {
+			t.Errorf("both into %s: %v", group, err)
+		}
+	}
+	if err := s.MayJoin(ctx, "acme/checkers", nil); err != nil || asked != 2 {
+		t.Errorf("asked %d times for two orders, %v", asked, err)
+	}
+	s.Apart = both
 
 	// Who is away gains nothing, and is asked about when they are back.
 	for _, step := range []error{s.SetState(ctx, "user:bo", directory.Suspended), s.AddGroup(ctx, "user:bo", "acme/checkers")} {

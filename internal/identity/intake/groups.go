@@ -1,7 +1,6 @@
 package intake
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -104,19 +103,7 @@ func (v *view) people(ids []string) ([]sallyport.PrincipalID, error) {
 // mayJoin refuses an order that would give somebody rights that are kept apart, before anything is written down: the
 // source hears why, and nobody is half in the group.
 func (s *Service) mayJoin(ctx context.Context, group string, want, now []sallyport.PrincipalID) error {
-	for _, id := range want {
-		if slices.Contains(now, id) {
-			continue
-		}
-		m, err := s.Directory.Get(ctx, id)
-		if err != nil {
-			return err
-		}
-		if _, refused, err := s.Directory.Joining(ctx, m, []string{group}, nil); err != nil || refused != nil {
-			return cmp.Or(err, refused)
-		}
-	}
-	return nil
+	return s.Directory.MayJoin(ctx, group, slices.DeleteFunc(slices.Clone(want), func(id sallyport.PrincipalID) bool { return slices.Contains(now, id) }))
 }
 
 // A membership is who is in a group, and who is to be.
