@@ -288,19 +288,15 @@ func (s *Service) Rollback(ctx context.Context, keeper *facts.Keeper, version st
 	return s.advance(ctx, keeper, engine, again, Epoch{Kind: RolledBack, By: by, Why: why})
 }
 
-// prepare compiles a set that is put in force at once, and refuses what must not govern.
+// prepare compiles a set and refuses what must not govern.
 func (s *Service) prepare(src policy.Source, by sallyport.PrincipalID, why string) (policy.Engine, Set, error) {
-	return s.prepareBy(s.engine, src, by, why)
-}
-
-func (s *Service) prepareBy(compile func(policy.Source) (policy.Engine, error), src policy.Source, by sallyport.PrincipalID, why string) (policy.Engine, Set, error) {
 	if src.Schema == "" {
 		src.Schema = s.Schema // kept and written down with the set: another program may come with another one
 	}
 	if len(src.Policies) == 0 {
 		return nil, Set{}, sallyport.E("activate policy", sallyport.Invalid, "the set is empty: nobody could do anything under it, nor put another in force", "name a directory with .cedar files, or with .rego and .json files")
 	}
-	engine, err := compile(src)
+	engine, err := s.engine(src)
 	if err != nil {
 		return nil, Set{}, err
 	}

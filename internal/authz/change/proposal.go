@@ -83,20 +83,24 @@ func (s *Service) Propose(ctx context.Context, keeper *facts.Keeper, p Proposal,
 	if err := p.check(); err != nil {
 		return approval.Request{}, err
 	}
-	engine, set, err := s.prepareBy(s.Compiled, p.Source, p.By, p.Why)
-	if err != nil {
-		return approval.Request{}, err
-	}
-	s.mu.Lock()
-	now := s.inForce
-	s.mu.Unlock()
-	if set.Version == now.set.Version {
-		return approval.Request{}, sallyport.E(op, sallyport.Conflict, "this set is in force already", "")
-	}
-	if err := s.governable(keeper, engine); err != nil {
-		return approval.Request{}, err
-	}
-	old, err := s.standingEngine(keeper, now.set)
+	var engine, old policy.Engine
+	var set Set
+	var now standing
+	err := s.warm.turn(func() (err error) {
+		if engine, set, err = s.prepare(p.Source, p.By, p.Why); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		now = s.inForce
+		s.mu.Unlock()
+		if set.Version == now.set.Version {
+			return sallyport.E(op, sallyport.Conflict, "this set is in force already", "")
+		}
+		if err = s.governable(keeper, engine); err == nil {
+			old, err = s.standingEngine(keeper, now.set)
+		}
+		return err
+	})
 	if err != nil {
 		return approval.Request{}, err
 	}

@@ -26,16 +26,26 @@ type engines struct {
 // maxWaiting is how many sets that are not in force wait to be compiled.
 const maxWaiting = 8
 
-// Compiled compiles a set that is only proposed or looked at: one at a time, so that nobody who decides waits for more than one
-// processor, whatever is proposed. Busy where too many wait.
-func (s *Service) Compiled(src policy.Source) (policy.Engine, error) {
-	defer s.warm.waiting.Add(-1)
-	if s.warm.waiting.Add(1) > maxWaiting {
-		return nil, sallyport.E("compile policy", sallyport.Busy, "other sets are being compiled", "try again in a moment")
+// Examine compiles a set that is only proposed or looked at, and asks of it what is to be known. That is done for one at a
+// time, so that nobody who decides waits for more than one processor, whatever is proposed. Busy where too many wait.
+func (s *Service) Examine(src policy.Source, of func(policy.Engine) error) error {
+	return s.warm.turn(func() error {
+		e, err := s.engine(src)
+		if err != nil {
+			return err
+		}
+		return of(e)
+	})
+}
+
+func (w *engines) turn(work func() error) error {
+	defer w.waiting.Add(-1)
+	if w.waiting.Add(1) > maxWaiting {
+		return sallyport.E("compile policy", sallyport.Busy, "other sets are being compiled", "try again in a moment")
 	}
-	s.warm.turns.Lock()
-	defer s.warm.turns.Unlock()
-	return s.engine(src)
+	w.turns.Lock()
+	defer w.turns.Unlock()
+	return work()
 }
 
 func (w *engines) get(version string) policy.Engine {

@@ -42,7 +42,7 @@ func TestProposalsTakeTurns(t *testing.T) {
 			src.Schema = s.Schema
 			var err error
 			if i%2 == 0 {
-				_, err = s.Compiled(src)
+				err = s.Examine(src, func(policy.Engine) error { return nil })
 			} else {
 				_, err = s.Propose(t.Context(), s.keeper.Facts, change.Proposal{Source: src, By: "user:adam", Why: "try"}, "user:adam")
 			}
@@ -68,7 +68,7 @@ func TestProposalsTakeTurns(t *testing.T) {
 	}
 	after := set("\n// afterwards")
 	after.Schema = s.Schema
-	if _, err := s.Compiled(after); err != nil {
+	if err := s.Examine(after, func(policy.Engine) error { return nil }); err != nil {
 		t.Error(err)
 	}
 }

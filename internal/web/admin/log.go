@@ -227,7 +227,9 @@ func (a *API) engineOf(c *Call, version string) (policy.Engine, error) {
 	if !ok {
 		return nil, cmpErr(nil, "the policy set of the decision is not in the log")
 	}
-	return a.Rooms.Policies.Compiled(src)
+	var engine policy.Engine
+	err = a.Rooms.Policies.Examine(src, func(e policy.Engine) error { engine = e; return nil })
+	return engine, err
 }
 
 func cmpErr(err error, otherwise string) error {

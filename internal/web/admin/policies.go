@@ -160,16 +160,14 @@ func (a *API) proposalWhole(c *Call, id string, rows bool) (api.Proposal, error)
 	if !rows {
 		return out, nil
 	}
-	engine, err := a.Rooms.Policies.Compiled(p.Source)
-	if err != nil {
-		return out, err
-	}
 	snap := a.Facts.Snapshot()
-	changes, more, err := whatif.Changes(c.Context(), snap, snap.Under(engine), a.Guard.Clock())
-	if err != nil {
+	var changes []whatif.Change
+	if err := a.Rooms.Policies.Examine(p.Source, func(next policy.Engine) (err error) {
+		changes, out.More, err = whatif.Changes(c.Context(), snap, snap.Under(next), a.Guard.Clock())
+		return err
+	}); err != nil {
 		return out, err
 	}
-	out.More = more
 	for _, x := range changes {
 		out.Rows = append(out.Rows, api.MatrixChange{Who: x.Who, Resource: x.Resource, Action: x.Action, From: string(x.From), To: string(x.To), Wider: x.Wider})
 	}
