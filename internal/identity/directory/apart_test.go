@@ -75,7 +75,10 @@ func TestApartIsAskedWhereverSomebodyGains(t *testing.T) {
 		t.Errorf("may join %v, refused %v, %v", may, refused, err)
 	}
 	asked, both := 0, s.Apart
-	s.Apart = func(ctx context.Context, before, after directory.Dump) error { asked++; return both(ctx, before, after) }
+	s.Apart = func(ctx context.Context, before, after directory.Dump) error {
+		asked++
+		return both(ctx, before, after)
+	}
 	for group, want := range map[string]sallyport.Kind{"acme/checkers": sallyport.Conflict, "acme/juniors": sallyport.Other} {
 		if err := s.MayJoin(ctx, group, []sallyport.PrincipalID{"user:cy", "user:bo"}); sallyport.KindOf(err) != want || (err == nil) != (group == "acme/juniors") {
 			t.Errorf("both into %s: %v", group, err)
