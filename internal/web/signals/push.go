@@ -81,18 +81,6 @@ func (e *errands) start(name string, do func()) {
 	})
 }
 
-// PushAll pushes what is due on every stream, in order. A stream whose receiver
-// does not answer waits, longer each time; the others do not.
-func (d *Doors) PushAll(ctx context.Context) error {
-	streams, err := d.pushed(ctx)
-	for _, s := range streams {
-		if err == nil {
-			err = d.pushStream(ctx, s)
-		}
-	}
-	return err
-}
-
 // pushed are the streams whose events are pushed.
 func (d *Doors) pushed(ctx context.Context) ([]signals.Stream, error) {
 	all, err := d.Streams.Streams.Streams(ctx)
