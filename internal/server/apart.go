@@ -2,12 +2,35 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 
 	"sallyport"
 	"sallyport/internal/identity/directory"
 )
+
+// maxSeparate bounds the pairs of roles that are kept apart.
+const maxSeparate = 200
+
+// checkSeparate refuses pairs of roles that cannot be meant.
+func checkSeparate(pairs [][2]string) error {
+	const op = "configuration"
+	if len(pairs) > maxSeparate {
+		return sallyport.E(op, sallyport.TooLarge, fmt.Sprintf("%d pairs of roles are kept apart", len(pairs)), fmt.Sprintf("keep %d", maxSeparate))
+	}
+	for _, p := range pairs {
+		for _, name := range p {
+			if err := sallyport.CheckName(op, name); err != nil {
+				return err
+			}
+		}
+		if p[0] == p[1] {
+			return sallyport.E(op, sallyport.Invalid, "the role "+p[0]+" is to be kept apart from itself", "write pairs such as [operator, model-developer] in \"separate\"")
+		}
+	}
+	return nil
+}
 
 // apart refuses a change of the directory, by whichever door it comes, that would give a person two roles which are kept
 // apart, or a service or an agent what only people hold.

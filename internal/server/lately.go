@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"sallyport"
@@ -33,28 +32,6 @@ func (s *Server) countUp(ctx context.Context) error {
 	defer cancel()
 	if err := s.counter.Await(ctx, s.trail.Size()); err != nil {
 		s.logger.WarnContext(ctx, "what people did lately is still being counted; until then their history looks shorter", "err", err)
-	}
-	return nil
-}
-
-// maxSeparate bounds the pairs of roles that are kept apart.
-const maxSeparate = 200
-
-// checkSeparate refuses pairs of roles that cannot be meant.
-func checkSeparate(pairs [][2]string) error {
-	const op = "configuration"
-	if len(pairs) > maxSeparate {
-		return sallyport.E(op, sallyport.TooLarge, fmt.Sprintf("%d pairs of roles are kept apart", len(pairs)), fmt.Sprintf("keep %d", maxSeparate))
-	}
-	for _, p := range pairs {
-		for _, name := range p {
-			if err := sallyport.CheckName(op, name); err != nil {
-				return err
-			}
-		}
-		if p[0] == p[1] {
-			return sallyport.E(op, sallyport.Invalid, "the role "+p[0]+" is to be kept apart from itself", "write pairs such as [operator, model-developer] in \"separate\"")
-		}
 	}
 	return nil
 }
