@@ -25,7 +25,6 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
-	"time"
 
 	strict "github.com/go-json-experiment/json"
 
@@ -74,9 +73,6 @@ type Door struct {
 	slots  chan struct{}
 	points map[sallyport.PrincipalID]Point
 }
-
-// bodyTime is how long a point may take to send its question.
-const bodyTime = 10 * time.Second
 
 // New returns a door that answers at most concurrent requests at once.
 func New(d Door, concurrent int) *Door {
@@ -237,13 +233,12 @@ func (a *asking) done(cause error) error {
 	return nil
 }
 
-// read reads a body whole.
+// read reads a body whole; the listener bounds how long it is waited for.
 func read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/json" {
 		return nil, sallyport.E("read request", sallyport.Invalid, "the Content-Type is not application/json", "")
 	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // what cannot be limited here is a test's own writer
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, wire.MaxBody))
 	if err != nil {
 		return nil, sallyport.Wrap("read request", sallyport.TooLarge, fmt.Sprintf("the body broke off or is over %d bytes", wire.MaxBody), err)

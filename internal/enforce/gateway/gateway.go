@@ -17,7 +17,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
-	"time"
 
 	"sallyport"
 	"sallyport/internal/enforce/guard"
@@ -102,9 +101,6 @@ func New(d Door, concurrent int) *Door {
 	return &d
 }
 
-// bodyTime is how long a caller may take to send what a question is read from.
-const bodyTime = 30 * time.Second
-
 // ServeHTTP is the order of work on one request.
 func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	httpsafe.SecurityHeaders(w.Header())
@@ -128,7 +124,7 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	call.Action = match.Action
-	asked, err := d.read(w, r, match, &call)
+	asked, err := d.read(r, match, &call)
 	if err != nil {
 		d.refuse(w, r, err, nil)
 		return
@@ -173,9 +169,9 @@ func (d *Door) carryOut() []sallyport.ObligationKind {
 }
 
 // read lets the protocol read the request. Nobody unknown makes us read a body,
-// a body has to arrive in time, and a known caller's unreadable request is
+// which the listener has arrive in time, and a known caller's unreadable request is
 // recorded: it may be an attempt at two readings.
-func (d *Door) read(w http.ResponseWriter, r *http.Request, m Match, c *guard.Call) (Asked, error) {
+func (d *Door) read(r *http.Request, m Match, c *guard.Call) (Asked, error) {
 	if r.ContentLength == 0 {
 		asked, err := d.Protocol.Read(r, m)
 		if err == nil {
@@ -183,8 +179,6 @@ func (d *Door) read(w http.ResponseWriter, r *http.Request, m Match, c *guard.Ca
 		}
 		return asked, d.unreadable(r.Context(), c, err)
 	}
-	limits := http.NewResponseController(w)
-	_ = limits.SetReadDeadline(time.Now().Add(bodyTime)) // what cannot be limited here is a test's own writer
 	if _, err := d.Guard.Identify(r.Context(), c); err != nil {
 		return Asked{}, err
 	}
@@ -195,7 +189,6 @@ func (d *Door) read(w http.ResponseWriter, r *http.Request, m Match, c *guard.Ca
 	if err != nil {
 		return asked, d.unreadable(r.Context(), c, err)
 	}
-	_ = limits.SetReadDeadline(time.Time{})
 	return asked, nil
 }
 
