@@ -3,6 +3,7 @@
 import json
 import os
 import unittest
+import unittest.mock
 import urllib.error
 import urllib.request
 
@@ -84,6 +85,19 @@ class TestProxies(unittest.TestCase):
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+    def test_what_is_kept_from_proxies_stays_so(self):
+        for given, want in (
+            ({}, ("127.0.0.1", "127.0.0.1")),
+            ({"no_proxy": "a"}, ("a,127.0.0.1", "a,127.0.0.1")),
+            ({"NO_PROXY": "a", "no_proxy": "b"}, ("a,127.0.0.1", "b,127.0.0.1")),
+            ({"NO_PROXY": "a", "no_proxy": ""}, ("a,127.0.0.1", "127.0.0.1")),
+            ({"NO_PROXY": "*"}, ("*", "*")),
+            ({"NO_PROXY": "127.0.0.1, a"}, ("127.0.0.1,a", "127.0.0.1,a")),
+        ):
+            with self.subTest(given), unittest.mock.patch.dict(os.environ, given, clear=True):
+                sallyport._without_proxy("127.0.0.1")
+                self.assertEqual((os.environ["NO_PROXY"], os.environ["no_proxy"]), want)
 
 
 class TestOpenAI(unittest.TestCase):

@@ -89,11 +89,15 @@ def anthropic_credentials(door: str, scope: str):
 
 
 def _without_proxy(host: str) -> None:
-    """Keep requests to a host of this computer, and the key that they show, from a proxy that the environment names."""
-    present = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""  # programs that read both prefer the former
-    hosts = [h.strip() for h in present.split(",") if h.strip()]
-    if host not in hosts and hosts != ["*"]:
-        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join([*hosts, host])
+    """Keep requests to a host of this computer, and the key that they show, from a proxy that the environment names. Tools heed
+    one of two spellings of the list: each keeps what was said in it, and a list in one spelling counts for both."""
+    given = {name: os.environ[name] for name in ("NO_PROXY", "no_proxy") if name in os.environ}
+    for name in ("NO_PROXY", "no_proxy"):
+        present = given.get(name, next(iter(given.values()), ""))
+        hosts = [h.strip() for h in present.split(",") if h.strip()]
+        if host not in hosts and hosts != ["*"]:
+            hosts.append(host)
+        os.environ[name] = ",".join(hosts)
 
 
 class Sidecar:
