@@ -55,6 +55,7 @@ const (
 	EventReported       EventType = "reported" // a person reported a loss, a theft or phishing
 	EventBreakGlass     EventType = "breakglass"
 	EventTrained        EventType = "training.recorded" // the person in On was trained, or no longer counts as trained; Detail says when
+	EventDrill          EventType = "drill"             // somebody joined or left drills, one was started, or somebody answered one; Detail says which
 	EventLooked         EventType = "looked"            // somebody read what the log holds about the person in On
 )
 

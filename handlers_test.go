@@ -28,6 +28,7 @@ func unguarded() map[string]string {
 		"internal/web/scim unmapped":      "refuses, and records it",
 		"internal/web/signals unmapped":   "refuses, and records it",
 		"internal/enforce/extauthz Check": "hands the question to the gateway's door, whose ServeHTTP is judged there",
+		"internal/web/drills serve":       "pages drawn from answers of the management API, which decides on each call of theirs: web/within",
 		"internal/web/approvals serve":    "pages drawn from answers of the management API, which decides on each call of theirs: web/within",
 		"internal/web/page func":          "a style sheet and an icon",
 		"internal/web/oauth discovery":    "metadata, RFC 8414",

@@ -97,7 +97,7 @@ Every command takes --json. Environment: SALLYPORT_SERVER, SALLYPORT_CA, XDG_CON
 		{"models", []*cobra.Command{a.ls(), a.show(), a.push(), a.pull()}},
 		{"guard", []*cobra.Command{a.lock(), a.unlock(), a.holds(), a.findings(), a.risk(), a.breakglass(), a.metrics(), a.logCommand(), a.replay(), a.verify()}},
 		{"govern", []*cobra.Command{a.policy(), a.paths(), a.matrix(), a.user(), a.onboard(), a.recovery(), a.group(), a.role(), a.service(), a.agentIdentity(), a.guest(), a.trust(), a.leave(), a.successor(),
-			a.idp(), a.scim(), a.signals(), a.catalog(), a.usage(), a.apply(), a.drift(), a.clients(), a.tokens(), a.keys(), a.routes()}},
+			a.idp(), a.scim(), a.signals(), a.catalog(), a.usage(), a.apply(), a.drift(), a.drill(), a.clients(), a.tokens(), a.keys(), a.routes()}},
 		{"run", []*cobra.Command{a.serve(), a.doctor(), a.blocklist(), a.demo(), a.bench()}},
 	} {
 		for _, c := range g.commands {

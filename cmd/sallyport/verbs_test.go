@@ -61,6 +61,12 @@ device promote DV-1
 device rm DV-1 --why x
 drift
 drift fix --accept x --why x
+drill join
+drill leave
+drill ls
+drill mine
+drill show DR-1
+drill start mfa-fatigue
 device show DV-1
 findings close F-1 --why x
 findings ls

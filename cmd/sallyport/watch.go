@@ -141,18 +141,23 @@ func (a *app) reportCommand() *cobra.Command {
 		Long: `lost-device [DV-…]     your device is removed, its certificate revoked, and all your sessions and logins
                         end that are not this one or known to be on another device
 wasnt-me [D-…|S-…]      the session behind a decision, or the one named, ends; without an id all but this one
-phish                   your sessions must be proved anew for what is sensitive
+phish [N-…|LINK]        your sessions must be proved anew for what is sensitive
+What names the notice or the link of a drill counts as reporting the drill, and holds nothing against you.
 Those who run the system are told, and a finding is opened, after it was done.`,
 		Example: `  sallyport report lost-device
   sallyport report wasnt-me D-7k2m9x --about "I was on a train"
-  sallyport report phish --about "a mail from it-desk@acme.example.net"`,
+  sallyport report phish https://sallyport.acme.example/confirm/… --about "I connected nothing"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := api.Report{What: args[0], About: about}
 			if len(args) == 2 {
 				r.ID = args[1]
 			}
 			return do(cmd.Context(), a, with((*client.Client).Report, r), func(done api.Reported) {
-				a.line("reported: %s, in force after %s", done.What, done.InForce)
+				if done.Drill == "" {
+					a.line("reported: %s, in force after %s", done.What, done.InForce)
+				} else {
+					a.line("reported: %s, %s", done.What, done.Drill)
+				}
 				for _, d := range done.Did {
 					a.line("  %s", d)
 				}

@@ -4,6 +4,7 @@
 //
 //   - intent: what is meant to be, item by item, and how what is differs from it
 //   - drift: what is against what is meant, who changed it, and putting it right
+//   - drill: exercises against fraud, on volunteers, and how they went
 //   - training: who was last trained when, and on whose word
 //   - usage: what may be done against what was done, and the smaller right
 //

@@ -28,6 +28,7 @@ import (
 	"sallyport/internal/plumbing/secret"
 	"sallyport/internal/web/admin"
 	"sallyport/internal/web/approvals"
+	"sallyport/internal/web/drills"
 	"sallyport/internal/web/login"
 	"sallyport/internal/web/within"
 )
@@ -232,6 +233,11 @@ func (s *Server) openOwnPages(mux *http.ServeMux, pages *login.Door) error {
 		return err
 	}
 	door.Routes(mux)
+	lures, err := drills.New(desk)
+	if err != nil {
+		return err
+	}
+	lures.Routes(mux)
 	return nil
 }
 

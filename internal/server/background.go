@@ -34,6 +34,7 @@ func (s *Server) openBackground(context.Context) error {
 		func() { s.drift.follower.Run(ctx) },
 		func() { s.signals.follower.Run(ctx) },
 		func() { s.signals.doors.Run(ctx) },
+		func() { s.rooms.drills.Run(ctx) },
 	} {
 		s.running.Go(work)
 	}

@@ -131,7 +131,7 @@ func (s *Server) adminRooms() admin.Rooms {
 		Approvers: s.adminApprovers(),
 		Grants:    r.grants, Labels: r.labels, Holds: r.holds, Catalog: r.catalog, Policies: r.policies, Leaver: r.leaver, Sources: s.adminSources(), Enrolled: s.hasProof, Signals: s.adminSignals(), Federation: r.federation, Workloads: r.workloads, History: s.index, Watch: s.adminWatch(),
 		Log:  admin.Log{Size: s.trail.Size, Read: s.readLog, Head: s.headLog, Receipt: s.trail.Receipt, Sign: s.signText},
-		Keys: admin.Keys{Rotate: s.vault.RotateKeys, Retire: s.vault.Retire}, Programs: s.programs(), Devices: r.devices, Drift: s.adminDrift(), Training: r.training, Metrics: s.adminMetrics()}
+		Keys: admin.Keys{Rotate: s.vault.RotateKeys, Retire: s.vault.Retire}, Programs: s.programs(), Devices: r.devices, Drift: s.adminDrift(), Training: r.training, Metrics: s.adminMetrics(), Drills: r.drills}
 }
 
 func (s *Server) readLog(ctx context.Context, from uint64, most int) ([]api.Entry, error) {

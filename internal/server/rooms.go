@@ -17,6 +17,7 @@ import (
 	"sallyport/internal/authz/hold"
 	lowering "sallyport/internal/authz/label"
 	"sallyport/internal/authz/role"
+	"sallyport/internal/govern/drill"
 	"sallyport/internal/govern/training"
 	"sallyport/internal/identity/caller"
 	"sallyport/internal/identity/credential"
@@ -80,6 +81,7 @@ type rooms struct {
 	federation  *federation.Service
 	breakglass  *breakglass.Service
 	training    *training.Service
+	drills      *drill.Service
 }
 
 func (s *Server) openRooms(ctx context.Context) error {

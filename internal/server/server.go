@@ -120,6 +120,7 @@ func (s *Server) open(ctx context.Context) error {
 		{"vault", s.openVault},
 		{"risk", s.openRisk},
 		{"watch", s.openWatch},
+		{"drills", s.openDrills},
 		{"tasks", s.openTasks},
 		{"first administrator", s.openFirst},
 		{"drift", s.openDrift},

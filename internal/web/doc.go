@@ -5,6 +5,7 @@
 //   - page: the look that all pages share: layout, style sheet, security headers
 //   - login: the forms of sign-in, enrolment, step-up and the account page
 //   - within: how our own pages ask the management API, and what they say that they offered
+//   - drills: the page that the link of a drill leads to
 //   - approvals: the pages on which people ask for a right, and approve
 //   - oauth: the authorization server's endpoints for programs
 //   - oidc: its pages for people: consent, devices, signing out

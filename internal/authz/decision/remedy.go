@@ -114,7 +114,7 @@ func (s *search) list(w way) []sallyport.Remedy {
 		list = append(list, s.places[w.place-1].remedy)
 	}
 	add(w.bind, sallyport.RemedyBind, "sallyport run -- COMMAND", "use a token that is bound to a key of this machine")
-	add(w.train, sallyport.RemedyTrain, "", "be trained, or have training that you had recorded; an identity administrator does that: docs/drills.md")
+	add(w.train, sallyport.RemedyTrain, "sallyport drill join", "be trained: by a drill, or elsewhere and have an identity administrator record it (docs/drills.md)")
 	add(w.level > 0, sallyport.RemedyStepUp, "sallyport login --assurance "+w.level.String(), "prove yourself more strongly, or again")
 	add(w.grant, sallyport.RemedyRequest, fmt.Sprintf(`sallyport request %s %s --for 1h --why "…"`, s.facts.Action, ref), "ask for it for a time, with a reason")
 	return list

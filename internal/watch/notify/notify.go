@@ -147,8 +147,13 @@ func (s *Service) Handle(ctx context.Context, events []sallyport.Logged, next ui
 }
 
 func (s *Service) notice(who sallyport.PrincipalID, kind, text, once string, at time.Time) Notice {
+	return Notice{ID: ID(who, kind, once), Who: who, Kind: kind, At: at, Text: clip(text), Link: s.External + "/account"}
+}
+
+// ID is the id of the notice that Tell makes.
+func ID(who sallyport.PrincipalID, kind, once string) string {
 	sum := sha256.Sum256([]byte(string(who) + "\x00" + kind + "\x00" + once))
-	return Notice{ID: "N-" + hex.EncodeToString(sum[:8]), Who: who, Kind: kind, At: at, Text: clip(text), Link: s.External + "/account"}
+	return "N-" + hex.EncodeToString(sum[:8])
 }
 
 func (s *Service) channels() []string {

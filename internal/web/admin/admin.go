@@ -33,6 +33,7 @@ import (
 	"sallyport/internal/authz/label"
 	"sallyport/internal/authz/role"
 	"sallyport/internal/enforce/guard"
+	"sallyport/internal/govern/drill"
 	"sallyport/internal/govern/training"
 	"sallyport/internal/identity/caller"
 	"sallyport/internal/identity/credential"
@@ -80,6 +81,7 @@ type Rooms struct {
 	Drift     Drift
 	Training  *training.Service
 	Metrics   Metrics
+	Drills    *drill.Service
 }
 
 // Log is what the API shows of the trail.
@@ -149,7 +151,7 @@ func Routes() []Route {
 	for _, routes := range [][]Route{
 		meRoutes(), askRoutes(), approverRoutes(), holdRoutes(), unlockRoutes(), logRoutes(), peopleRoutes(), recoveryRoutes(), leaverRoutes(),
 		onboardRoutes(), signalRoutes(), federationRoutes(), sourceRoutes(), catalogRoutes(), dutyRoutes(), labelRoutes(), policyRoutes(), matrixRoutes(),
-		tokenRoutes(), deviceRoutes(), workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes(), driftRoutes(), trainingRoutes(), metricRoutes(), documentRoutes(),
+		tokenRoutes(), deviceRoutes(), workloadRoutes(), auditRoutes(), watchRoutes(), breakGlassRoutes(), driftRoutes(), trainingRoutes(), metricRoutes(), drillRoutes(), documentRoutes(),
 	} {
 		all = append(all, routes...)
 	}

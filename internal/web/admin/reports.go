@@ -41,6 +41,9 @@ func (a *API) report(c *Call) (any, error) {
 	if p.ID.Kind() != sallyport.User || len(p.Actors) > 0 {
 		return nil, sallyport.E(op, sallyport.Invalid, "only a person reports, and nobody for them", "sign in as yourself")
 	}
+	if out, was, err := a.reportDrill(c, in); was || err != nil {
+		return out, err
+	}
 	var ids []string
 	var gone device.Device
 	var err error

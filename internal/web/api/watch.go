@@ -92,13 +92,14 @@ type Notice struct {
 // A Report tells of a loss, a theft or phishing; it acts at once.
 type Report struct {
 	What  string `json:"what"`            // "lost-device", "wasnt-me", "phish"
-	ID    string `json:"id,omitempty"`    // of the device, the session, the login or the decision
+	ID    string `json:"id,omitempty"`    // of the device, the session, the login, the decision or the notice; or the link that it led to
 	About string `json:"about,omitempty"` // in the person's own words
 }
 
 // A Reported is what a report brought about.
 type Reported struct {
 	What    string   `json:"what"`
+	Drill   string   `json:"drill,omitempty"` // what was reported was this drill: nothing is held against anybody
 	Did     []string `json:"did"`
 	Cut     []Cut    `json:"cut,omitempty"`
 	InForce string   `json:"inForce"` // how long it took
