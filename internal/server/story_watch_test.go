@@ -255,3 +255,39 @@ func TestID8APasskeySettlesATheft(t *testing.T) {
 		t.Error("it counts against a session that began afterwards with a passkey")
 	}
 }
+
+// ID-9: one key of a service is used on hosts in two networks. The finding names the key, and who answers for the service is told. The
+// record of each token says by which credential it was got.
+func TestID9OneKeyOfAServiceInTwoNetworks(t *testing.T) {
+	r := tellAnew(t, trail.Files{})
+	token := r.machine("batch", "signal-receiver", "/signals", "identity.read")
+	here := r.wire
+	wire, err := r.system.wire()
+	if err != nil {
+		t.Fatal(err)
+	}
+	away := r.at("127.0.2.1", wire)
+	for n := range 6 {
+		if r.wire = here; n%2 == 1 {
+			r.wire = away
+		}
+		token()
+		r.wire = here
+		r.Later(5 * time.Minute)
+	}
+	r.eventually("the finding, answered", func() bool {
+		f := r.findings("service:batch", "shared-credential")
+		return len(f) == 1 && f[0].State == "answered"
+	})
+	f := r.findings("service:batch", "shared-credential")[0]
+	if !strings.HasPrefix(f.Subject, "credential:jwk:") || f.Detail["networks"] != "127.0.0.0/24 127.0.2.0/24" {
+		t.Errorf("found %+v", f)
+	}
+	if got := r.notices("tess", "finding.shared-credential"); len(got) != 1 || !strings.Contains(got[0].Text, "service:batch, which you answer for") {
+		t.Errorf("tess was told %+v", got)
+	}
+	e, ok := r.found(func(e sallyport.Logged) bool { return e.Type == sallyport.EventTokenIssued && e.Who == "service:batch" })
+	if !ok || "credential:"+e.Detail["credential"] != f.Subject {
+		t.Errorf("the token's record: %+v", e)
+	}
+}

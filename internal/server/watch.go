@@ -170,6 +170,10 @@ func (s *Server) means() respond.Means {
 	r := &s.rooms
 	return respond.Means{
 		Notify: func(ctx context.Context, f detect.Finding) (string, error) {
+			if owner := s.facts.Snapshot().Behind(f.Who); owner != f.Who { // a service reads no notices
+				text := fmt.Sprintf("%s is about %s, which you answer for: %s", f.ID, f.Who, f.Text)
+				return "told " + string(owner), s.watch.notices.Tell(ctx, owner, "finding."+f.Rule, text, f.ID)
+			}
 			text := f.Text + " If this was not you, run 'sallyport report wasnt-me' at once."
 			return "told " + string(f.Who), s.watch.notices.Tell(ctx, f.Who, "finding."+f.Rule, text, f.ID)
 		},

@@ -22,6 +22,7 @@ type AssertionWant struct {
 type Assertion struct {
 	ID      string
 	Expires time.Time
+	Key     string // RFC 7638 thumbprint of the key that signed it
 }
 
 // VerifyAssertion checks a private_key_jwt client assertion (RFC 7523 section 3, with the audience rule of
@@ -51,5 +52,5 @@ func VerifyAssertion(text string, keys *Set, want AssertionWant) (Assertion, err
 	if c.Subject != want.Client {
 		return Assertion{}, refusal(opAssertion, "subject")
 	}
-	return Assertion{ID: c.ID, Expires: c.Expires.Add(want.Leeway)}, nil
+	return Assertion{ID: c.ID, Expires: c.Expires.Add(want.Leeway), Key: token.Key.Thumbprint()}, nil
 }

@@ -175,6 +175,9 @@ type By struct {
 	Client clients.Client
 	IP     string // for the record; may be empty
 	Key    string // that the request has proved, as in sallyport.Principal.Key; "" for none
+	// Credential is what whoever asks has proved themselves by, for the record, as clients.Registry.Authenticate names it, or "proof:" and
+	// the start of the SHA-256 of the proof of a workload; "" for none.
+	Credential string
 }
 
 // Refresh exchanges a refresh token for a new one and an access token. A token that was used before is theft, by
@@ -316,5 +319,8 @@ func issuedEvent(i Issued, by By) sallyport.Event {
 	e := FamilyEvent(sallyport.EventTokenIssued, i.Family, by)
 	e.On, e.Asked.Scope, e.Asked.Purpose = i.Audience, i.Scope.String(), i.Purpose
 	e.Detail["jti"], e.Detail["expires"] = i.ID, i.Expires.Format(time.RFC3339)
+	if by.Credential != "" {
+		e.Detail["credential"] = by.Credential
+	}
 	return e
 }

@@ -205,6 +205,87 @@ func TestSharedCredentialsBenign(t *testing.T) {
 	})
 }
 
+// ID-9: one credential of a service, on hosts in two networks, is found; many hosts of one service that have each their own are not, nor
+// is a service that moves, for however many of it run meanwhile, nor one that reaches two doors by two ways.
+func TestASharedCredentialOfAService(t *testing.T) {
+	const home, cafe, six = "192.0.2.7", "203.0.113.9", "2001:db8::1"
+	token := func(family, credential, ip string) sallyport.Event {
+		return sallyport.Event{Type: sallyport.EventTokenIssued, Who: "service:trainer", Asked: &sallyport.Asked{Door: "oidc", IP: ip, Family: family}, Detail: map[string]string{"credential": credential}}
+	}
+	call := func(door, family, ip string) sallyport.Event {
+		return sallyport.Event{Type: sallyport.EventDecided, Who: "service:trainer", On: "acme/fraud@v1", Outcome: "allow", Asked: &sallyport.Asked{Door: door, IP: ip, Family: family}}
+	}
+	for _, x := range []struct {
+		name    string
+		every   time.Duration
+		rounds  int
+		events  func(round int) []sallyport.Event
+		subject string // "" where nothing may be found
+	}{
+		{"one key of a client", 2 * time.Minute, 12, func(n int) []sallyport.Event {
+			return []sallyport.Event{token(fmt.Sprint("F-h", n), "jwk:one", home), token(fmt.Sprint("F-c", n), "jwk:one", cafe)}
+		}, "credential:jwk:one"},
+		{"one key, each host with its token", 2 * time.Minute, 12, func(n int) []sallyport.Event {
+			return []sallyport.Event{token("F-h", "jwk:one", "198.18.0.1"), token("F-c", "jwk:one", "198.18.0.1"), call("hf", "F-h", home), call("hf", "F-c", cafe)}
+		}, "credential:jwk:one"},
+		{"one proof of a workload, seldom", 5 * time.Minute, 6, func(n int) []sallyport.Event {
+			return []sallyport.Event{token(fmt.Sprint("F-", n), "proof:x", []string{home, cafe}[n%2])}
+		}, "credential:proof:x"},
+		{"many at once", 2 * time.Second, 600, func(n int) []sallyport.Event {
+			return []sallyport.Event{token("F-h", "jwk:one", home), token("F-c", "jwk:one", cafe)}
+		}, "credential:jwk:one"},
+		{"hosts that have each their own key", 2 * time.Minute, 60, func(n int) []sallyport.Event {
+			return []sallyport.Event{token("F-h", "jwk:h", home), token("F-c", "jwk:c", cafe), call("hf", "F-h", home), call("hf", "F-c", cafe)}
+		}, ""},
+		{"another address of the same network", time.Minute, 60, func(n int) []sallyport.Event {
+			return []sallyport.Event{token("F-h", "jwk:one", []string{home, "192.0.2.99"}[n%2])}
+		}, ""},
+		{"two kinds of addresses", time.Minute, 60, func(n int) []sallyport.Event {
+			return []sallyport.Event{token("F-h", "jwk:one", []string{home, six}[n%2])}
+		}, ""},
+		{"a way out that has changed", time.Minute, 60, func(n int) []sallyport.Event {
+			return []sallyport.Event{token("F-h", "jwk:one", []string{home, cafe}[min(n/20, 1)])}
+		}, ""},
+		{"a deployment that rolls on, and later back", time.Minute, 90, func(n int) []sallyport.Event {
+			switch {
+			case n >= 20 && n < 32 || n >= 60 && n < 72:
+				return []sallyport.Event{token("F-h", "jwk:one", home), token("F-c", "jwk:one", cafe)}
+			case n >= 32 && n < 60:
+				return []sallyport.Event{token("F-c", "jwk:one", cafe)}
+			}
+			return []sallyport.Event{token("F-h", "jwk:one", home)}
+		}, ""},
+		{"two doors by two ways", time.Minute, 60, func(n int) []sallyport.Event {
+			return []sallyport.Event{token("F-h", "jwk:one", cafe), call("hf", "F-h", home)}
+		}, ""},
+		{"a token that nobody knows the credential of", 20 * time.Minute, 4, func(n int) []sallyport.Event {
+			return []sallyport.Event{call("hf", "F-h", home), call("hf", "F-c", cafe)}
+		}, ""},
+	} {
+		Run(t, func(t *testing.T, open func() *sqldb.DB) {
+			s := newScout(open(), newTurnedClock().Now())
+			var found []detect.Finding
+			for n := range x.rounds {
+				found = append(found, s.hear(t, x.events(n)...)...)
+				s.at = s.at.Add(x.every)
+			}
+			if x.subject == "" {
+				if len(found) != 0 {
+					t.Errorf("%s is found: %+v", x.name, found[0])
+				}
+				return
+			}
+			if len(found) != 1 {
+				t.Fatalf("%s: %d findings", x.name, len(found))
+			}
+			f := found[0]
+			if f.Rule != detect.SharedCredential || f.Subject != x.subject || f.Who != "service:trainer" || f.Detail["networks"] != "192.0.2.0/24 203.0.113.0/24" || len(f.Evidence) < 4 {
+				t.Errorf("%s: found %+v", x.name, f)
+			}
+		})
+	}
+}
+
 // The trail read again finds the same and tells nobody twice; the cursor never goes back; another node knows it too.
 func TestFindingsAreFoundOnce(t *testing.T) {
 	Run(t, func(t *testing.T, open func() *sqldb.DB) {

@@ -30,7 +30,7 @@ const lookback = 20_000
 
 // Types are the events that Handle reads.
 func Types() []sallyport.EventType {
-	return []sallyport.EventType{sallyport.EventDecided, sallyport.EventRefused, sallyport.EventUnmapped, sallyport.EventTokenReused, sallyport.EventTokenTheft, sallyport.EventProofReplayed,
+	return []sallyport.EventType{sallyport.EventDecided, sallyport.EventRefused, sallyport.EventUnmapped, sallyport.EventTokenIssued, sallyport.EventTokenReused, sallyport.EventTokenTheft, sallyport.EventProofReplayed,
 		sallyport.EventSignInFailed, sallyport.EventCloned, sallyport.EventRiskChanged, sallyport.EventReported, sallyport.EventApprovalVoid, sallyport.EventBypassed, sallyport.EventDriftFound}
 }
 
@@ -120,6 +120,8 @@ func (d *Detector) look(r *Rule, e *sallyport.Logged) (Finding, bool) {
 // A memory is what rules have seen of late, by rule and subject.
 type memory struct {
 	marks map[string][]mark
+	// credentials are what the tokens of a family were issued for.
+	credentials map[string]string
 }
 
 type mark struct {

@@ -70,7 +70,7 @@ func Rules() []Rule {
 		{ProofReplayed, High, "A proof of possession was shown again from another network: somebody reads what is sent.", true, []string{"T1528", "T1557"}, 10 * time.Minute, replayed(true)},
 		{ProofRepeated, Medium, "A proof of possession was shown twice: a copy of it, or a client that sends again.", false, []string{"T1528", "T1557"}, time.Hour, replayed(false)},
 		{ImpossibleTravel, High, "A sign-in came from farther away than anybody travels in the time.", true, []string{"T1078"}, time.Hour, travelled},
-		{SharedCredential, High, "One session or device was used from two networks at once.", true, []string{"T1078", "T1539"}, time.Hour, shared},
+		{SharedCredential, High, "One session, one device or one credential of a service was used from two networks at once.", true, []string{"T1078", "T1539"}, time.Hour, shared},
 		{TwoDevices, Info, "One identity was used on two devices at once.", false, []string{"T1078"}, 12 * time.Hour, twoDevices},
 		{DisabledAccount, Medium, "Somebody tried to use an account that is not active.", false, []string{"T1078"}, time.Hour, disabled},
 		{ClonedPasskey, High, "A passkey's counter went back: it exists twice.", true, []string{"T1556.006"}, time.Hour, onType(sallyport.EventCloned)},
@@ -185,6 +185,9 @@ func reported(_ *Detector, e *sallyport.Logged) (hit, bool) {
 // shared finds a session or an enrolled device that is in two networks by turns: a laptop that changes its network does
 // not go to and fro within minutes.
 func shared(d *Detector, e *sallyport.Logged) (hit, bool) {
+	if h, ok := d.service(e); ok {
+		return h, true
+	}
 	if e.Type != sallyport.EventDecided || e.Asked == nil {
 		return hit{}, false
 	}
@@ -236,14 +239,19 @@ func (d *Detector) back(key string, span time.Duration, k mark) ([]uint64, bool)
 		return nil, false
 	}
 	marks := d.seen.add(key, span, k)
-	returns, known := 0, map[string]bool{}
+	return seqs(marks), returns(marks) >= 2
+}
+
+// returns counts how often marks come back to a value that they had.
+func returns(marks []mark) int {
+	n, known := 0, map[string]bool{}
 	for _, m := range marks {
 		if known[m.value] {
-			returns++
+			n++
 		}
 		known[m.value] = true
 	}
-	return seqs(marks), returns >= 2
+	return n
 }
 
 // values are the values that are remembered, each once.

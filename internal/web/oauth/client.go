@@ -24,11 +24,11 @@ func (s *Server) client(r *http.Request, form url.Values) (token.By, error) {
 	if r.TLS != nil {
 		p.Certificates = r.TLS.PeerCertificates
 	}
-	c, err := s.cfg.Issuer.Clients.Authenticate(r.Context(), p, clients.Place{Issuer: s.cfg.URL, TokenEndpoint: s.cfg.URL + pathToken})
+	c, credential, err := s.cfg.Issuer.Clients.Authenticate(r.Context(), p, clients.Place{Issuer: s.cfg.URL, TokenEndpoint: s.cfg.URL + pathToken})
 	if err != nil {
 		return token.By{}, err
 	}
-	by := token.By{Client: c, IP: httpsafe.PeerIP(r)}
+	by := token.By{Client: c, IP: httpsafe.PeerIP(r), Credential: credential}
 	by.Key, err = s.proved(r, secret.Text{})
 	if err == nil && by.Key == "" && len(p.Certificates) > 0 && (c.Method == clients.TLS || c.Method == clients.SelfSignedTLS || c.Bind) {
 		by.Key = "x5t:" + jose.CertificateThumbprint(p.Certificates[0].Raw)

@@ -35,34 +35,40 @@ type Place struct {
 	TokenEndpoint string // accepted as well by clients that are registered so
 }
 
-// Authenticate returns the client that a proof proves. The errors are of kind NotFound or Invalid with a reason that
+// Authenticate returns the client that a proof proves, and the credential that proved it: "jwk:" and the RFC 7638 thumbprint of the key
+// of an assertion, "x5t:" and the SHA-256 of a certificate, both base64url, "" for a client that proves nothing. The errors are of kind NotFound or Invalid with a reason that
 // begins with invalid_client, Conflict for an assertion that was used before, or Unavailable.
-func (r *Registry) Authenticate(ctx context.Context, p Proof, at Place) (Client, error) {
+func (r *Registry) Authenticate(ctx context.Context, p Proof, at Place) (c Client, credential string, err error) {
 	if p.Secret {
-		return Client{}, refuse("secret", "no client here has a secret that two know")
+		return Client{}, "", refuse("secret", "no client here has a secret that two know")
 	}
 	id, err := p.client()
 	if err != nil {
-		return Client{}, err
+		return Client{}, "", err
 	}
-	c, err := r.Find(ctx, id)
-	if err != nil {
-		return Client{}, err
+	if c, err = r.Find(ctx, id); err != nil {
+		return Client{}, "", err
 	}
 	if c.Method != PrivateKey && (!p.Assertion.IsZero() || p.AssertionType != "") {
-		return Client{}, refuse("method", "the client is not registered for assertions")
+		return Client{}, "", refuse("method", "the client is not registered for assertions")
 	}
 	switch c.Method {
 	case None, "":
-		return c, nil
+		return c, "", nil
 	case PrivateKey:
-		return c, r.assertion(ctx, c, p, at)
+		credential, err = r.assertion(ctx, c, p, at)
+		return c, credential, err
 	case TLS:
-		return c, c.chain(p.Certificates, r.now())
+		err = c.chain(p.Certificates, r.now())
 	case SelfSignedTLS:
-		return c, c.pinned(p.Certificates)
+		err = c.pinned(p.Certificates)
+	default:
+		return Client{}, "", refuse("method", "the client has no method")
 	}
-	return Client{}, refuse("method", "the client has no method")
+	if err == nil {
+		credential = "x5t:" + jose.CertificateThumbprint(p.Certificates[0].Raw)
+	}
+	return c, credential, err
 }
 
 // client finds who the request says it is from. An assertion is read without trust, only to find whose keys to try.
@@ -82,13 +88,13 @@ func (p Proof) client() (string, error) {
 
 // assertion verifies a client assertion. It counts as used only after everything else about it was right, so that
 // nobody burns the id of an assertion that was never good.
-func (r *Registry) assertion(ctx context.Context, c Client, p Proof, at Place) error {
+func (r *Registry) assertion(ctx context.Context, c Client, p Proof, at Place) (credential string, err error) {
 	if p.Assertion.IsZero() || p.AssertionType != AssertionType {
-		return refuse("method", "the client must prove itself by a client_assertion")
+		return "", refuse("method", "the client must prove itself by a client_assertion")
 	}
 	keys, err := jose.ParseSet(c.Keys)
 	if err != nil {
-		return err
+		return "", err
 	}
 	want := jose.AssertionWant{Client: c.ID, Issuer: at.Issuer, Now: r.now(), Leeway: leeway}
 	if c.TokenEndpointAudience {
@@ -96,13 +102,13 @@ func (r *Registry) assertion(ctx context.Context, c Client, p Proof, at Place) e
 	}
 	good, err := jose.VerifyAssertion(p.Assertion.Reveal(), keys, want)
 	if err != nil {
-		return refuse(sallyport.ReasonOf(err), "the client assertion is not valid here")
+		return "", refuse(sallyport.ReasonOf(err), "the client assertion is not valid here")
 	}
 	err = r.store.UseAssertion(ctx, c.ID, good.ID, good.Expires)
 	if sallyport.KindOf(err) == sallyport.Conflict {
-		return refuse("replay", "the client assertion was used before")
+		return "", refuse("replay", "the client assertion was used before")
 	}
-	return err
+	return "jwk:" + good.Key, err
 }
 
 func (c Client) pinned(shown []*x509.Certificate) error {

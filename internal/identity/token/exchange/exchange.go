@@ -7,6 +7,8 @@ package exchange
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"slices"
 	"strings"
 	"time"
@@ -104,6 +106,7 @@ func (s *Service) theirs(ctx context.Context, by token.By, t Trade, want token.W
 	if w.Principal.Kind() != sallyport.Service {
 		return token.Issued{}, fault("invalid_request.agent", "an agent acts only for somebody: its proof is an actor_token", "send the person's access token as subject_token")
 	}
+	by.Credential = shownProof(t.Subject)
 	scope, err := narrowTo(meet(w.Scope, by.Client.Scopes), t.Repo)
 	if err != nil {
 		return token.Issued{}, err
@@ -114,6 +117,14 @@ func (s *Service) theirs(ctx context.Context, by token.By, t Trade, want token.W
 	}
 	return s.service(ctx, by, w.Principal, token.Approval{Client: by.Client, Scope: scope, Audiences: audiences,
 		Life: min(TradedLifetime, w.Expires.Sub(s.now()))}, want)
+}
+
+// shownProof names a workload's proof in records by what is signed of it, which the signature is no part of: some can be written in
+// two ways.
+func shownProof(proof secret.Text) string {
+	text := proof.Reveal()
+	sum := sha256.Sum256([]byte(text[:max(0, strings.LastIndexByte(text, '.'))]))
+	return "proof:" + base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
 // workload verifies a proof of another issuer. A proof that is not good is invalid_grant, whatever is wrong with it.
@@ -191,6 +202,7 @@ func (s *Service) ours(ctx context.Context, by token.By, t Trade, want token.Wan
 		return token.Issued{}, fault("invalid_grant.client", "the token was issued to another client", "")
 	}
 	f = cut(f, p)
+	by.Credential = "" // it proved who exchanges the token, not whom the token is of
 	f.Client, f.Scope = by.Client.ID, meet(p.Scope, by.Client.Scopes)
 	if agent != "" {
 		if f, err = onBehalf(f, agent); err != nil {
