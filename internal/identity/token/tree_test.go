@@ -224,6 +224,8 @@ func TestDelegateRefuses(t *testing.T) {
 	w := newWorld(t)
 	me := w.ana()
 	me.Scope = sallyport.Scope{"model.infer"}
+	machine := me
+	machine.ID = "service:trainer"
 	acting := me
 	acting.Actors = []sallyport.PrincipalID{"agent:helper"}
 	for name, test := range map[string]struct {
@@ -237,6 +239,7 @@ func TestDelegateRefuses(t *testing.T) {
 		"nothing":             {me, "agent:helper", nil, time.Hour},
 		"no time":             {me, "agent:helper", sallyport.Scope{"model.infer"}, 0},
 		"for a week":          {me, "agent:helper", sallyport.Scope{"model.infer"}, 7 * 24 * time.Hour},
+		"by a service":        {machine, "agent:helper", sallyport.Scope{"model.infer"}, time.Hour},
 		"by an agent":         {acting, "agent:clerk", sallyport.Scope{"model.infer"}, time.Hour},
 		"an agent that left":  {me, "agent:gone", sallyport.Scope{"model.infer"}, time.Hour},
 		"somebody not proved": {sallyport.Principal{ID: "user:ana", Scope: me.Scope}, "agent:helper", sallyport.Scope{"model.infer"}, time.Hour},

@@ -17,6 +17,8 @@ func (s *Service) Delegate(ctx context.Context, who sallyport.Principal, agent s
 	switch {
 	case agent.Kind() != sallyport.Agent:
 		return token.Family{}, sallyport.E(op, sallyport.Invalid, "only an agent can act for somebody", "name it agent:NAME")
+	case who.ID.Kind() != sallyport.User:
+		return token.Family{}, sallyport.E(op, sallyport.Invalid, "only a person lets an agent act for them", "sign in as yourself")
 	case len(who.Actors) > 0:
 		return token.Family{}, sallyport.E(op, sallyport.Invalid, "who acts for somebody cannot let another act for them", "")
 	case len(scope) == 0 || !scope.Within(who.Scope):
