@@ -64,11 +64,11 @@ func TestWhatGoesWrong(t *testing.T) {
 		given, want  int
 		text         string
 	}{
-		"refused":       {"/home", answer(api.Error{Status: 403, Message: "you are on hold"}), 403, 403, "You are on hold."},
-		"the log":       {"/home?from=acme/fraud", answer(api.Error{Status: 503, Message: "the log cannot be written"}), 503, 503, "The log cannot be written. Nothing was decided"},
-		"no JSON":       {"/approvals", "oops", 500, 500, "Sallyport cannot answer now"},
+		"refused":        {"/home", answer(api.Error{Status: 403, Message: "you are on hold"}), 403, 403, "You are on hold."},
+		"the log":        {"/home?from=acme/fraud", answer(api.Error{Status: 503, Message: "the log cannot be written"}), 503, 503, "The log cannot be written. Nothing was decided"},
+		"no JSON":        {"/approvals", "oops", 500, 500, "Sallyport cannot answer now"},
 		"half an answer": {"/home", `{"id":`, 200, 500, "Sallyport cannot answer now"},
-		"proof":         {"/home?from=acme/fraud", answer(api.Error{Status: 401, Message: "prove it", Needs: "phr"}), 401, 303, "/stepup?needs=phr&amp;return=%2Fhome%3Ffrom%3Dacme%2Ffraud"},
+		"proof":          {"/home?from=acme/fraud", answer(api.Error{Status: 401, Message: "prove it", Needs: "phr"}), 401, 303, "/stepup?needs=phr&amp;return=%2Fhome%3Ffrom%3Dacme%2Ffraud"},
 	} {
 		w := get(t, config(t, test.given, test.answer), test.path, who)
 		if w.Code != test.want || !strings.Contains(w.Body.String(), test.text) || strings.Count(w.Body.String(), "</html>") > 1 {
