@@ -30,7 +30,7 @@ func (r *story) revocations(since time.Time) map[string]api.Revocation {
 	return all
 }
 
-// ID-10, TK-5: while transfers run, people are locked, disabled by their provider and sign out everywhere. Each is measured, whoever ordered it; the figures are those of the log, made again here; and they outlive a restart.
+// ID-10, TK-5: while transfers run, people are locked, disabled by their provider and sign out everywhere; a grant is taken back. Each is measured, whoever ordered it; the figures are those of the log, made again here; and they outlive a restart.
 func TestID10HowFastOrdersAreInForce(t *testing.T) {
 	r := tellAnew(t, trail.Files{})
 	r.Big()

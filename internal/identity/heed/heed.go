@@ -187,7 +187,9 @@ func (s *Service) ends(ctx context.Context, p Partner, e secevent.Event, who sal
 			return "", err
 		}
 		for _, x := range meant {
-			ids = append(ids, x.ID)
+			if x.Live(s.Tokens.Now()) {
+				ids = append(ids, x.ID)
+			}
 		}
 	}
 	if len(ids) == 0 {

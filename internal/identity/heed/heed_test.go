@@ -182,6 +182,9 @@ func TestWhatEventsDo(t *testing.T) {
 		if len(w.events) == 0 || w.events[0].Type != sallyport.EventSignalReceived || w.events[0].Detail["partner"] != "idp" || strings.Contains(w.events[0].Detail["why"], "\n") {
 			t.Errorf("%s: recorded %+v", name, w.events)
 		}
+		if ends := strings.Fields(w.events[0].Detail["ends"]); x.ended != (len(ends) == 2 && strings.HasPrefix(ends[0], "S-") && ends[1] == f) {
+			t.Errorf("%s: recorded that %v end", name, ends)
+		}
 		if m, err := w.Directory.Get(t.Context(), "user:ana"); err != nil || m.State != directory.Active {
 			t.Errorf("%s: a partner locked somebody out: %s, %v", name, m.State, err)
 		}
@@ -229,6 +232,11 @@ func TestOneSession(t *testing.T) {
 	must(t, err)
 	if b := w.live(two, f2); b[0] || b[1] {
 		t.Errorf("the other lives: %v", b)
+	}
+	for i, n := range []int{1, 3} { // her own logins are not below the one session
+		if ends := strings.Fields(w.events[i].Detail["ends"]); len(ends) != n {
+			t.Errorf("recorded that %v end, want %d", ends, n)
+		}
 	}
 }
 
