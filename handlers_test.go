@@ -30,6 +30,7 @@ func unguarded() map[string]string {
 		"internal/enforce/extauthz Check": "hands the question to the gateway's door, whose ServeHTTP is judged there",
 		"internal/web/drills serve":       "pages drawn from answers of the management API, which decides on each call of theirs: web/within",
 		"internal/web/approvals serve":    "pages drawn from answers of the management API, which decides on each call of theirs: web/within",
+		"internal/web/home show":          "as web/approvals",
 		"internal/web/page func":          "a style sheet and an icon",
 		"internal/web/oauth discovery":    "metadata, RFC 8414",
 		"internal/web/oauth keys":         "public keys, RFC 7517",

@@ -173,11 +173,3 @@ func (a *app) holds() *cobra.Command {
 	c.Flags().BoolVar(&all, "all", false, "lifted ones too")
 	return c
 }
-
-func obligations(all []sallyport.Obligation) []string {
-	var texts []string
-	for _, o := range all {
-		texts = append(texts, o.String())
-	}
-	return texts
-}

@@ -172,8 +172,8 @@ func (a *app) whoami() *cobra.Command {
 				if who.Bound || who.Device != "" {
 					a.line("  token          bound to a key: %s, device: %s", yesNo(who.Bound), cmp.Or(who.Device, "none that is enrolled"))
 				}
-				if !who.Probation.IsZero() {
-					a.line("  on probation   until %s: weights and data leave under %s", a.when(who.Probation), list(obligations(who.Limits)))
+				if watched := who.Watched(a.when); watched != "" {
+					a.line("  on probation   %s", watched)
 				}
 				a.line("  groups         %s", list(who.Groups))
 				for _, role := range who.Held(a.when) {
@@ -189,12 +189,8 @@ func (a *app) whoami() *cobra.Command {
 					a.line("  may request    %s", list(r.Request))
 					a.line("  cannot         %s", list(r.Cannot))
 				}
-				switch {
-				case len(who.Rights) > 0:
-				case len(who.Roles)+len(who.Groups) == 0:
-					a.line("You have no rights yet. Ask an administrator for a role.")
-				default:
-					a.line("There is nothing in the catalog that you may see.")
+				if len(who.Rights) == 0 {
+					a.line("%s", who.Nothing())
 				}
 			})
 		},

@@ -29,6 +29,7 @@ import (
 	"sallyport/internal/web/admin"
 	"sallyport/internal/web/approvals"
 	"sallyport/internal/web/drills"
+	"sallyport/internal/web/home"
 	"sallyport/internal/web/login"
 	"sallyport/internal/web/within"
 )
@@ -190,10 +191,12 @@ func (s *Server) adminApprovers() admin.Approvers {
 	return admin.Approvers{Keys: s.rooms.approvers, Passkeys: s.rooms.passkeys.Usable, Public: s.rooms.passkeys.Public, Connectors: s.connector}
 }
 
-// pageScope is what the session of a browser may do on the pages of approvals, and no more.
+// pageScope is what the session of a browser may do on our own pages, and no more. Reading is in it for the list of what
+// somebody may know of: no route of the management API hands out what is in a model or a dataset.
 func pageScope() sallyport.Scope {
 	return sallyport.Scope{string(sallyport.ServerRead), string(sallyport.GrantRequest), string(sallyport.GrantApprove), string(sallyport.PolicyApprove),
-		string(sallyport.LabelChange), string(sallyport.HoldLift), string(sallyport.SystemConfigure), string(sallyport.AuditRead)}
+		string(sallyport.LabelChange), string(sallyport.HoldLift), string(sallyport.SystemConfigure), string(sallyport.AuditRead),
+		string(sallyport.ModelList), string(sallyport.ModelRead), string(sallyport.DatasetRead), string(sallyport.EndpointUse)}
 }
 
 // onPages is who a browser's session stands for on our own pages.
@@ -206,7 +209,7 @@ func (s *Server) onPages(ctx context.Context, cookie secret.Text) (sallyport.Pri
 		Scope: pageScope(), Client: "sallyport-pages"}, nil
 }
 
-// openOwnPages adds the pages on which people ask and approve. They ask the management API within the process, with the
+// openOwnPages adds the pages on which people see what they may do, ask and approve. They ask the management API within the process, with the
 // browser's session for a proof.
 func (s *Server) openOwnPages(mux *http.ServeMux, pages *login.Door) error {
 	own := admin.New(admin.API{Guard: s.guard, Facts: s.facts, Audience: s.config.External + apiPrefix, External: s.config.External, Logger: s.logger, Rooms: s.adminRooms(),
@@ -238,6 +241,11 @@ func (s *Server) openOwnPages(mux *http.ServeMux, pages *login.Door) error {
 		return err
 	}
 	lures.Routes(mux)
+	first, err := home.New(desk)
+	if err != nil {
+		return err
+	}
+	first.Routes(mux)
 	return nil
 }
 

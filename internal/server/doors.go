@@ -64,13 +64,16 @@ func (s *Server) openDoors(context.Context) error {
 	mux.HandleFunc("POST "+hooksPrefix+"{name}", s.takeTicket)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)
-	mux.Handle("/", &admin.Nowhere{Guard: s.guard, Logger: s.logger, Home: "/account"})
+	mux.Handle("/", &admin.Nowhere{Guard: s.guard, Logger: s.logger, Home: homePage})
 	return s.serve(mux)
 }
 
+// homePage is where people begin, and land who signed in for nothing in particular.
+const homePage = "/home"
+
 // openPages adds what people see: sign-in, account, consent.
 func (s *Server) openPages(mux *http.ServeMux) error {
-	pages, err := login.New(login.Config{SignIn: s.rooms.signin, Log: s.logger, Plain: s.config.Plaintext, Now: s.clock, Notices: s.pageNotices(), Device: s.deviceOf})
+	pages, err := login.New(login.Config{SignIn: s.rooms.signin, Log: s.logger, Plain: s.config.Plaintext, Now: s.clock, Notices: s.pageNotices(), Device: s.deviceOf, Home: homePage})
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func TestID7BreachedPassword(t *testing.T) {
 		t.Errorf("the same password again: %d, %v", got.status, err)
 	}
 	fresh := r.canaries.add("fresh password of ana")
-	if at, err = ana.send(ctx, at, "/login/renew", map[string]string{"password": fresh, "again": fresh}); err != nil || at.path != "/account" {
+	if at, err = ana.send(ctx, at, "/login/renew", map[string]string{"password": fresh, "again": fresh}); err != nil || at.path != landing {
 		t.Fatalf("the change ended on %s (%d), %v", at.path, at.status, err)
 	}
 	ana.password = fresh
@@ -71,7 +71,7 @@ func TestID7BreachedPassword(t *testing.T) {
 	if at, err = ana.open(ctx, external+"/login?again=1"); err == nil {
 		at, err = ana.signIn(ctx, at)
 	}
-	if err != nil || at.path != "/account" {
+	if err != nil || at.path != landing {
 		t.Errorf("the next sign-in ended on %s, %v", at.path, err)
 	}
 }

@@ -197,7 +197,7 @@ func TestSuspendedPersonHasNothingLeft(t *testing.T) {
 	}
 	if at, err := sue.open(t.Context(), r.server.External()+"/login"); err != nil {
 		t.Error(err)
-	} else if at, err = sue.signIn(t.Context(), at); err == nil && at.path == "/account" {
+	} else if at, err = sue.signIn(t.Context(), at); err == nil && at.path == landing {
 		t.Error("a suspended person signed in")
 	}
 	grants, err := r.As("alba").who.client.Grants(t.Context(), true)

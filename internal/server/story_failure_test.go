@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -130,6 +131,9 @@ func logFull(t *testing.T, r *story, d *disk, restart func(*testing.T)) {
 		r.As("rita").Send(q)
 		r.WantStatus(503)
 	}
+	if at, err := r.As("rita").who.open(t.Context(), r.server.External()+landing); err != nil || at.status != 503 || strings.Contains(at.text, `id="may"`) || !strings.Contains(at.text, "Try again in a minute") {
+		t.Errorf("the page of what she may do answers %d on %s, error %v\n%s", at.status, at.path, err, at.text)
+	}
 	if status, body := r.refresh(r.As("ana").who.refreshToken()); status != 503 {
 		t.Errorf("the token endpoint answers %d: %s", status, body)
 	}
@@ -177,6 +181,9 @@ func storeDown(t *testing.T, r *story, _ *disk, restart func(*testing.T)) {
 	}
 	if at, err := r.As("ana").who.open(t.Context(), r.server.External()+"/account"); err != nil || at.status != 503 {
 		t.Errorf("the account page answers %d on %s, error %v", at.status, at.path, err)
+	}
+	if at, err := r.As("ana").who.open(t.Context(), r.server.External()+landing); err != nil || at.status != 503 || strings.Contains(at.text, `id="may"`) {
+		t.Errorf("the page of what she may do answers %d on %s, error %v", at.status, at.path, err)
 	}
 	if form.fields("/login") != nil {
 		if at, err := r.As("ana").who.send(t.Context(), form, "/login", map[string]string{"username": "ana", "password": "x"}); err != nil || at.status != 503 {

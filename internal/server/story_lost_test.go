@@ -55,7 +55,7 @@ func TestRE7LostDevice(t *testing.T) {
 	if err == nil {
 		at, err = theirs.signIn(ctx, at)
 	}
-	if err != nil || at.path != "/account" {
+	if err != nil || at.path != landing {
 		t.Fatalf("the other laptop's sign-in ended on %s, %v", at.path, err)
 	}
 	other := *theirs.web

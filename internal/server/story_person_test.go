@@ -214,6 +214,9 @@ func (p *person) code(ctx context.Context) (string, error) {
 	return code, err
 }
 
+// landing is where a sign-in ends that was for nothing in particular.
+const landing = "/home"
+
 // enrol goes through the pages behind a one-time link.
 func (p *person) enrol(ctx context.Context, link string) error {
 	p.system.canaries.note("enrolment link of "+p.id.Name(), filepath.Base(link))
@@ -237,7 +240,7 @@ func (p *person) enrol(ctx context.Context, link string) error {
 	if err != nil {
 		return err
 	}
-	if at, err = p.send(ctx, at, "/enrol/code", map[string]string{"code": code}); err == nil && at.path != "/account" {
+	if at, err = p.send(ctx, at, "/enrol/code", map[string]string{"code": code}); err == nil && at.path != landing {
 		err = fmt.Errorf("enrolment of %s ended on %s: %.300s", p.id, at.path, at.text)
 	}
 	p.noteCookies()

@@ -91,7 +91,7 @@ func TestID7FarPlacesOverHTTP(t *testing.T) {
 	}
 	from("127.0.2.1")
 	for range 3 {
-		if at := signIn(ctx); at.path != "/account" {
+		if at := signIn(ctx); at.path != landing {
 			t.Fatalf("from here: %s (%d)", at.path, at.status)
 		}
 		r.Later(10 * time.Minute)

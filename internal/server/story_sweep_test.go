@@ -248,7 +248,7 @@ func TestI15EveryUpstreamRoute(t *testing.T) {
 // leadsToSignIn reports whether a redirect leads to the sign-in page.
 func (r *story) leadsToSignIn() bool {
 	to := r.last.header.Get("Location")
-	return to == "/login" || strings.HasPrefix(to, "/login?") || to == "/account"
+	return to == "/login" || strings.HasPrefix(to, "/login?") || to == landing
 }
 
 // Every handler of the management API stands behind an action and a target, and no

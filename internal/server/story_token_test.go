@@ -408,7 +408,7 @@ func TestA12Throttle(t *testing.T) {
 		}
 		for j := range 3 { // at once: at most one of a flow can count for less
 			guessing.Go(func() {
-				if a, err := other.send(t.Context(), at, "/login/code", map[string]string{"code": fmt.Sprintf("%06d", 3*i+j)}); err == nil && a.path == "/account" {
+				if a, err := other.send(t.Context(), at, "/login/code", map[string]string{"code": fmt.Sprintf("%06d", 3*i+j)}); err == nil && a.path == landing {
 					t.Errorf("the code %06d was right", 3*i+j)
 				}
 			})
@@ -420,7 +420,7 @@ func TestA12Throttle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if at, err = other.send(t.Context(), at, "/login/code", map[string]string{"code": code}); err != nil || at.path == "/account" || other.cookie() != "" {
+	if at, err = other.send(t.Context(), at, "/login/code", map[string]string{"code": code}); err != nil || at.path == landing || other.cookie() != "" {
 		t.Errorf("after five wrong codes the right one leads to %s, error %v", at.path, err)
 	}
 	stranger, err := r.newPerson("stranger")

@@ -6,6 +6,7 @@
 //   - login: the forms of sign-in, enrolment, step-up and the account page
 //   - within: how our own pages ask the management API, and what they say that they offered
 //   - drills: the page that the link of a drill leads to
+//   - home: the page on which people see at a glance what they may do
 //   - approvals: the pages on which people ask for a right, and approve
 //   - oauth: the authorization server's endpoints for programs
 //   - oidc: its pages for people: consent, devices, signing out

@@ -31,7 +31,7 @@ var doing = map[sallyport.Action]string{
 	sallyport.EndpointUse: "use the endpoint %s", sallyport.EndpointManage: "manage the endpoint %s", sallyport.EgressCall: "have %s call addresses outside",
 	sallyport.GrantRequest: "ask for rights on %s", sallyport.GrantApprove: "approve rights on %s", sallyport.GrantRevoke: "take rights on %s back",
 	sallyport.PolicyRead: "read the policies of %s", sallyport.PolicyPropose: "propose policies of %s", sallyport.PolicyApprove: "approve policies of %s", sallyport.PolicyActivate: "put policies of %s in force",
-	sallyport.HoldPlace: "put %s on hold", sallyport.HoldLift: "lift holds on %s", sallyport.LabelChange: "change the class of %s",
+	sallyport.HoldPlace: "place holds on %s", sallyport.HoldLift: "lift holds on %s", sallyport.LabelChange: "change the class of %s",
 	sallyport.IdentityRead: "see the people of %s", sallyport.IdentityAdminister: "administer the people of %s", sallyport.AuditRead: "read the log of %s",
 	sallyport.ReviewDecide: "decide reviews of %s", sallyport.DecisionAsk: "ask what others may do on %s", sallyport.SystemConfigure: "configure %s",
 }
@@ -43,6 +43,20 @@ func Doing(a sallyport.Action, on string) string {
 		return "do " + string(a) + " on " + on
 	}
 	return strings.Replace(words, "%s", on, 1)
+}
+
+// Brief is Doing without what it is done to, which is known from elsewhere: "download the weights".
+func Brief(a sallyport.Action) string {
+	words := Doing(a, "%s")
+	for _, with := range []string{" of %s", " on %s", " with %s"} {
+		if before, after, found := strings.Cut(words, with); found {
+			return before + after
+		}
+	}
+	if verb, ok := strings.CutSuffix(words, " %s"); ok && (!strings.Contains(verb, " ") || strings.HasSuffix(verb, " endpoint")) {
+		return verb
+	}
+	return strings.Replace(words, "%s", "it", 1)
 }
 
 // Lasting says a time in plain words, to the second: "1 hour 30 minutes".

@@ -27,6 +27,24 @@ func TestEveryActionIsSaidInPlainWords(t *testing.T) {
 	}
 }
 
+// TestBrief: without what it is done to, each action still has words of its own, and they are whole.
+func TestBrief(t *testing.T) {
+	for _, a := range sallyport.Actions() {
+		text := explain.Brief(a)
+		for _, end := range []string{" of", " on", " with", " for", " the", " off", " about", " onto"} {
+			if strings.HasSuffix(text, end) || strings.Contains(text, "%") || strings.Contains(text, "  ") || text == "" {
+				t.Errorf("%s is briefly %q", a, text)
+			}
+		}
+	}
+	for a, want := range map[sallyport.Action]string{sallyport.ModelPull: "download the weights", sallyport.ModelInfer: "use", sallyport.ModelRead: "read about it", sallyport.EndpointUse: "use the endpoint",
+		sallyport.GrantApprove: "approve rights", sallyport.ModelIntrospect: "see how it is served", sallyport.DatasetExport: "hand the data to somebody outside", "model.dance": "do model.dance"} {
+		if got := explain.Brief(a); got != want {
+			t.Errorf("%s is briefly %q, want %q", a, got, want)
+		}
+	}
+}
+
 func TestLasting(t *testing.T) {
 	for d, want := range map[time.Duration]string{5 * time.Minute: "5 minutes", time.Hour: "1 hour", 90 * time.Minute: "1 hour 30 minutes", 48 * time.Hour: "2 days", 25*time.Hour + time.Second: "1 day 1 hour 1 second",
 		0: "no time", -time.Second: "no time"} {

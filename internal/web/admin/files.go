@@ -94,5 +94,5 @@ func (n *Nowhere) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "sallyport: "+sallyport.PublicText(err), httpsafe.Status(err))
 		return
 	}
-	http.Error(w, "Sallyport "+id+": no door serves this. The doors are /hf, /openai, /vault and /api; people begin at /account.", http.StatusNotFound)
+	http.Error(w, "Sallyport "+id+": no door serves this. The doors are /hf, /openai, /vault and /api; people begin at "+n.Home+".", http.StatusNotFound)
 }

@@ -15,7 +15,11 @@ func (w Who) Sentence(when func(time.Time) string) string {
 	if w.Device != "" {
 		device = "from the device " + w.Device
 	}
-	return fmt.Sprintf("%s (%s), proved by %s (%s), %s, until %s", w.ID, cmp.Or(w.Display, w.ID.Name()), cmp.Or(Methods(w.Methods), "nothing"), w.Assurance, device, when(w.Expires))
+	name := string(w.ID)
+	if w.Display != "" && w.Display != w.ID.Name() {
+		name += " (" + w.Display + ")"
+	}
+	return fmt.Sprintf("%s, proved by %s (%s), %s, until %s", name, cmp.Or(Methods(w.Methods), "nothing"), w.Assurance, device, when(w.Expires))
 }
 
 // Held are the caller's roles, each with its scope and, where it has one, its end: "reader on project:acme/risk, until …".
@@ -31,14 +35,39 @@ func (w Who) Held(when func(time.Time) string) []string {
 	return held
 }
 
+// Watched says until when the caller is on probation and under which limits weights and data leave meanwhile, "" where they
+// are not.
+func (w Who) Watched(when func(time.Time) string) string {
+	if w.Probation.IsZero() {
+		return ""
+	}
+	limits := make([]string, len(w.Limits))
+	for i, o := range w.Limits {
+		limits[i] = o.String()
+	}
+	return fmt.Sprintf("until %s: weights and data leave under %s", when(w.Probation), cmp.Or(strings.Join(limits, ", "), "tighter limits"))
+}
+
+// Nothing says why there is nothing in the catalog for the caller.
+func (w Who) Nothing() string {
+	if len(w.Roles)+len(w.Groups) == 0 {
+		return "You have no rights yet. Ask an administrator for a role."
+	}
+	return "There is nothing in the catalog that you may see."
+}
+
 // Methods says the names of RFC 8176 in words: "password and one-time code".
 func Methods(names []string) string {
 	words := map[string]string{"pwd": "password", "otp": "one-time code", "fed": "identity provider", "swk": "passkey", "hwk": "hardware passkey"}
 	var said []string
 	for _, n := range names {
-		if n != "mfa" { // that there are two shows
+		if n != "mfa" && n != "user" { // that there are two shows, and that somebody was there goes without saying
 			said = append(said, cmp.Or(words[n], n))
 		}
 	}
-	return strings.Join(slices.Compact(said), " and ")
+	said = slices.Compact(said)
+	if last := len(said) - 1; last > 0 {
+		return strings.Join(said[:last], ", ") + " and " + said[last]
+	}
+	return strings.Join(said, "")
 }

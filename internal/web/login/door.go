@@ -64,6 +64,8 @@ type Config struct {
 	FormAction []string
 	Now        func() time.Time // for "last used 5 minutes ago"
 	Notices    Notices          // what happened to people's accounts
+	// Home is where a sign-in leads that was for nothing in particular; "" = the account page.
+	Home string
 	// Device returns the id of the enrolled device whose certificate a request came with, "" where there is none; nil knows
 	// of none.
 	Device func(r *http.Request) string

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"math"
@@ -137,11 +138,8 @@ func localPath(s string) string {
 }
 
 // onward is where a finished ceremony leads.
-func onward(back string) string {
-	if back = localPath(back); back == "" {
-		return "/account"
-	}
-	return back
+func (d *Door) onward(back string) string {
+	return cmp.Or(localPath(back), d.config.Home, "/account")
 }
 
 func withReturn(page, back string) string {

@@ -31,7 +31,7 @@ func (d *Door) showLogin(w http.ResponseWriter, r *http.Request) error {
 	back := localPath(q.Get("return"))
 	if q.Get("again") != "1" {
 		if _, err := d.Session(r); err == nil {
-			seeOther(w, r, onward(back))
+			seeOther(w, r, d.onward(back))
 			return nil
 		} else if sallyport.KindOf(err) != sallyport.Unknown {
 			return err
@@ -363,7 +363,7 @@ func (d *Door) advance(w http.ResponseWriter, r *http.Request, step signin.Step)
 	default:
 		d.set(w, flowCookie, secret.Text{}, 0)
 		d.set(w, sessionCookie, step.Bearer, 0)
-		seeOther(w, r, onward(step.Return))
+		seeOther(w, r, d.onward(step.Return))
 	}
 }
 

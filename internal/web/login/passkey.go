@@ -77,7 +77,7 @@ func (d *Door) settle(do func(http.ResponseWriter, *http.Request, finish) (signi
 			d.failJSON(w, r, err)
 			return nil
 		}
-		next := onward(step.Return)
+		next := d.onward(step.Return)
 		if step.Next == signin.Renewing {
 			next = renewPage
 		} else {
