@@ -122,7 +122,8 @@ type waiting struct {
 	Inbox, Notices int
 	Mine           []item
 	Grants         []item
-	More           []string // what is not listed, and where it is
+	More           []string              // what is not listed, and where it is
+	asked          map[api.CanAsk]string // the page of each right that was asked for and is open
 }
 
 // An item is one line with its end.
@@ -146,9 +147,12 @@ func (d *Door) waiting(v within.Visit) (waiting, error) {
 	mine = slices.DeleteFunc(mine, func(r api.Request) bool { return r.State != "pending" })
 	grants = slices.DeleteFunc(grants, func(g api.Grant) bool { return g.Ended })
 	slices.SortStableFunc(grants, func(a, b api.Grant) int { return a.Until.Compare(b.Until) })
-	w := waiting{Inbox: len(inbox), Notices: len(notices)}
+	w := waiting{Inbox: len(inbox), Notices: len(notices), asked: map[api.CanAsk]string{}}
+	for _, r := range mine {
+		w.asked[api.CanAsk{Action: r.Action, Resource: r.Resource}] = pageOf(r)
+	}
 	for _, r := range mine[:min(len(mine), mostListed)] {
-		w.Mine = append(w.Mine, item{Text: explain.Doing(r.Action, r.Resource), Ends: "open until " + d.when(r.Expires), Link: "/approvals/" + url.PathEscape(r.ID)})
+		w.Mine = append(w.Mine, item{Text: explain.Doing(r.Action, r.Resource), Ends: "open until " + d.when(r.Expires), Link: pageOf(r)})
 		if r.Topic != "grant" {
 			w.Mine[len(w.Mine)-1].Text = r.Sentence
 		}
@@ -164,6 +168,9 @@ func (d *Door) waiting(v within.Visit) (waiting, error) {
 	}
 	return w, nil
 }
+
+// pageOf is the page of a request.
+func pageOf(r api.Request) string { return "/approvals/" + url.PathEscape(r.ID) }
 
 func (d *Door) granted(g api.Grant) item {
 	text := ""

@@ -138,11 +138,13 @@ func TestFourGroups(t *testing.T) {
 	} {
 		w.cells[string(action)+" acme/fraud"] = a
 	}
+	w.cells["model.evaluate acme/fraud"] = w.cells["model.push acme/fraud"]
+	w.answers["/api/v1/requests?mine=true"] = []api.Request{{ID: "R-7", Topic: "grant", State: "pending", Action: sallyport.ModelEvaluate, Resource: "acme/fraud"}}
 	status, page := w.get("/home")
 	got := read(page, "acme/fraud")
 	for group, want := range map[string]string{
-		"can":    "use, evaluate use sallyport token --for model.infer@acme/fraud",
-		"ask":    "download the weights Ask : download the weights Weights are taken under a grant. upload a version Ask : upload a version",
+		"can":    "use use sallyport token --for model.infer@acme/fraud",
+		"ask":    "evaluate See : evaluate You have asked for it. download the weights Ask : download the weights Weights are taken under a grant. upload a version Ask : upload a version",
 		"not":    "deploy, delete deploy It is on hold. delete No policy permits this. Nothing you can do permits this; ask <user:oto>.",
 		"proof":  "download the tokenizer and configuration Prove it : download the tokenizer and configuration It needs a passkey.",
 		"device": "promote From a managed computer. sallyport device enroll",
@@ -153,7 +155,7 @@ func TestFourGroups(t *testing.T) {
 	}
 	for _, want := range []string{
 		`href="/stepup?needs=phr&amp;return=%2Fhome"`, `href="/approvals/ask?action=model.pull&amp;resource=acme%2Ffraud"`, "ask &lt;user:oto&gt;", "<h1>Ana &lt;Lima&gt;</h1>", "user:ana (Ana &lt;Lima&gt;), proved by password and one-time code (aal2), from no enrolled device, until 10:00 UTC.",
-		"reader on org:acme", "acme/risk</h3>", `id="quiet"`,
+		"reader on org:acme", "acme/risk</h3>", `href="/approvals/R-7">See`,
 	} {
 		if status != 200 || !strings.Contains(page, want) {
 			t.Errorf("%d: the page lacks %q", status, want)
@@ -228,6 +230,9 @@ func TestWaiting(t *testing.T) {
 		grants = append(grants, api.Grant{Actions: []sallyport.Action{sallyport.ModelTune}, Resource: "acme/more", Active: true, Until: now.Add(99 * time.Hour)})
 	}
 	w.answers["/api/v1/grants"] = grants
+	if _, page := newWorld(t).get("/home"); !strings.Contains(page, `id="quiet"`) {
+		t.Error("where nothing waits, that is not said")
+	}
 	_, page := w.get("/home")
 	text := spaces.ReplaceAllString(tagged.ReplaceAllString(page, " "), " ")
 	for _, want := range []string{"1 request to answer", "2 unread notices", "download the weights of acme/fraud open until 5 March 2026, 15:00 UTC", "ana proposes policies open until 10:00 UTC",

@@ -105,7 +105,7 @@ func (d *Door) governs(v within.Visit, s *shown) (list bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if g := grouped(answers[1:], within.Here(v.R)); len(g.Can)+len(g.Proof)+len(g.Device) > 0 {
+	if g := grouped(answers[1:], within.Here(v.R), nil); len(g.Can)+len(g.Proof)+len(g.Device) > 0 {
 		g.Name = "Across " + cmp.Or(v.Who.Org, "the system")
 		s.Across = &g
 	}
@@ -134,7 +134,7 @@ func (d *Door) rights(v within.Visit, list []api.Thing, s *shown) error {
 	}
 	for _, t := range all[at] {
 		if one := answers[:len(t.asks)]; !unknown(one) {
-			x := grouped(one, within.Here(v.R))
+			x := grouped(one, within.Here(v.R), s.Waiting.asked)
 			x.Project, x.Name, x.Class, x.About = t.Project, t.Resource, string(t.Class), about(t.Thing)
 			s.Things = append(s.Things, x)
 		}
@@ -181,8 +181,8 @@ func unknown(all []api.Answer) bool {
 	})
 }
 
-// grouped puts answers about one thing into their groups.
-func grouped(all []api.Answer, back string) thing {
+// grouped puts answers about one thing into their groups; asked has the pages of what is asked for already.
+func grouped(all []api.Answer, back string, asked map[api.CanAsk]string) thing {
 	var t thing
 	for _, a := range all {
 		what := explain.Brief(a.Action)
@@ -210,6 +210,9 @@ func grouped(all []api.Answer, back string) thing {
 				n.Why = "" // that nothing permits it without a grant is what the group says
 			}
 			n.Link, n.LinkText = "/approvals/ask?"+url.Values{"action": {string(a.Action)}, "resource": {a.Resource}}.Encode(), "Ask"
+			if page, ok := asked[api.CanAsk{Action: a.Action, Resource: a.Resource}]; ok {
+				n.Link, n.LinkText, n.Why = page, "See", "You have asked for it."
+			}
 			t.Ask = append(t.Ask, n) // each is asked for by itself
 		default:
 			n.Why, n.Command = because(a.Reasons, a.Remedies), lineOf(a.Remedies)
