@@ -55,7 +55,7 @@ func (d *Door) Routes(mux *http.ServeMux) {
 // A shown is the page.
 type shown struct {
 	Name, Sentence, Watched string
-	Roles                   []string
+	Roles, Groups           []string
 	Waiting                 waiting
 	Things                  []thing
 	Across                  *thing // what is of no one thing; nil where the visitor may do none of it
@@ -74,7 +74,7 @@ func (d *Door) show(v within.Visit) error {
 	if err := d.get(v, "/whoami?rights=none", &who); err != nil {
 		return err
 	}
-	s := shown{Name: cmp.Or(who.Display, who.ID.Name()), Sentence: who.Sentence(when), Watched: who.Watched(when), Roles: who.Held(when), At: d.Now().UTC().Format("2 January 2006, 15:04 UTC")}
+	s := shown{Name: cmp.Or(who.Display, who.ID.Name()), Sentence: who.Sentence(when), Watched: who.Watched(when), Roles: who.Held(when), Groups: who.Groups, At: d.Now().UTC().Format("2 January 2006, 15:04 UTC")}
 	var err error
 	if s.Waiting, err = d.waiting(v); err != nil {
 		return err

@@ -34,7 +34,7 @@ type world struct {
 func newWorld(t *testing.T, things ...api.Thing) *world {
 	t.Helper()
 	w := &world{t: t, mux: http.NewServeMux(), cells: map[string]api.Answer{}, answers: map[string]any{"/api/v1/catalog": things,
-		"/api/v1/whoami":   api.Who{ID: "user:ana", Display: "Ana <Lima>", Assurance: "aal2", Methods: []string{"pwd", "otp"}, Expires: now.Add(time.Hour), Roles: []api.Assignment{{Role: "reader", Scope: "org:acme"}}},
+		"/api/v1/whoami":   api.Who{ID: "user:ana", Display: "Ana <Lima>", Assurance: "aal2", Methods: []string{"pwd", "otp"}, Expires: now.Add(time.Hour), Groups: []string{"acme/staff"}, Roles: []api.Assignment{{Role: "reader", Scope: "org:acme"}}},
 		"/api/v1/requests": []api.Request{}, "/api/v1/requests?mine=true": []api.Request{}, "/api/v1/me/notices": []api.Notice{}, "/api/v1/grants": []api.Grant{}}}
 	desk, err := within.New(within.Config{API: http.HandlerFunc(w.serve), Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: func() time.Time { return now },
 		Seal: func(p []byte) []byte { return p }, Open: func(p []byte) ([]byte, error) { return p, nil }, Bypassed: func(*http.Request, within.Bypass) error { return nil },
@@ -155,7 +155,7 @@ func TestFourGroups(t *testing.T) {
 	}
 	for _, want := range []string{
 		`href="/stepup?needs=phr&amp;return=%2Fhome"`, `href="/approvals/ask?action=model.pull&amp;resource=acme%2Ffraud"`, "ask &lt;user:oto&gt;", "<h1>Ana &lt;Lima&gt;</h1>", "user:ana (Ana &lt;Lima&gt;), proved by password and one-time code (aal2), from no enrolled device, until 10:00 UTC.",
-		"reader on org:acme", "acme/risk</h3>", `href="/approvals/R-7">See`,
+		"reader on org:acme", "in acme/staff", "acme/risk</h3>", `href="/approvals/R-7">See`,
 	} {
 		if status != 200 || !strings.Contains(page, want) {
 			t.Errorf("%d: the page lacks %q", status, want)
