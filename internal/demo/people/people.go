@@ -90,7 +90,7 @@ func (p *Person) Enrol(ctx context.Context, link string) error {
 	if at, err = p.Browser.Send(ctx, at, "/enrol/code", map[string]string{"code": code}); err != nil {
 		return err
 	}
-	if at.Texts["account"] != p.ID.Name() {
+	if at.Texts["who"] != p.ID.Name() {
 		return fmt.Errorf("enrolment ended on %s, which says: %s", at.At.Path, at.Main)
 	}
 	p.Proved = time.Now()

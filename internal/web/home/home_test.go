@@ -271,6 +271,11 @@ func TestNothingHalf(t *testing.T) {
 	if status != 200 || !strings.Contains(page, "Auditors touch nothing.") || !strings.Contains(page, `id="across"`) || strings.Contains(strings.Join(w.asked, "\n"), "/catalog") {
 		t.Errorf("who may list nothing: %d, asked %q\n%s", status, w.asked, page)
 	}
+	w = newWorld(t)
+	w.cells["grant.approve org:acme"] = api.Answer{Outcome: "deny", Cell: "deny", Reasons: []sallyport.Reason{{ID: "resource.unknown", Text: "there is no such thing"}}}
+	if _, page := w.get("/home"); strings.Contains(page, "There is no such thing") || !strings.Contains(page, "No policy permits this.") {
+		t.Errorf("the own organisation is unknown\n%s", page)
+	}
 	w = newWorld(t, api.Thing{Resource: "acme/fraud"}, api.Thing{Resource: "acme/gone"})
 	for _, a := range sallyport.Actions() {
 		w.cells[string(a)+" acme/gone"] = api.Answer{Outcome: "deny", Cell: "deny", Reasons: []sallyport.Reason{{ID: "resource.unknown", Text: "there is no such thing"}}}

@@ -105,6 +105,11 @@ func (d *Door) governs(v within.Visit, s *shown) (list bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	for i := range answers {
+		if unknown(answers[i : i+1]) { // that there is one's own organisation is no secret
+			answers[i].Reasons = []sallyport.Reason{{Text: "no policy permits this"}}
+		}
+	}
 	if g := grouped(answers[1:], within.Here(v.R), nil); len(g.Can)+len(g.Proof)+len(g.Device) > 0 {
 		g.Name = "Across " + cmp.Or(v.Who.Org, "the system")
 		s.Across = &g
