@@ -97,6 +97,7 @@ type Filter struct {
 	Drill, Link string
 	Who         sallyport.PrincipalID
 	Due         time.Time // a prompt is due at that time
+	Open        time.Time // it waits for an answer at that time
 }
 
 // A Store keeps volunteers and drills. Writes are durable when they return. All methods may be called concurrently, from

@@ -127,16 +127,17 @@ func (s *Service) lures(ctx context.Context, d Drill, starter sallyport.Principa
 	if err != nil {
 		return nil, err
 	}
+	waiting, err := s.Store.Lures(ctx, Filter{Open: d.Begun})
+	if err != nil {
+		return nil, err
+	}
+	has := map[sallyport.PrincipalID]bool{}
+	for _, x := range waiting {
+		has[x.Who] = true
+	}
 	var lures []Lure
 	for who := range all {
-		if who == starter || !s.Person(who) {
-			continue
-		}
-		has, err := s.Store.Lures(ctx, Filter{Who: who})
-		if err != nil {
-			return nil, err
-		}
-		if !slices.ContainsFunc(has, func(x Sent) bool { return x.Open(d.Begun) }) {
+		if who != starter && !has[who] && s.Person(who) {
 			lures = append(lures, Lure{Link: hash(s.link(d.ID, who)), Drill: d.ID, Who: who, Due: d.Begun})
 		}
 	}

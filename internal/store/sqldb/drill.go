@@ -103,6 +103,7 @@ func (s drillStore) Lures(ctx context.Context, f drill.Filter) ([]drill.Sent, er
 	add(f.Link != "", "l.link = $%d", f.Link)
 	add(f.Who != "", "l.who = $%d", string(f.Who))
 	add(!f.Due.IsZero(), "l.due > 0 AND l.due <= $%d", toMicros(f.Due))
+	add(!f.Open.IsZero(), "l.answer = '' AND d.ends > $%d", toMicros(f.Open))
 	query := selectLures
 	if len(where) > 0 {
 		query += " WHERE " + strings.Join(where, " AND ")

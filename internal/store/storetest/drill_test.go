@@ -65,7 +65,7 @@ func TestDrillStore(t *testing.T) {
 		}{
 			"all": {drill.Filter{}, "DR-2user:ana DR-1user:ana DR-1user:eva"}, "one drill": {drill.Filter{Drill: "DR-1"}, "DR-1user:ana DR-1user:eva"},
 			"hers": {drill.Filter{Who: "user:ana"}, "DR-2user:ana DR-1user:ana"}, "a link": {drill.Filter{Link: "DR-1user:ana"}, "DR-1user:ana"},
-			"another's link": {drill.Filter{Link: "DR-1user:ana", Who: "user:eva"}, ""}, "due": {drill.Filter{Due: at}, "DR-1user:eva"}, "due later": {drill.Filter{Due: at.Add(time.Hour)}, "DR-2user:ana DR-1user:eva"},
+			"another's link": {drill.Filter{Link: "DR-1user:ana", Who: "user:eva"}, ""}, "due": {drill.Filter{Due: at}, "DR-1user:eva"}, "open": {drill.Filter{Open: at}, "DR-2user:ana DR-1user:eva"}, "open later": {drill.Filter{Open: at.Add(time.Hour)}, "DR-2user:ana"}, "due later": {drill.Filter{Due: at.Add(time.Hour)}, "DR-2user:ana DR-1user:eva"},
 		} {
 			list, err := other.Lures(ctx, c.filter)
 			var got []string

@@ -152,8 +152,10 @@ func parts() []part {
 				x.question.AuthTime = x.question.At.Add(-b.question.At.Sub(b.question.AuthTime))
 			}
 		}},
+		{"training", training, func(b state, x *state) { x.question.Trained = b.question.Trained }},
 		{"call", call, func(b state, x *state) {
 			q := b.question
+			q.Trained = x.question.Trained
 			q.Assurance, q.Bound, q.Device, q.At, q.AuthTime = x.question.Assurance, x.question.Bound, x.question.Device, x.question.At, x.question.AuthTime
 			x.question = q
 		}},
@@ -362,7 +364,7 @@ func call(before, after state) []string {
 		was, now any
 	}{{"door", a.Door, b.Door}, {"file", a.File, b.File}, {"address", a.IP, b.IP}, {"scope", a.Scope.String(), b.Scope.String()}, {"client", a.Client, b.Client},
 		{"purpose", a.Purpose, b.Purpose}, {"network", a.Network, b.Network}, {"risk", a.Risk, b.Risk}, {"country", a.Country, b.Country}, {"target", a.To, b.To},
-		{"working hours", a.Working, b.Working}, {"history", a.History, b.History}, {"last training", day(a.Trained), day(b.Trained)}, {"acting", fmt.Sprint(a.Actors), fmt.Sprint(b.Actors)}} {
+		{"working hours", a.Working, b.Working}, {"history", a.History, b.History}, {"acting", fmt.Sprint(a.Actors), fmt.Sprint(b.Actors)}} {
 		if !reflect.DeepEqual(x.was, x.now) {
 			out = append(out, fmt.Sprintf("%s is %v, was %v", x.name, x.now, x.was))
 		}
@@ -370,12 +372,17 @@ func call(before, after state) []string {
 	return out
 }
 
-// day is when somebody was trained, as it is told.
-func day(t time.Time) string {
-	if t.IsZero() {
-		return "never"
+func training(before, after state) []string {
+	day := func(t time.Time) string {
+		if t.IsZero() {
+			return "never"
+		}
+		return t.Format(time.DateOnly)
 	}
-	return t.Format(time.DateOnly)
+	if before.question.Trained.Equal(after.question.Trained) {
+		return nil
+	}
+	return []string{fmt.Sprintf("last trained %s, was %s", day(after.question.Trained), day(before.question.Trained))}
 }
 
 func clock(before, after state) []string {

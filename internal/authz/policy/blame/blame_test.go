@@ -79,6 +79,7 @@ func TestGV3WhoChangedIt(t *testing.T) {
 	const pull = "tess | aal2 | model.pull | acme/base-7b@v2 | allow | x |"
 	e := engine(t, "")
 	closed := engine(t, `@id("closed") @owner("o") @requirement("AZ-1") forbid (principal == User::"tess", action == Action::"model.pull", resource);`)
+	trained := engine(t, `@id("trained") @owner("o") @requirement("ID-13") forbid (principal, action == Action::"model.pull", resource) unless { context.training <= 365 };`)
 	for name, test := range map[string]struct {
 		old, next blame.Decision
 		part      string
@@ -91,6 +92,7 @@ func TestGV3WhoChangedIt(t *testing.T) {
 		"a grant":  {made(t, e, 10, "tess | phr | model.pull | acme/frontier-70b@v1 | deny | x |"), made(t, e, 30, "tess | phr | model.pull | acme/frontier-70b@v1 | allow | x | granted"), "grants", 16, "user:tess"},
 		"a hold":   {made(t, e, 10, pull), made(t, e, 30, "tess | aal2 | model.pull | acme/base-7b@v2 | hold | x | hold user:tess"), "holds", 17, ""},
 		"proof":    {made(t, e, 10, "rita | aal1 | grant.approve | acme/fraud | step-up | x |"), made(t, e, 30, "rita | aal2 | grant.approve | acme/fraud | allow | x |"), "proof", 0, ""},
+		"training": {made(t, trained, 10, pull+" trained 24h"), made(t, trained, 30, pull), "training", 18, ""},
 		"risk":     {made(t, e, 10, pull), made(t, e, 30, "tess | aal1 | model.pull | acme/base-7b@v2 | step-up | x | risk 70, proved 2h"), "call", 0, ""},
 	} {
 		events := []sallyport.Logged{
@@ -101,6 +103,8 @@ func TestGV3WhoChangedIt(t *testing.T) {
 			event(15, sallyport.EventChanged, "user:rita", "acme/base-7b", "what", "label", "class", "restricted"),
 			event(16, sallyport.EventGrantVoted, "user:rita", "acme/frontier-70b", "who", "user:tess", "grant", "g1", "request", "R-2", "yes", "yes"),
 			event(17, sallyport.EventHoldPlaced, "user:rita", "user:tess"),
+			event(18, sallyport.EventTrained, "user:adam", "user:tess", "what", "withdrawn", "why", "another Tess"),
+			event(19, sallyport.EventTrained, "user:adam", "user:ana", "what", "withdrawn"),
 		}
 		events = append([]sallyport.Logged{event(9, sallyport.EventGrantRequested, "user:tess", "acme/frontier-70b", "request", "R-2", "why", "w")}, events...)
 		causes, err := blame.Between(test.old, test.next, events)

@@ -46,6 +46,8 @@ func bears(part string, e sallyport.Logged, after state) bool {
 		return e.Detail["who"] == who || e.Detail["grant"] != "" && named(e.Detail["grant"], after)
 	case "holds":
 		return e.Type == sallyport.EventHoldPlaced || e.Type == sallyport.EventHoldLifted
+	case "training":
+		return e.Type == sallyport.EventTrained && e.On == string(after.basis.Person)
 	case "account":
 		return (e.Type == sallyport.EventChanged || e.Type == sallyport.EventLeft || e.Type == sallyport.EventJoined) && about()
 	}
