@@ -136,6 +136,13 @@ func apply(given string, b *decision.Basis, q *decision.Question) error {
 		*text = value
 		return nil
 	}
+	ages := map[string]func(time.Duration){"stale": func(d time.Duration) { q.Staleness = d },
+		"proved": func(d time.Duration) { q.AuthTime = q.At.Add(-d) }, "trained": func(d time.Duration) { q.Trained = q.At.Add(-d) }}
+	if set := ages[what]; set != nil {
+		age, err := time.ParseDuration(value)
+		set(age)
+		return err
+	}
 	switch what {
 	case "granted":
 		b.Grants = append(b.Grants, decision.Grant{ID: "g1", Actions: []sallyport.Action{q.Action}, From: q.At.Add(-time.Hour), Until: q.At.Add(time.Hour)})
@@ -155,19 +162,11 @@ func apply(given string, b *decision.Basis, q *decision.Question) error {
 		b.Holds = append(b.Holds, decision.Hold{ID: "h1", Target: value})
 	case "probation":
 		b.Probation = append(b.Probation, decision.Probation{ID: "h1", Target: value, Until: q.At.AddDate(1, 0, 0)})
-	case "stale":
-		age, err := time.ParseDuration(value)
-		q.Staleness = age
-		return err
 	case "bound":
 		q.Bound = true
 	case "risk":
 		risk, err := strconv.Atoi(value)
 		q.Risk = risk
-		return err
-	case "proved":
-		age, err := time.ParseDuration(value)
-		q.AuthTime = q.At.Add(-age)
 		return err
 	case "device":
 		d, err := parseDevice(value)
@@ -181,10 +180,6 @@ func apply(given string, b *decision.Basis, q *decision.Question) error {
 		return err
 	case "working":
 		q.Working = true
-	case "trained":
-		age, err := time.ParseDuration(value)
-		q.Trained = q.At.Add(-age)
-		return err
 	case "history":
 		return history(value, &q.History)
 	case "by":

@@ -21,6 +21,7 @@ func TestParse(t *testing.T) {
 		"ana | aal2 | model.pull | acme/fraud | allow | a | risk much":        false,
 		"ana | aal2 | model.pull | acme/fraud | allow | a | device standard":  false,
 		"ana | aal2 | model.pull | acme/fraud | allow | a | stale soon":       false,
+		"ana | aal2 | model.pull | acme/fraud | allow | a | trained once":     false,
 		strings.Repeat("x", 5000) + " | aal2 | model.pull | x | allow | a | ": false,
 	} {
 		rows, err := table.Parse("t.txt", line+"\n")
