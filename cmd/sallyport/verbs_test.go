@@ -347,7 +347,7 @@ func command(ctx context.Context, config, files, line string, now func() time.Ti
 
 // allowed are the verbs of commands that the policies of acme deny nobody, or that answer somebody about their own only.
 var allowed = []string{"usage", "approvers keys", "approvers ls", "catalog lowerings", "breakglass status", "catalog ls", "delegate", "delegate ls", "device ls", "grants", "inbox", "ls", "notices", "recovery ask", "report", "risk show",
-	"sessions", "whoami", "logout"}
+	"sessions", "whoami", "logout", "drill join", "drill leave", "drill mine"}
 
 // absent are those that find nothing of the caller's under the name that is given, or ask for a decision of others.
 var absent = []string{"approve", "catalog approve", "catalog deny", "approvers enrol", "approvers remove", "grants renew", "review", "breakglass approve", "breakglass deny", "breakglass end", "breakglass open", "delegate rm", "deny", "device rm", "device show", "grants revoke",
