@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sallyport"
+	"sallyport/client"
 	"sallyport/internal/audit/trail"
 	"sallyport/internal/web/api"
 )
@@ -273,4 +274,25 @@ func TestDrillOnScreen(t *testing.T) {
 		s.click("#read", "#learned")
 		s.shoot("drill-" + kind.name + "-read")
 	}
+}
+
+// Guests, second accounts and machines take no part, and so nothing is sent to them.
+func TestID13WhoTakesNoPart(t *testing.T) {
+	r := tellAnew(t, trail.Files{})
+	ctx := t.Context()
+	guest := api.Member{ID: "user:gus", Org: "acme", Guest: true, Sponsor: "user:ana", Ends: r.clock.Now().Add(24 * time.Hour)}
+	if _, err := r.As("adam").who.client.AddPerson(ctx, guest); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"gus", "ana.admin"} {
+		_, err := r.As(name).who.client.Volunteer(ctx, api.Volunteering{Join: true})
+		r.heard(name+" joins", err)
+		r.WantStatus(http.StatusConflict)
+	}
+	batch := r.Job(api.Member{ID: "service:deputy", Person: "user:ravi", Purpose: "works"}, "security-reviewer", "org:acme")(client.API, "server.read")
+	r.Nobody().Send(request{method: http.MethodPost, path: api.Version + "/me/drills", body: `{"join":true}`, bearer: batch})
+	r.WantStatus(http.StatusConflict)
+	_, err := r.As("adam").who.client.StartDrill(ctx, api.StartDrill{Kind: "mfa-fatigue", For: "1h"})
+	r.heard("start a drill", err)
+	r.WantStatus(http.StatusConflict) // nobody has joined
 }

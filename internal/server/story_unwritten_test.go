@@ -3,9 +3,11 @@ package server_test
 import (
 	"bytes"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"sallyport"
 	"sallyport/internal/audit/trail"
@@ -14,7 +16,8 @@ import (
 
 // I-01: where the one record of a change cannot be written, what loosens does not happen and what stops does: after a restart
 // a hold that was to be lifted is there, and so is one that was to be placed; nobody asked for what was to be asked for, a vote
-// that was to be cast does not count, and a grant that was to be revoked is over.
+// that was to be cast does not count, and a grant that was to be revoked is over;
+// who was to join drills has not, and training that was to be recorded does not count.
 func TestWhatIsNotWrittenLoosensNothing(t *testing.T) {
 	var refuse atomic.Pointer[[]byte]
 	files := trail.Files{Write: func(f *os.File, b []byte) (int, error) {
@@ -27,7 +30,7 @@ func TestWhatIsNotWrittenLoosensNothing(t *testing.T) {
 	ctx := t.Context()
 	without := func(event sallyport.EventType, what string, do func() error) {
 		t.Helper()
-		record := []byte(event)
+		record := []byte(strconv.Quote(string(event)))
 		refuse.Store(&record)
 		r.heard(what, do())
 		r.WantStatus(503)
@@ -81,4 +84,16 @@ func TestWhatIsNotWrittenLoosensNothing(t *testing.T) {
 	})
 	r.As("ana").Pull(fraud)
 	r.Want(denied)
+
+	without(sallyport.EventDrill, "join drills", func() error {
+		_, err := r.As("ana").who.client.Volunteer(ctx, api.Volunteering{Join: true})
+		return err
+	})
+	without(sallyport.EventTrained, "record training", func() error {
+		_, err := r.As("adam").who.client.RecordTraining(ctx, "user:ana", api.Trained{At: r.clock.Now().Add(-time.Hour), Why: "a seminar"})
+		return err
+	})
+	if mine, err := r.As("ana").who.client.MyDrills(ctx); err != nil || !mine.Volunteer.IsZero() || !mine.Training.At.IsZero() {
+		t.Errorf("of ana is kept %+v, %v", mine, err)
+	}
 }
