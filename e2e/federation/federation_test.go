@@ -72,10 +72,13 @@ func mapped(claim, prefix string) []server.GroupMapping {
 	}
 }
 
-// signedIn wants a browser to be on the account page of somebody, in a group.
+// signedIn wants a browser to have come home, and the account page to be that of somebody, in a group.
 func (s *stage) signedIn(b *browser, at page, name, group string) {
 	s.t.Helper()
-	if at.url.Path != "/account" || at.status != http.StatusOK {
+	if at.url.Path != "/home" || at.status != http.StatusOK {
+		s.t.Fatalf("at %s (%d), want the home page\n%s", at.url, at.status, at.text)
+	}
+	if at = b.get(s.external + "/account"); at.url.Path != "/account" || at.status != http.StatusOK {
 		s.t.Fatalf("at %s (%d), want the account\n%s", at.url, at.status, at.text)
 	}
 	for _, want := range []string{name, group, "identity provider"} {
