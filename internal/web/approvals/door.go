@@ -18,7 +18,6 @@ import (
 	"embed"
 	"encoding/json"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"strings"
@@ -40,11 +39,7 @@ type Door struct {
 
 // New makes the door.
 func New(desk *within.Desk) (*Door, error) {
-	dir, err := fs.Sub(files, "pages")
-	if err != nil {
-		return nil, err
-	}
-	pages, err := page.New(dir)
+	pages, err := page.New(files)
 	if err != nil {
 		return nil, err
 	}

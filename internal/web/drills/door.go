@@ -10,7 +10,6 @@ package drills
 
 import (
 	"embed"
-	"io/fs"
 	"net/http"
 	"net/url"
 
@@ -31,11 +30,7 @@ type Door struct {
 
 // New makes the door.
 func New(desk *within.Desk) (*Door, error) {
-	dir, err := fs.Sub(files, "pages")
-	if err != nil {
-		return nil, err
-	}
-	pages, err := page.New(dir)
+	pages, err := page.New(files)
 	return &Door{Desk: desk, pages: pages}, err
 }
 

@@ -11,7 +11,6 @@ package home
 import (
 	"cmp"
 	"embed"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"slices"
@@ -39,11 +38,7 @@ type Door struct {
 
 // New makes the door.
 func New(desk *within.Desk) (*Door, error) {
-	dir, err := fs.Sub(files, "pages")
-	if err != nil {
-		return nil, err
-	}
-	pages, err := page.New(dir)
+	pages, err := page.New(files)
 	return &Door{Desk: desk, pages: pages}, err
 }
 

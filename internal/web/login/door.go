@@ -30,7 +30,6 @@ package login
 import (
 	"embed"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -84,11 +83,7 @@ func New(c Config) (*Door, error) {
 	if c.SignIn == nil || c.Log == nil || c.Now == nil {
 		return nil, errors.New("new login door: sign-in, log and clock are needed")
 	}
-	dir, err := fs.Sub(pageFiles, "pages")
-	if err != nil {
-		return nil, err
-	}
-	pages, err := page.New(dir, append([]string{"http://127.0.0.1:*", "http://localhost:*"}, c.FormAction...)...)
+	pages, err := page.New(pageFiles, append([]string{"http://127.0.0.1:*", "http://localhost:*"}, c.FormAction...)...)
 	if err != nil {
 		return nil, err
 	}

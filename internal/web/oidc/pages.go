@@ -2,7 +2,6 @@ package oidc
 
 import (
 	"embed"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -20,11 +19,7 @@ var pageFiles embed.FS
 // newPages reads the pages. Browsers hold the redirect after a form against its form-action, so a page with a decision
 // names the addresses of its client beside our own.
 func newPages() (*page.Set, error) {
-	dir, err := fs.Sub(pageFiles, "pages")
-	if err != nil {
-		return nil, err
-	}
-	return page.New(dir)
+	return page.New(pageFiles)
 }
 
 type message struct {

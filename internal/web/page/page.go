@@ -65,17 +65,17 @@ func (s Script) Route(mux *http.ServeMux) {
 	serveFile(mux, s.Path, "text/javascript; charset=utf-8", s.body)
 }
 
-// New reads the pages of a door: every NAME.html in dir defines "title" and "main". formAction lists origins, beside our
+// New reads the pages of a door: every pages/NAME.html in it defines "title" and "main". formAction lists origins, beside our
 // own, to which a form may lead by way of redirects, as sources of a Content Security Policy: browsers hold every hop
 // after a form to it, which matters where a sign-in ends at a client's redirect address.
-func New(dir fs.FS, formAction ...string) (*Set, error) {
+func New(door fs.FS, formAction ...string) (*Set, error) {
 	layout, err := template.New("layout.html").Option("missingkey=error").ParseFS(files, "layout.html")
 	if err != nil {
 		return nil, err
 	}
-	names, err := fs.Glob(dir, "*.html")
+	names, err := fs.Glob(door, "pages/*.html")
 	if err != nil || len(names) == 0 {
-		return nil, errors.Join(errors.New("pages: the directory holds no NAME.html"), err)
+		return nil, errors.Join(errors.New("pages: there is no pages/NAME.html"), err)
 	}
 	s := &Set{pages: map[string]*template.Template{}}
 	for _, name := range names {
@@ -83,10 +83,10 @@ func New(dir fs.FS, formAction ...string) (*Set, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := one.ParseFS(dir, name); err != nil {
+		if _, err := one.ParseFS(door, name); err != nil {
 			return nil, err
 		}
-		s.pages[strings.TrimSuffix(name, ".html")] = one
+		s.pages[strings.TrimSuffix(path.Base(name), ".html")] = one
 	}
 	for _, source := range formAction {
 		if !formSource.MatchString(source) {

@@ -12,7 +12,7 @@ import (
 	"sallyport/internal/web/page"
 )
 
-func dir(text string) fstest.MapFS { return fstest.MapFS{"one.html": {Data: []byte(text)}} }
+func dir(text string) fstest.MapFS { return fstest.MapFS{"pages/one.html": {Data: []byte(text)}} }
 
 const good = `{{define "title"}}{{.Title}}{{end}}{{define "main"}}<p>{{.Text}}</p>{{end}}`
 

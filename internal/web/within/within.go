@@ -10,7 +10,6 @@ import (
 	"embed"
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -56,11 +55,7 @@ func New(c Config) (*Desk, error) {
 	if c.API == nil || c.Session == nil || c.Seal == nil || c.Open == nil || c.Bypassed == nil || c.Now == nil || c.Log == nil {
 		return nil, errors.New("new desk: API, session, seal, record, clock and log are needed")
 	}
-	dir, err := fs.Sub(files, "pages")
-	if err != nil {
-		return nil, err
-	}
-	pages, err := page.New(dir)
+	pages, err := page.New(files)
 	return &Desk{config: c, pages: pages, cross: http.NewCrossOriginProtection()}, err
 }
 
