@@ -225,6 +225,9 @@ func absent() error {
 // Find returns what a link leads somebody to. Everybody but the one whom it was sent to, and anybody long after the end, is
 // told that there is nothing.
 func (s *Service) Find(ctx context.Context, who sallyport.PrincipalID, link string) (Sent, error) {
+	if who == "" {
+		return Sent{}, absent()
+	}
 	all, err := s.Store.Lures(ctx, Filter{Link: hash(link), Who: who})
 	if err != nil {
 		return Sent{}, err

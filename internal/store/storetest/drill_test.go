@@ -265,6 +265,7 @@ func TestDrillAttackers(t *testing.T) {
 			"the hash for a link":  func() error { _, err := d.Find(ctx, "user:ana", ana.Link); return err },
 			"no link":              func() error { _, err := d.Find(ctx, "user:ana", ""); return err },
 			"nobody":               func() error { _, err := d.Find(ctx, "service:nobody", link); return err },
+			"who is not a person":  func() error { _, err := d.Find(ctx, "", link); return err },
 			"answering another's":  func() error { _, err := d.Answer(ctx, byItself("bob"), ana, drill.Fell, ""); return err },
 			"no answer there is":   func() error { _, err := d.Answer(ctx, byItself("ana"), ana, "granted", ""); return err },
 			"no answer":            func() error { _, err := d.Answer(ctx, byItself("ana"), ana, "", ""); return err },

@@ -148,12 +148,8 @@ func (a *API) volunteer(c *Call) (any, error) {
 
 // lureOf finds what the caller was sent.
 func (a *API) lureOf(c *Call) (drill.By, drill.Sent, error) {
-	p := c.Permit.Who()
-	by := drill.By{Who: p.ID, Person: p.Person, Decision: c.Permit.ID()}
-	if len(p.Actors) > 0 || p.Session == "" {
-		by.Who = "" // to them there is nothing
-	}
-	x, err := a.Rooms.Drills.Find(c.Context(), cmp.Or(by.Who, "service:nobody"), c.PathValue("id"))
+	by, _ := c.byPerson("open page") // to anybody else there is nothing
+	x, err := a.Rooms.Drills.Find(c.Context(), by.Who, c.PathValue("id"))
 	return by, x, err
 }
 
